@@ -1,0 +1,57 @@
+# One command each; `make help` lists them. Everything installs below this folder (.tools, .venv).
+UV_VERSION := 0.13.9
+UV := .tools/bin/uv
+PYTHON ?= python3
+MEMBERS := protocol store edge_api provider worker_image demo
+RUN := $(UV) run --no-sync
+export UV_LINK_MODE ?= copy
+export PYTHONPATH := $(empty)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## List the commands
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(UV):
+	@$(PYTHON) -m pip install --quiet --target .tools "uv==$(UV_VERSION)" 2>.tools.log || { cat .tools.log; exit 1; }
+	@rm -f .tools.log
+
+.venv/.ready: $(UV) requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml)
+	@echo "Installing into .venv (Airflow, embedded PostgreSQL and the project itself) ..."
+	@[ -x .venv/bin/python ] || $(UV) venv --quiet --python $(PYTHON) .venv
+	@$(UV) pip sync --quiet --require-hashes requirements.lock
+	@$(UV) pip install --quiet --no-deps $(MEMBERS:%=-e ./%)
+	@touch $@
+
+.PHONY: setup
+setup: .venv/.ready  ## Install everything the other commands need
+
+.PHONY: demo
+demo: setup  ## Run a real Airflow with an edge worker, and show its tasks
+	@$(RUN) airflow-edge-demo $(ARGS)
+
+.PHONY: test
+test: setup  ## Run all tests
+	@$(RUN) pytest $(ARGS)
+
+.PHONY: check
+check: setup  ## Format, lint, types and import rules
+	@$(RUN) ruff format --check .
+	@$(RUN) ruff check .
+	@$(RUN) mypy
+	@$(RUN) lint-imports
+
+.PHONY: format
+format: setup  ## Format the code and mend what the linter can
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+
+.PHONY: bench
+bench: setup  ## Measure side by side with edge3 and LocalExecutor
+	@$(RUN) python -m bench $(ARGS)
+
+.PHONY: lock
+lock: $(UV)  ## Resolve the dependencies again and pin them
+	@$(UV) lock --quiet --upgrade
+	@$(UV) export --quiet --frozen --all-packages --no-emit-workspace --no-header --no-annotate --output-file requirements.lock

@@ -1,0 +1,63 @@
+"""The life of a job.
+
+    queued --claim--> leased --accept--> running --report--> succeeded | failed
+      ^                 |                   |
+      +-- not accepted -+                   +-- worker lost --> lost
+    any unfinished --revoke--> removed
+
+A job whose task Airflow queues again under the same id (a deferred task that resumes, a sensor in reschedule mode)
+starts over from `queued`, whatever state it was in: Airflow is the one who decides that.
+"""
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where a job is. The values are stored and shown; they never change meaning."""
+
+    QUEUED = "queued"
+    LEASED = "leased"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LOST = "lost"
+    REMOVED = "removed"
+
+
+class JobEvent(StrEnum):
+    """What can happen to a job."""
+
+    ENQUEUE = "enqueue"
+    CLAIM = "claim"
+    ACCEPT = "accept"
+    EXPIRE = "expire"
+    REPORT_SUCCESS = "report_success"
+    REPORT_FAILURE = "report_failure"
+    LOSE = "lose"
+    REVOKE = "revoke"
+
+
+HELD_STATES = frozenset({JobState.LEASED, JobState.RUNNING})
+"""States in which exactly one worker holds the job under a lease."""
+
+FINISHED_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.LOST, JobState.REMOVED})
+"""States that only a new enqueue leaves."""
+
+TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
+    (JobState.QUEUED, JobEvent.CLAIM): JobState.LEASED,
+    (JobState.LEASED, JobEvent.ACCEPT): JobState.RUNNING,
+    (JobState.LEASED, JobEvent.EXPIRE): JobState.QUEUED,
+    # A repeat of an accept that was acknowledged but whose answer was lost.
+    (JobState.RUNNING, JobEvent.ACCEPT): JobState.RUNNING,
+    (JobState.RUNNING, JobEvent.REPORT_SUCCESS): JobState.SUCCEEDED,
+    (JobState.RUNNING, JobEvent.REPORT_FAILURE): JobState.FAILED,
+    (JobState.RUNNING, JobEvent.LOSE): JobState.LOST,
+    **{(state, JobEvent.ENQUEUE): JobState.QUEUED for state in JobState},
+    **{(state, JobEvent.REVOKE): JobState.REMOVED for state in (JobState.QUEUED, JobState.LEASED, JobState.RUNNING)},
+}
+"""Every allowed step. What is not here does not happen: the store's statements name these states in their WHERE."""
+
+
+def next_state(state: JobState, event: JobEvent) -> JobState | None:
+    """Return the state after `event`, or None where the event does not apply (a stale or foreign message)."""
+    return TRANSITIONS.get((state, event))

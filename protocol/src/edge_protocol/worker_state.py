@@ -1,0 +1,108 @@
+"""The state of a worker that people see, as one pure function of what is desired and what is observed.
+
+The twelve names and their meaning are those that Airflow's edge provider documents, so that dashboards and habits carry
+over. Nothing stores a state: the store keeps the two inputs, and every reader derives the same answer.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+MISSED_HEARTBEATS = 3
+"""Heartbeat intervals without a sign of life after which a worker counts as unknown (design: I-4)."""
+
+
+class WorkerState(StrEnum):
+    """Names as in `EdgeWorkerState` of apache-airflow-providers-edge3."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    RUNNING = "running"
+    SHUTDOWN_REQUEST = "shutdown request"
+    TERMINATING = "terminating"
+    OFFLINE = "offline"
+    UNKNOWN = "unknown"
+    MAINTENANCE_REQUEST = "maintenance request"
+    MAINTENANCE_PENDING = "maintenance pending"
+    MAINTENANCE_MODE = "maintenance mode"
+    MAINTENANCE_EXIT = "maintenance exit"
+    OFFLINE_MAINTENANCE = "offline maintenance"
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What an administrator (or the worker's own host) asked for."""
+
+    maintenance: bool = False
+    shutdown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the worker last told."""
+
+    last_heartbeat: datetime | None = None
+    """None until the first hello."""
+    heartbeat_interval: timedelta = timedelta(seconds=10)
+    initialised: bool = True
+    """False from the hello until the worker says that it can take jobs."""
+    jobs_active: int = 0
+    maintenance_acknowledged: bool = False
+    """The worker has seen the maintenance request and takes no new job."""
+    terminating: bool = False
+    """The worker drains in order to stop."""
+    offline: bool = False
+    """The worker said good-bye."""
+
+
+def heartbeat_deadline(observed: Observed) -> datetime | None:
+    """Return the moment from which the worker counts as unknown, or None if it never was there."""
+    if observed.last_heartbeat is None:
+        return None
+    return observed.last_heartbeat + MISSED_HEARTBEATS * observed.heartbeat_interval
+
+
+def is_cordoned(desired: Desired) -> bool:
+    """Return whether a worker may not be given jobs for what is desired of it (design: I-5)."""
+    return desired.maintenance or desired.shutdown
+
+
+def worker_state(desired: Desired, observed: Observed, now: datetime) -> WorkerState:
+    """Return the state to show for a worker.
+
+    `now` and the times in `observed` must agree in being timezone aware.
+    """
+    gone = _gone_state(desired, observed, now)
+    if gone is not None:
+        return gone
+    if observed.terminating:
+        return WorkerState.TERMINATING
+    if desired.shutdown:
+        return WorkerState.SHUTDOWN_REQUEST
+    if desired.maintenance or observed.maintenance_acknowledged:
+        return _maintenance_state(desired, observed)
+    if not observed.initialised:
+        return WorkerState.STARTING
+    return WorkerState.RUNNING if observed.jobs_active else WorkerState.IDLE
+
+
+def _gone_state(desired: Desired, observed: Observed, now: datetime) -> WorkerState | None:
+    """Return the state of a worker that is not there, or None if it is."""
+    deadline = heartbeat_deadline(observed)
+    in_maintenance = desired.maintenance or observed.maintenance_acknowledged
+    if observed.offline:
+        return WorkerState.OFFLINE_MAINTENANCE if in_maintenance else WorkerState.OFFLINE
+    if deadline is None:
+        return WorkerState.OFFLINE
+    if now >= deadline:
+        return WorkerState.OFFLINE_MAINTENANCE if in_maintenance else WorkerState.UNKNOWN
+    return None
+
+
+def _maintenance_state(desired: Desired, observed: Observed) -> WorkerState:
+    """Return where a live worker is on its way into, in, or out of maintenance."""
+    if not desired.maintenance:
+        return WorkerState.MAINTENANCE_EXIT
+    if not observed.maintenance_acknowledged:
+        return WorkerState.MAINTENANCE_REQUEST
+    return WorkerState.MAINTENANCE_PENDING if observed.jobs_active else WorkerState.MAINTENANCE_MODE

@@ -1,0 +1,206 @@
+"""Tables of schema `edge`. The constraints hold the invariants of the design, whatever code writes.
+
+What is desired of a worker and what is observed of it are two tables: claims lock the first (cordon, design: I-5) while
+heartbeats update the second once a second.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from edge_protocol.job_state import FINISHED_STATES, HELD_STATES, JobState
+from edge_protocol.limits import COMMENT_MAX, QUEUE_NAME_MAX, WORKER_NAME_MAX
+
+SCHEMA = "edge"
+VERSION_TABLE = "schema_version"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    },
+)
+
+
+def _in(column: str, states: frozenset[JobState] | type[JobState]) -> str:
+    return f"{column} IN ({', '.join(sorted(repr(state.value) for state in states))})"
+
+
+_HELD = _in("state", HELD_STATES)
+_FINISHED = _in("state", FINISHED_STATES)
+_NOW = text("now()")
+_NAME = String(WORKER_NAME_MAX)
+
+
+def _time(name: str, *, nullable: bool = True, default_now: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=_NOW if default_now else None)
+
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", Uuid, primary_key=True, comment="task instance id, or callback id"),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("team", Text),
+    Column("rank", SmallInteger, nullable=False, server_default="1", comment="0 callbacks, 1 tasks: lower goes first"),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("slots", Integer, nullable=False, server_default="1"),
+    Column("workload", Text, comment="Airflow's JSON with the task's token; cleared when the job finishes"),
+    Column("log_path", Text),
+    Column("dag_id", Text),
+    Column("task_id", Text),
+    Column("run_id", Text),
+    Column("map_index", Integer),
+    Column("try_number", Integer),
+    Column("owner", Text, nullable=False, comment="the scheduler that is told how the job ends"),
+    Column("event_pending", Boolean, nullable=False, server_default=text("false")),
+    Column("worker_name", _NAME),
+    Column("lease_id", Uuid),
+    _time("lease_expires_at"),
+    _time("queued_at", nullable=False, default_now=True),
+    _time("leased_at"),
+    _time("started_at"),
+    _time("finished_at"),
+    Column("exit_code", Integer),
+    Column("error", Text),
+    CheckConstraint("kind IN ('task', 'callback')", name="kind_known"),
+    CheckConstraint(_in("state", JobState), name="state_known"),
+    CheckConstraint("slots >= 1", name="slots_positive"),
+    CheckConstraint(f"length(queue) BETWEEN 1 AND {QUEUE_NAME_MAX}", name="queue_length"),
+    CheckConstraint(f"NOT ({_HELD}) OR (lease_id IS NOT NULL AND worker_name IS NOT NULL)", name="held_has_one_holder"),
+    CheckConstraint("state <> 'queued' OR (lease_id IS NULL AND worker_name IS NULL)", name="queued_has_no_holder"),
+    CheckConstraint("(state = 'leased') = (lease_expires_at IS NOT NULL)", name="only_leased_expires"),
+    CheckConstraint(f"({_FINISHED}) = (finished_at IS NOT NULL)", name="finished_has_time"),
+    CheckConstraint(f"({_FINISHED}) = (workload IS NULL)", name="finished_keeps_no_token"),
+    # The claim's order; only queued rows are in it.
+    Index(
+        "ix_job_claim", "queue", "rank", text("priority DESC"), "queued_at", postgresql_where=text("state = 'queued'")
+    ),
+    Index("uq_job_lease_id", "lease_id", unique=True, postgresql_where=text("lease_id IS NOT NULL")),
+    Index("ix_job_holder", "worker_name", postgresql_where=text(_HELD)),
+    Index("ix_job_lease_expiry", "lease_expires_at", postgresql_where=text("state = 'leased'")),
+    Index("ix_job_event", "owner", postgresql_where=text("event_pending")),
+    Index("ix_job_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("job_id", Uuid, nullable=False),
+    Column("worker_name", _NAME, nullable=False),
+    Column("log_path", Text),
+    Column("log_bytes", BigInteger, nullable=False, server_default="0", comment="next byte of the log expected"),
+    _time("granted_at", nullable=False, default_now=True),
+    Index("ix_lease_log_path", "log_path", "granted_at"),
+    Index("ix_lease_job_id", "job_id"),
+    Index("ix_lease_granted_at", "granted_at"),
+    comment="every claim ever granted; owns the log, which may arrive after the job has moved on",
+)
+
+log = Table(
+    "log",
+    metadata,
+    Column("lease_id", Uuid, ForeignKey("edge.lease.id", ondelete="CASCADE"), primary_key=True),
+    Column("start", BigInteger, primary_key=True, comment="offset of the first byte"),
+    Column("data", LargeBinary, nullable=False),
+    CheckConstraint("start >= 0 AND length(data) > 0", name="chunk_is_real"),
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("name", _NAME, primary_key=True),
+    Column("identity", Uuid, nullable=False, comment="the enrolment that owns the name"),
+    Column("team", Text),
+    Column("queues", ARRAY(Text), nullable=False, comment="effective queues: what claims go by"),
+    Column("concurrency", Integer, nullable=False),
+    Column("session_id", Uuid, comment="the one session that may be given jobs"),
+    Column("instance", Uuid, comment="fresh for each start of the agent"),
+    Column("cordon_reason", Text, comment="set by the server, for example a version outside the skew policy"),
+    Column("initialised", Boolean, nullable=False, server_default=text("false")),
+    Column("jobs_active", Integer, nullable=False, server_default="0"),
+    Column("free_slots", Integer, nullable=False, server_default="0"),
+    Column("maintenance_acknowledged", Boolean, nullable=False, server_default=text("false")),
+    Column("terminating", Boolean, nullable=False, server_default=text("false")),
+    Column("offline", Boolean, nullable=False, server_default=text("false")),
+    Column("lost", Boolean, nullable=False, server_default=text("false"), comment="its jobs were declared lost"),
+    Column("versions", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("sysinfo", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    _time("first_online", nullable=False, default_now=True),
+    _time("last_heartbeat", nullable=False, default_now=True),
+    CheckConstraint("concurrency >= 1", name="concurrency_positive"),
+)
+
+worker_desired = Table(
+    "worker_desired",
+    metadata,
+    Column("worker_name", _NAME, ForeignKey("edge.worker.name", ondelete="CASCADE"), primary_key=True),
+    Column("version", BigInteger, nullable=False, server_default="1"),
+    Column("maintenance", Boolean, nullable=False, server_default=text("false")),
+    Column("maintenance_comment", String(COMMENT_MAX)),
+    Column("maintenance_by", Text),
+    _time("maintenance_at"),
+    Column("shutdown", Boolean, nullable=False, server_default=text("false")),
+    Column("concurrency", Integer, comment="override; NULL: as the worker says"),
+    Column("queues_added", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    Column("queues_removed", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    CheckConstraint("concurrency >= 1", name="concurrency_positive"),
+)
+
+credential = Table(
+    "credential",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("secret_hash", LargeBinary, nullable=False, comment="SHA-256 of 256 random bits"),
+    Column("role", String(16), nullable=False),
+    Column("worker_name", _NAME, comment="the one name a worker credential is good for"),
+    Column("identity", Uuid, comment="the enrolment; rotation keeps it"),
+    Column("team", Text),
+    Column("queues", ARRAY(Text), comment="queues it grants; NULL: any"),
+    _time("created_at", nullable=False, default_now=True),
+    _time("expires_at", nullable=False),
+    _time("revoked_at"),
+    CheckConstraint("role IN ('worker', 'admin', 'read')", name="role_known"),
+    CheckConstraint(
+        "(role = 'worker') = (worker_name IS NOT NULL AND identity IS NOT NULL)", name="worker_role_has_a_worker"
+    ),
+    Index("ix_credential_worker_name", "worker_name"),
+)
+
+join_token = Table(
+    "join_token",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("secret_hash", LargeBinary, nullable=False, comment="SHA-256 of 256 random bits"),
+    Column("worker_pattern", Text, nullable=False, server_default="*", comment="glob of worker names"),
+    Column("queues", ARRAY(Text), comment="queues it grants; NULL: any"),
+    Column("team", Text),
+    Column("uses_left", Integer, comment="NULL: unlimited"),
+    _time("created_at", nullable=False, default_now=True),
+    _time("expires_at", nullable=False),
+    _time("revoked_at"),
+    CheckConstraint("uses_left >= 0", name="uses_left_not_negative"),
+)
