@@ -213,6 +213,7 @@ def parse_agent_frame(data: str | bytes) -> AgentFrame | None:
 
     Raises:
         FrameError: not JSON, or a known type with wrong fields; the message names the field, never its value.
+
     """
     return _parse(_agent_frames, data)
 
@@ -222,6 +223,7 @@ def parse_server_frame(data: str | bytes) -> ServerFrame | None:
 
     Raises:
         FrameError: as for `parse_agent_frame`.
+
     """
     return _parse(_server_frames, data)
 
