@@ -51,6 +51,9 @@ TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
     (JobState.RUNNING, JobEvent.ACCEPT): JobState.RUNNING,
     (JobState.RUNNING, JobEvent.REPORT_SUCCESS): JobState.SUCCEEDED,
     (JobState.RUNNING, JobEvent.REPORT_FAILURE): JobState.FAILED,
+    # The accept went before the report on the same wire, so the report implies it.
+    (JobState.LEASED, JobEvent.REPORT_SUCCESS): JobState.SUCCEEDED,
+    (JobState.LEASED, JobEvent.REPORT_FAILURE): JobState.FAILED,
     (JobState.RUNNING, JobEvent.LOSE): JobState.LOST,
     **{(state, JobEvent.ENQUEUE): JobState.QUEUED for state in JobState},
     **{(state, JobEvent.REVOKE): JobState.REMOVED for state in (JobState.QUEUED, JobState.LEASED, JobState.RUNNING)},

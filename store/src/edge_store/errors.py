@@ -1,9 +1,9 @@
 """What the store raises.
 
 StoreError
-+-- DatabaseUnsupported    not PostgreSQL, or one that is too old
-+-- DatabaseUnreachable    no connection
-+-- SchemaMismatch         another schema version than this code needs
++-- UnsupportedDatabaseError    not PostgreSQL, or one that is too old
++-- UnreachableDatabaseError    no connection
++-- SchemaMismatchError         another schema version than this code needs
 """
 
 
@@ -11,13 +11,13 @@ class StoreError(Exception):
     """Base of the store's errors. The message says what is wrong and what mends it."""
 
 
-class DatabaseUnsupported(StoreError):
+class UnsupportedDatabaseError(StoreError):
     """The database is not PostgreSQL 13 or newer."""
 
 
-class DatabaseUnreachable(StoreError):
+class UnreachableDatabaseError(StoreError):
     """No connection to the database could be made."""
 
 
-class SchemaMismatch(StoreError):
+class SchemaMismatchError(StoreError):
     """The schema `edge` is missing or of another version than this code."""

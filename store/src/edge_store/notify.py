@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from sqlalchemy import Executable, text
 
 CHANNEL = "edge"
+"""Also written out in the statements that send a hint by themselves."""
 
 Kind = Literal["job", "cancel", "desired", "session", "credential"]
 """job: a queue has work. cancel: a lease was revoked. desired: a worker's wishes changed. session: a worker's session

@@ -1,0 +1,92 @@
+"""Connections: which databases are good, and how a caller finds out."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.pool import NullPool
+
+from edge_store.errors import UnreachableDatabaseError, UnsupportedDatabaseError
+
+MIN_SERVER_VERSION: Final = 130000
+"""PostgreSQL 13, as `server_version_num` has it."""
+
+CONNECT_ARGS: Final[Mapping[str, Any]] = {"connect_timeout": 10, "application_name": "airflow-edge"}
+
+
+def database_url(url: str) -> URL:
+    """Return the URL with the driver that this package uses (psycopg 3, for sync and asyncio alike).
+
+    Raises:
+        UnsupportedDatabaseError: the URL is not one of PostgreSQL.
+
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise UnsupportedDatabaseError(
+            "The database URL can't be read. Give one like postgresql://user:password@host:5432/airflow."
+        ) from error
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise UnsupportedDatabaseError(
+            f"The database is {parsed.get_backend_name()}, but Airflow Edge needs PostgreSQL 13 or newer. "
+            "Give a URL like postgresql://user:password@host:5432/airflow."
+        )
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def make_engine(url: str) -> Engine:
+    """Return a sync engine for commands such as migrations.
+
+    Raises:
+        UnsupportedDatabaseError: as for `database_url`.
+
+    """
+    # A command makes one or two connections and ends: a pool would only keep sockets open.
+    return create_engine(database_url(url), connect_args=dict(CONNECT_ARGS), poolclass=NullPool)
+
+
+def unreachable(url: URL, error: BaseException) -> UnreachableDatabaseError:
+    """Return the error to raise when no connection could be made; it names the place but no password."""
+    where = f"{url.host or url.query.get('host') or 'localhost'}:{url.port or 5432}/{url.database}"
+    reason = str(getattr(error, "orig", error)).strip().splitlines()
+    return UnreachableDatabaseError(
+        f"The database at {where} can't be reached ({reason[0] if reason else type(error).__name__}). "
+        "Check that it runs, and the URL, user and password."
+    )
+
+
+def connect(engine: Engine) -> Connection:
+    """Open a connection to a database that is known to be good.
+
+    Raises:
+        UnreachableDatabaseError: no connection.
+        UnsupportedDatabaseError: the server is too old.
+
+    """
+    try:
+        connection = engine.connect()
+    except OperationalError as error:
+        raise unreachable(engine.url, error) from error
+    try:
+        check_server_version(int(connection.execute(text("SHOW server_version_num")).scalar_one()))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check_server_version(version_num: int) -> None:
+    """Check a `server_version_num`.
+
+    Raises:
+        UnsupportedDatabaseError: older than PostgreSQL 13.
+
+    """
+    if version_num < MIN_SERVER_VERSION:
+        raise UnsupportedDatabaseError(
+            f"The database is PostgreSQL {version_num // 10000}, but Airflow Edge needs 13 or newer. "
+            "Upgrade the server."
+        )

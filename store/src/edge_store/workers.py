@@ -1,0 +1,208 @@
+"""Statements on `edge.worker` (observed) and `edge.worker_desired` (wished for)."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Executable, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import Interval, Text
+
+from edge_store.tables import worker, worker_desired
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A worker says hello."""
+
+    name: str
+    identity: UUID
+    team: str | None
+    queues: Sequence[str]
+    """Effective queues."""
+    concurrency: int
+    """Effective concurrency."""
+    session_id: UUID
+    instance: UUID
+    cordon_reason: str | None
+    versions: dict[str, Any]
+
+
+_REGISTER = text(
+    """
+    WITH registered AS (
+        INSERT INTO edge.worker AS w (name, identity, team, queues, concurrency, session_id, instance, cordon_reason,
+                                      versions, initialised)
+        VALUES (:name, CAST(:identity AS uuid), :team, :queues, :concurrency, CAST(:session_id AS uuid),
+                CAST(:instance AS uuid), :cordon_reason, CAST(:versions AS jsonb), false)
+        ON CONFLICT (name) DO UPDATE SET
+            identity = excluded.identity, team = excluded.team, queues = excluded.queues,
+            concurrency = excluded.concurrency, session_id = excluded.session_id, instance = excluded.instance,
+            cordon_reason = excluded.cordon_reason, versions = excluded.versions, initialised = false,
+            terminating = false, offline = false, lost = false, last_heartbeat = now()
+        WHERE w.identity = excluded.identity OR w.offline OR w.last_heartbeat < now() - :window
+        RETURNING w.name, w.session_id
+    ), hinted AS (
+        SELECT pg_notify('edge', 'session ' || name || ' ' || session_id) FROM registered
+    ), wished AS (
+        INSERT INTO edge.worker_desired (worker_name) SELECT name FROM registered ON CONFLICT DO NOTHING
+    )
+    SELECT name, (SELECT count(*) FROM hinted) AS hints FROM registered
+    """
+).bindparams(
+    bindparam("queues", type_=ARRAY(Text)),
+    bindparam("team", type_=Text),
+    bindparam("cordon_reason", type_=Text),
+    bindparam("window", type_=Interval),
+)
+
+
+def register(new: Registration, window: timedelta) -> Executable:
+    """Take over the worker's row for a new session and return (name, hints); no row: the name is another's.
+
+    The same identity takes over at once. Another identity gets the name only if its owner said good-bye or was silent
+    for `window`. A hint tells replicas to drop an older session.
+    """
+    return _REGISTER.bindparams(
+        name=new.name,
+        identity=str(new.identity),
+        team=new.team,
+        queues=list(new.queues),
+        concurrency=new.concurrency,
+        session_id=str(new.session_id),
+        instance=str(new.instance),
+        cordon_reason=new.cordon_reason,
+        versions=json.dumps(new.versions),
+        window=window,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a heartbeat told."""
+
+    name: str
+    session_id: UUID
+    jobs_active: int
+    free_slots: int
+    maintenance_acknowledged: bool
+    terminating: bool
+    sysinfo: dict[str, Any]
+
+
+_HEARTBEATS = text(
+    """
+    UPDATE edge.worker w
+    SET last_heartbeat = now(), initialised = true, jobs_active = b.jobs_active, free_slots = b.free_slots,
+        maintenance_acknowledged = b.acknowledged, terminating = b.terminating,
+        sysinfo = CAST(b.sysinfo AS jsonb), lost = false
+    FROM unnest(:names, CAST(:sessions AS uuid[]), CAST(:active AS int[]), CAST(:free AS int[]),
+                CAST(:acknowledged AS bool[]), CAST(:terminating AS bool[]), :sysinfo)
+        AS b(name, session_id, jobs_active, free_slots, acknowledged, terminating, sysinfo)
+    WHERE w.name = b.name AND w.session_id = b.session_id
+    RETURNING w.name
+    """
+).bindparams(bindparam("names", type_=ARRAY(Text)), bindparam("sysinfo", type_=ARRAY(Text)))
+
+
+def heartbeats(beats: Sequence[Beat]) -> Executable:
+    """Write all heartbeats heard, at most one per worker, and return (name) of the sessions that are current."""
+    return _HEARTBEATS.bindparams(
+        names=[beat.name for beat in beats],
+        sessions=[str(beat.session_id) for beat in beats],
+        active=[str(beat.jobs_active) for beat in beats],
+        free=[str(beat.free_slots) for beat in beats],
+        acknowledged=[str(beat.maintenance_acknowledged) for beat in beats],
+        terminating=[str(beat.terminating) for beat in beats],
+        sysinfo=[json.dumps(beat.sysinfo) for beat in beats],
+    )
+
+
+def say_bye(name: str, session_id: UUID) -> Executable:
+    """Note a clean shutdown. A shutdown request is fulfilled by it; maintenance stays wished for."""
+    return text(
+        """
+        WITH gone AS (
+            UPDATE edge.worker SET offline = true, terminating = false, jobs_active = 0, free_slots = 0,
+                session_id = NULL, last_heartbeat = now()
+            WHERE name = :name AND session_id = CAST(:session_id AS uuid)
+            RETURNING name
+        )
+        UPDATE edge.worker_desired SET shutdown = false, version = version + 1
+        WHERE shutdown AND worker_name IN (SELECT name FROM gone)
+        """
+    ).bindparams(name=name, session_id=str(session_id))
+
+
+_LOSE_SILENT = text(
+    """
+    WITH silent AS (
+        SELECT name, last_heartbeat FROM edge.worker
+        WHERE NOT lost AND NOT offline AND last_heartbeat < now() - :window
+        FOR UPDATE SKIP LOCKED
+    ), marked AS (
+        UPDATE edge.worker w SET lost = true, jobs_active = 0, free_slots = 0
+        FROM silent s WHERE w.name = s.name
+        RETURNING w.name, w.last_heartbeat
+    ), lost AS (
+        UPDATE edge.job j
+        SET state = 'lost', finished_at = now(), workload = NULL, event_pending = true,
+            error = 'edge worker ' || m.name || ' lost at '
+                    || to_char(m.last_heartbeat AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+        FROM marked m WHERE j.worker_name = m.name AND j.state = 'running'
+        RETURNING j.id, j.worker_name
+    )
+    SELECT m.name, count(l.id) AS jobs FROM marked m LEFT JOIN lost l ON l.worker_name = m.name GROUP BY m.name
+    """
+).bindparams(bindparam("window", type_=Interval))
+
+
+def lose_silent(window: timedelta) -> Executable:
+    """Declare workers unknown that were silent for `window`, and their running jobs lost (design: I-4).
+
+    Returns (name, jobs: how many were lost) once per worker. Claims it never accepted go back by their own timeout.
+    """
+    return _LOSE_SILENT.bindparams(window=window)
+
+
+def get(name: str) -> Executable:
+    """Return the worker's row joined with what is desired of it, or nothing."""
+    return (
+        select(worker, *(column for column in worker_desired.c if column.name not in ("worker_name", "concurrency")))
+        .add_columns(worker_desired.c.concurrency.label("concurrency_override"))
+        .join(worker_desired, worker_desired.c.worker_name == worker.c.name)
+        .where(worker.c.name == name)
+    )
+
+
+def desired_of(names: Sequence[str]) -> Executable:
+    """Return what is desired of workers: all columns of `edge.worker_desired`."""
+    return select(worker_desired).where(worker_desired.c.worker_name.in_(list(names)))
+
+
+def name_owner(name: str, window: timedelta) -> Executable:
+    """Return (identity, live) of the name: live unless its owner said good-bye or was silent for `window`."""
+    return select(
+        worker.c.identity, (~worker.c.offline & (worker.c.last_heartbeat >= func.now() - window)).label("live")
+    ).where(worker.c.name == name)
+
+
+def fleet() -> Executable:
+    """Return what `worker_state` needs of every worker, and its room: for metrics and lists."""
+    return select(
+        worker.c.name,
+        worker.c.queues,
+        worker.c.concurrency,
+        worker.c.free_slots,
+        worker.c.jobs_active,
+        worker.c.initialised,
+        worker.c.maintenance_acknowledged,
+        worker.c.terminating,
+        worker.c.offline,
+        worker.c.last_heartbeat,
+        worker_desired.c.maintenance,
+        worker_desired.c.shutdown,
+    ).join(worker_desired, worker_desired.c.worker_name == worker.c.name)

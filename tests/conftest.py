@@ -1,0 +1,38 @@
+"""Fixtures for all tests: one embedded PostgreSQL for the session, and a migrated database of its own per test."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_demo.postgres import EmbeddedPostgres
+from edge_store import engine, migrate
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A server; its template database `edge_template` has the schema `edge`."""
+    folder: Path = tmp_path_factory.mktemp("postgres") / "data"
+    with EmbeddedPostgres(folder) as server:
+        template = engine.make_engine(server.create_database("edge_template"))
+        with template.begin() as connection:
+            migrate.upgrade(connection)
+        template.dispose()
+        yield server
+
+
+@pytest.fixture
+def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """URL of a database without the schema `edge`."""
+    name = f"empty_{secrets.token_hex(4)}"
+    yield postgres.create_database(name)
+    postgres.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """URL of a migrated database that only this test uses."""
+    name = f"edge_{secrets.token_hex(4)}"
+    yield postgres.create_database(name, template="edge_template")
+    postgres.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
