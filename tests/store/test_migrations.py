@@ -30,7 +30,7 @@ def test_upgrade_from_empty_gives_the_tables_of_the_code(empty_database: str) ->
     db.dispose()
 
 
-def test_check_constraints_and_partial_indexes_equal_those_of_the_code(empty_database: str, database: str):
+def test_check_constraints_and_partial_indexes_equal_those_of_the_code(empty_database: str, database: str) -> None:
     """Autogenerate compares neither checks nor index predicates, so they are compared as the server prints them."""
     created = engine.make_engine(empty_database)
     with created.begin() as connection:
