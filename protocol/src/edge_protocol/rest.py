@@ -14,6 +14,7 @@ ENROLL_PATH = "/edge_worker/v2/enroll"
 SESSION_PATH = "/edge_worker/v2/session"
 SYNC_PATH = "/edge_worker/v2/sync"
 INFO_PATH = "/edge_worker/v2/"
+ROTATE_PATH = "/edge_worker/v2/credential/rotate"
 
 
 class ApiInfo(BaseModel):
@@ -44,6 +45,13 @@ class EnrollResponse(BaseModel):
     team: str | None
     queues: list[str] | None
     """Granted queues; None: any queue."""
+
+
+class RotateResponse(EnrollResponse):
+    """The successor of the credential that the call was made with. Identity, team and queues stay."""
+
+    previous_good_until: datetime
+    """The old credential is refused from then on."""
 
 
 class SyncRequest(BaseModel):
