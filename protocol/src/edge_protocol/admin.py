@@ -144,7 +144,7 @@ class WorkerView(BaseModel):
     state: WorkerState
     team: str | None
     queues: list[str]
-    """Effective queues: asked for, granted, added and removed, worked out by the server."""
+    """Effective queues: asked for, granted, added and removed. `["*"]`: any (only v1 workers without a list)."""
     queues_added: list[str]
     queues_removed: list[str]
     concurrency: int
@@ -249,7 +249,7 @@ class BulkRequest(BaseModel):
 
 
 class BulkResult(BaseModel):
-    """How the action went for one worker. `code` is `done`, or the code of the problem that a single call would give."""
+    """How the action went for one worker. `code` is `done`, or that of the problem that a single call would give."""
 
     name: str
     ok: bool
