@@ -356,14 +356,24 @@ _ADOPT = text(
     """
     UPDATE edge.job SET owner = :owner, event_pending = (finished_at IS NOT NULL)
     WHERE id = ANY (CAST(:ids AS uuid[])) AND state <> 'removed'
-    RETURNING id
+    RETURNING id, kind, dag_id, task_id, run_id, map_index, try_number
     """
 )
 
 
 def adopt(owner: str, ids: Sequence[UUID]) -> Executable:
-    """Hand jobs to another scheduler and return (id). Finished ones are told again: their owner may never have read."""
+    """Hand jobs to another scheduler and return (id, kind and what names the task).
+
+    Finished ones are told again: their owner may never have read.
+    """
     return _ADOPT.bindparams(owner=owner, ids=_texts(ids))
+
+
+def still_owned(owner: str, ids: Sequence[UUID]) -> Executable:
+    """Return which of these jobs this scheduler will still be told of: (id)."""
+    return select(job.c.id).where(
+        job.c.id.in_(list(ids)), job.c.owner == owner, job.c.finished_at.is_(None) | job.c.event_pending
+    )
 
 
 _REVOKE = text(
@@ -371,6 +381,8 @@ _REVOKE = text(
     WITH old AS (
         SELECT id, state, worker_name FROM edge.job
         WHERE id = CAST(:id AS uuid) AND state IN ('queued', 'leased', 'running') FOR UPDATE
+    ), silenced AS (
+        UPDATE edge.job SET event_pending = false WHERE id = CAST(:id AS uuid) AND finished_at IS NOT NULL
     ), removed AS (
         UPDATE edge.job j SET state = 'removed', finished_at = now(), workload = NULL, lease_expires_at = NULL,
             event_pending = false
@@ -385,7 +397,10 @@ _REVOKE = text(
 
 
 def revoke(job_id: UUID) -> Executable:
-    """Take an unfinished job back and hint its worker's session; returns (id, worker_name, hint)."""
+    """Take an unfinished job back and hint its worker's session; returns (id, worker_name, hint).
+
+    Nothing is told of the job from then on, also where it has finished just before.
+    """
     return _REVOKE.bindparams(id=str(job_id))
 
 

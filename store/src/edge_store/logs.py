@@ -64,16 +64,26 @@ def log_ends(lease_ids: Sequence[UUID]) -> Executable:
     return select(lease.c.id, lease.c.worker_name, lease.c.log_bytes).where(lease.c.id.in_(list(lease_ids)))
 
 
-def leases_of_path(log_path: str) -> Executable:
-    """Return the leases that wrote a log path, oldest first: (id, worker_name, granted_at, log_bytes).
+def open_log(lease_id: UUID, job_id: UUID, writer: str, log_path: str) -> Executable:
+    """Make a log of a job that no worker writes, such as that of a trigger; `append` takes its chunks."""
+    return lease.insert().values(id=lease_id, job_id=job_id, worker_name=writer, log_path=log_path)
 
-    A task that was deferred or rescheduled writes one path under several leases.
+
+_READER_COLUMNS = (lease.c.id, lease.c.worker_name, lease.c.log_path, lease.c.granted_at, lease.c.log_bytes)
+
+
+def leases_of_path(log_path: str) -> Executable:
+    """Return what was written for a log path, oldest first: (id, worker_name, log_path, granted_at, log_bytes).
+
+    A task that was deferred or rescheduled writes one path under several leases, and its triggers write next to it.
     """
-    return (
-        select(lease.c.id, lease.c.worker_name, lease.c.granted_at, lease.c.log_bytes)
-        .where(lease.c.log_path == log_path)
-        .order_by(lease.c.granted_at, lease.c.id)
-    )
+    jobs_of_path = select(lease.c.job_id).where(lease.c.log_path == log_path)
+    return select(*_READER_COLUMNS).where(lease.c.job_id.in_(jobs_of_path)).order_by(lease.c.granted_at, lease.c.id)
+
+
+def leases_of_job(job_id: UUID) -> Executable:
+    """Return what was written for a job, oldest first, with columns as of `leases_of_path`."""
+    return select(*_READER_COLUMNS).where(lease.c.job_id == job_id).order_by(lease.c.granted_at, lease.c.id)
 
 
 def chunks_after(lease_id: UUID, start: int, limit: int) -> Executable:

@@ -1,0 +1,157 @@
+"""The executor: puts jobs into PostgreSQL in the scheduler's own transaction and tells the scheduler how they end.
+
+It talks to no worker. All it knows is in `edge.job`, so a scheduler that dies loses nothing, and a scheduler that stops
+leaves its jobs to run on.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from airflow.configuration import conf
+from airflow.executors.base_executor import BaseExecutor
+from airflow.executors.workloads import ExecuteCallback, ExecuteTask
+from airflow.utils.session import create_session
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from edge_provider import database, log_reader
+from edge_provider.rollback import on_rollback
+from edge_provider.workloads import callback_job, failure_text, key_of, task_job
+from edge_store import jobs
+from edge_store.errors import StoreError
+
+EVENT_BATCH = 1000
+"""Events taken in one statement: bounds memory and the length of one transaction."""
+
+RECONCILE_S = 60.0
+"""Seconds between looks for keys that are counted as running but whose job is not this scheduler's any more."""
+
+
+class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
+    """Runs tasks and callbacks on edge workers."""
+
+    supports_callbacks = True
+    supports_multi_team = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._job_ids: dict[Any, UUID] = {}
+        self._reconciled_at = time.monotonic()
+
+    @property
+    def owner(self) -> str:
+        """The name under which jobs are this executor's: the scheduler's job, and the team where there is one."""
+        return f"{self.job_id}:{self.team_name}" if self.team_name else f"{self.job_id}"
+
+    def start(self) -> None:
+        """Check the database.
+
+        Raises:
+            SystemExit: it can't be used; the message says why and what mends it.
+
+        """
+        try:
+            with create_session(scoped=False) as session:
+                database.check(session)
+        except StoreError as error:
+            # The scheduler's own handling would bury the sentence that matters below a traceback.
+            raise SystemExit(f"EdgeExecutor can't start: {error}") from error
+        self.log.info("EdgeExecutor is ready; jobs are owned by %s", self.owner)
+
+    def queue_workload(self, workload: Any, session: Session) -> None:
+        """Write the job in the scheduler's transaction: it exists if, and only if, the scheduler commits."""
+        if isinstance(workload, ExecuteTask):
+            new = task_job(workload, owner=self.owner, team=self.team_name)
+        elif isinstance(workload, ExecuteCallback):
+            queue = conf.get_mandatory_value("operators", "default_queue")
+            new = callback_job(workload, owner=self.owner, team=self.team_name, queue=queue)
+        else:
+            super().queue_workload(workload, session)  # raises: it says what is supported
+            return
+        session.execute(jobs.enqueue(new))
+        self._job_ids[workload.key] = new.id
+        if workload.key not in self.running:
+            self.running.add(workload.key)
+            on_rollback(session, lambda: self.running.discard(workload.key))
+
+    def sync(self) -> None:
+        """Tell the scheduler what became of its jobs. With nothing to tell this is one look into an empty index."""
+        try:
+            while self._take_events() == EVENT_BATCH:
+                pass
+            if time.monotonic() - self._reconciled_at >= RECONCILE_S:
+                self._reconcile()
+        except OperationalError as error:
+            # Nothing is lost: events stay in the table until they are taken.
+            self.log.warning("The database did not answer, trying again at the next heartbeat: %s", error.orig)
+
+    def _take_events(self) -> int:
+        with create_session(scoped=False) as session:
+            rows = session.execute(jobs.take_events(self.owner, EVENT_BATCH)).all()
+            # Before the commit: if that fails the same events come again, and a repeat does no harm.
+            for row in rows:
+                self._tell(row)
+        return len(rows)
+
+    def _tell(self, row: Any) -> None:
+        key = key_of(row)
+        if row.state == "succeeded":
+            self.success(key)
+        elif row.state in ("failed", "lost"):
+            self.fail(key, info=failure_text(row))
+        elif row.state == "running":
+            self.running_state(key, info=row.worker_name)
+
+    def _reconcile(self) -> None:
+        """Stop counting keys whose job was deleted, or was adopted by a scheduler that thought this one dead."""
+        self._reconciled_at = time.monotonic()
+        self._job_ids = {key: job_id for key, job_id in self._job_ids.items() if key in self.running}
+        if not self._job_ids:
+            return
+        with create_session(scoped=False) as session:
+            rows = session.execute(jobs.still_owned(self.owner, list(self._job_ids.values())))
+            owned = {str(job_id) for job_id in rows.scalars()}
+        for key, job_id in list(self._job_ids.items()):
+            if str(job_id) not in owned:
+                self.log.warning("The job of %s is gone or has another owner: not counted as running any more", key)
+                self.running.discard(key)
+                del self._job_ids[key]
+
+    def try_adopt_task_instances(self, tis: Sequence[Any]) -> Sequence[Any]:
+        """Take over jobs of a scheduler that died. Jobs that have ended since are told with the next sync."""
+        with create_session(scoped=False) as session:
+            rows = session.execute(jobs.adopt(self.owner, [ti.id for ti in tis])).all()
+            adopted = {str(row.id) for row in rows}
+            for row in rows:
+                key = key_of(row)
+                self.running.add(key)
+                self._job_ids[key] = UUID(str(row.id))
+        return [ti for ti in tis if str(ti.id) not in adopted]
+
+    def revoke_task(self, *, ti: Any) -> None:
+        """Take a job back; its worker is told to stop it."""
+        self.running.discard(ti.key)
+        try:
+            with create_session(scoped=False) as session:
+                session.execute(jobs.revoke(ti.id))
+        except SQLAlchemyError:
+            # Airflow asks that this never raises. If it queues the task again, that voids the old lease as well.
+            self.log.exception("The job of %s could not be taken back", ti.key)
+
+    def get_task_log(self, ti: Any, try_number: int) -> tuple[list[str], list[str]]:
+        """Return the log of a running task, unless the `edge://` reader has been asked already.
+
+        There is always a message, since without one Airflow would call a log server on the worker's host, which can't
+        be reached from here.
+        """
+        if log_reader.is_active():
+            return [f"Try {try_number} runs on an edge worker"], []
+        return log_reader.read_job(ti.id)
+
+    def end(self) -> None:
+        """Do nothing: jobs run on while no scheduler is there, and are adopted or told afterwards."""
+
+    def terminate(self) -> None:
+        """Do nothing, as for `end`."""

@@ -1,0 +1,116 @@
+"""Serves task logs from `edge.log`: to every api-server alike, while the task runs and afterwards, without shared disk.
+
+Active where `[logging] remote_logging` is on and `[logging] remote_base_log_folder` is `edge://`. Airflow also loads
+the class where there is no database (the Task SDK, for its upload hook), so nothing here connects before it is asked.
+"""
+
+import re
+from collections.abc import Callable, Generator, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Self
+from uuid import UUID, uuid4
+
+from airflow.configuration import conf
+from airflow.logging_config import get_remote_task_log
+from airflow.utils.session import create_session
+from airflow.utils.state import State
+from sqlalchemy import Executable
+
+from edge_provider.log_lines import LineSplitter
+from edge_store import logs
+
+PAGE = 16
+"""Chunks read in one short transaction; a chunk has at most 256 KiB, so this bounds memory and lock time."""
+
+UPLOAD_CHUNK_BYTES = 256 * 1024
+TRIGGER_WRITER = "triggerer"
+_OF_A_TRIGGER = re.compile(r"\.trigger\.[^/]+\.log$")
+"""Airflow appends this to the task's log path."""
+
+
+class EdgeTaskLog:
+    """Airflow's remote log reader for the scheme `edge`."""
+
+    processors: tuple[Callable[..., Any], ...] = ()
+
+    @classmethod
+    def from_config(cls) -> Self:
+        """Return a reader. There is nothing to configure: logs are in Airflow's own database."""
+        return cls()
+
+    def upload(self, path: str | PathLike[str], ti: Any = None) -> None:
+        """Store the log of a trigger when it has ended.
+
+        Triggers run in the triggerer, next to the database. Logs of tasks are not uploaded: an edge worker's agent
+        ships them while the task runs, and what other executors run stays where those keep it.
+        """
+        relative = fspath(path)
+        if ti is None or not _OF_A_TRIGGER.search(relative):
+            return
+        file = Path(conf.get_mandatory_value("logging", "base_log_folder"), relative)
+        if file.stat().st_size > 0:
+            _store_file(file, ti.id, relative)
+
+    def stream(self, relative_path: str, ti: Any) -> tuple[list[str], list[Generator[str, None, None]]]:
+        """Return what was read, for people, and the lines of all leases that wrote this log, oldest first.
+
+        While the task is unfinished its last line is held back until it is whole: Airflow asks again from the count of
+        lines that it has, so half a line would never be completed.
+        """
+        leases = _rows(logs.leases_of_path(relative_path))
+        if not leases:
+            return [], []  # not an edge task: Airflow looks elsewhere
+        return _sources(leases), [_lines([lease.id for lease in leases], whole=ti.state not in State.unfinished)]
+
+    def read(self, relative_path: str, ti: Any) -> tuple[list[str], list[str] | None]:
+        """Return the same as `stream`, as one text."""
+        sources, streams = self.stream(relative_path, ti)
+        return sources, ["\n".join(line for stream in streams for line in stream)] if streams else None
+
+
+def is_active() -> bool:
+    """Return whether Airflow reads task logs through this module."""
+    return isinstance(get_remote_task_log(), EdgeTaskLog)
+
+
+def read_job(job_id: UUID) -> tuple[list[str], list[str]]:
+    """Return (messages, logs) of an unfinished job, for an Airflow that has no `edge://` reader configured."""
+    leases = _rows(logs.leases_of_job(job_id))
+    if not leases:
+        return ["The task waits for an edge worker"], []
+    return _sources(leases), ["\n".join(_lines([lease.id for lease in leases], whole=False))]
+
+
+def _sources(leases: Sequence[Any]) -> list[str]:
+    written = [lease for lease in leases if lease.log_bytes] or leases[-1:]
+    return [f"edge://{lease.worker_name}/{lease.log_path} ({lease.log_bytes} bytes)" for lease in written]
+
+
+def _rows(statement: Executable) -> Sequence[Any]:
+    with create_session(scoped=False) as session:
+        rows: Sequence[Any] = session.execute(statement).all()
+    return rows
+
+
+def _lines(leases: Sequence[UUID], *, whole: bool) -> Generator[str, None, None]:
+    """Yield the lines of some leases. `whole`: also a last line that has no end."""
+    for lease in leases:
+        splitter = LineSplitter()
+        start = 0
+        while page := _rows(logs.chunks_after(lease, start, PAGE)):
+            for chunk in page:
+                yield from splitter.feed(chunk.start, bytes(chunk.data))
+            start = page[-1].start + 1
+        if whole or lease != leases[-1]:
+            yield from splitter.flush()
+
+
+def _store_file(file: Path, job_id: UUID, log_path: str) -> None:
+    lease = uuid4()
+    with create_session(scoped=False) as session, file.open("rb") as source:
+        session.execute(logs.open_log(lease, job_id, TRIGGER_WRITER, log_path))
+        start = 0
+        while data := source.read(UPLOAD_CHUNK_BYTES):
+            session.execute(logs.append([logs.LogChunk(lease, TRIGGER_WRITER, start, 0, data)]))
+            start += len(data)

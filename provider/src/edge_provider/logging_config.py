@@ -1,0 +1,13 @@
+"""Airflow's own logging settings plus the reader of edge logs, for `[logging] logging_config_class`.
+
+Airflow 3.3 lets a provider claim a scheme of `[logging] remote_base_log_folder`, and this provider claims `edge`. But
+its default logging settings refuse every scheme that they do not know, before they ask a provider. What works is a
+settings module with a `REMOTE_TASK_LOG`; `[logging] remote_logging` stays off.
+"""
+
+from airflow.config_templates.airflow_local_settings import DEFAULT_LOGGING_CONFIG
+
+from edge_provider.log_reader import EdgeTaskLog
+
+LOGGING_CONFIG = DEFAULT_LOGGING_CONFIG
+REMOTE_TASK_LOG = EdgeTaskLog()

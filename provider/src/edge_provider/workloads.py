@@ -1,0 +1,76 @@
+"""Between Airflow's words and the store's: workloads become jobs, job rows become Airflow's keys."""
+
+from typing import Any
+from uuid import UUID
+
+from airflow.executors.workloads import ExecuteCallback, ExecuteTask
+from airflow.models.callback import CallbackKey
+from airflow.models.taskinstancekey import TaskInstanceKey
+
+from edge_store.jobs import NewJob
+
+CALLBACK_RANK = 0
+TASK_RANK = 1
+
+
+def task_job(workload: ExecuteTask, *, owner: str, team: str | None) -> NewJob:
+    """Return the job of a task. Its id is that of the task instance: one per try, the same over deferrals."""
+    ti = workload.ti
+    return NewJob(
+        id=ti.id,
+        kind="task",
+        queue=ti.queue,
+        team=team,
+        rank=TASK_RANK,
+        priority=ti.priority_weight,
+        slots=ti.pool_slots,
+        workload=workload.model_dump_json(),
+        log_path=workload.log_path,
+        dag_id=ti.dag_id,
+        task_id=ti.task_id,
+        run_id=ti.run_id,
+        map_index=ti.map_index,
+        try_number=ti.try_number,
+        owner=owner,
+    )
+
+
+def callback_job(workload: ExecuteCallback, *, owner: str, team: str | None, queue: str) -> NewJob:
+    """Return the job of a callback. Airflow gives callbacks neither queue, slots nor priority."""
+    return NewJob(
+        id=UUID(workload.callback.id),
+        kind="callback",
+        queue=queue,
+        team=team,
+        rank=CALLBACK_RANK,
+        priority=0,
+        slots=1,
+        workload=workload.model_dump_json(),
+        log_path=workload.log_path,
+        dag_id=None,
+        task_id=None,
+        run_id=None,
+        map_index=None,
+        try_number=None,
+        owner=owner,
+    )
+
+
+def key_of(row: Any) -> TaskInstanceKey | CallbackKey:
+    """Return the key that Airflow knows a job by, from a row of `edge.job`."""
+    if row.kind == "callback":
+        return CallbackKey(id=str(row.id))
+    return TaskInstanceKey(
+        dag_id=row.dag_id,
+        task_id=row.task_id,
+        run_id=row.run_id,
+        try_number=row.try_number,
+        map_index=row.map_index,
+    )
+
+
+def failure_text(row: Any) -> str:
+    """Return why a job failed or was lost, for Airflow's log and audit trail."""
+    if row.error:
+        return str(row.error)
+    return f"edge worker {row.worker_name} reported exit code {row.exit_code}"
