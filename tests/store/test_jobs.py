@@ -80,7 +80,7 @@ def test_whole_life(db: Connection) -> None:
     db.execute(jobs.enqueue(job))
     assert (lease := claim(db, job, worker)) is not None
     assert db.execute(jobs.accept([jobs.HeldLease(lease, "w1")])).one().queue == "default"
-    assert db.execute(jobs.report([report(lease, "w1")])).one() == (lease, True)
+    assert db.execute(jobs.report([report(lease, "w1")])).one() == (lease, "w1", True)
     row = state(db, job)
     assert (row.state, row.workload, row.event_pending) == ("succeeded", None, True)
     assert [event.id for event in db.execute(jobs.take_events("1"))] == [job.id]

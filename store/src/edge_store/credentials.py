@@ -73,3 +73,12 @@ def add_credential(new: NewCredential) -> Executable:
 def get_credential(credential_id: UUID) -> Executable:
     """Return the credential's row, or nothing."""
     return select(credential).where(credential.c.id == credential_id)
+
+
+def still_good(credential_ids: Sequence[UUID]) -> Executable:
+    """Return which of these credentials are neither revoked nor expired: (id)."""
+    return select(credential.c.id).where(
+        credential.c.id.in_(list(credential_ids)),
+        credential.c.revoked_at.is_(None),
+        credential.c.expires_at > func.now(),
+    )

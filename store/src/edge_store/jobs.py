@@ -162,7 +162,7 @@ _CLAIM = text(
         SELECT * FROM unnest(CAST(:jobs AS uuid[]), :workers, CAST(:sessions AS uuid[]), CAST(:leases AS uuid[]))
             AS p(job_id, worker, session_id, lease_id)
     ), open AS (
-        SELECT d.worker_name FROM edge.worker_desired d
+        SELECT d.worker_name, d.queues_removed FROM edge.worker_desired d
         WHERE d.worker_name IN (SELECT worker FROM pick) AND NOT d.maintenance AND NOT d.shutdown
         ORDER BY d.worker_name FOR SHARE
     ), claimed AS (
@@ -173,7 +173,7 @@ _CLAIM = text(
         WHERE j.id = p.job_id AND j.state = 'queued'
           AND w.session_id = p.session_id AND w.cordon_reason IS NULL AND NOT w.maintenance_acknowledged
           AND NOT w.terminating AND NOT w.offline
-          AND j.queue = ANY (w.queues) AND j.team IS NOT DISTINCT FROM w.team
+          AND j.queue = ANY (w.queues) AND NOT j.queue = ANY (o.queues_removed) AND j.team IS NOT DISTINCT FROM w.team
         RETURNING j.id, j.kind, j.slots, j.workload, j.log_path, j.worker_name, j.lease_id, j.queued_at
     ), granted AS (
         INSERT INTO edge.lease (id, job_id, worker_name, log_path)
@@ -216,15 +216,16 @@ _ACCEPT = text(
         event_pending = j.event_pending OR j.kind = 'callback'
     FROM unnest(CAST(:leases AS uuid[]), :workers) AS a(lease_id, worker)
     WHERE j.lease_id = a.lease_id AND j.worker_name = a.worker AND j.state IN ('leased', 'running')
-    RETURNING j.lease_id, j.queue, extract(epoch FROM now() - j.queued_at) AS waited_s
+    RETURNING j.lease_id, j.worker_name, j.queue, extract(epoch FROM now() - j.queued_at) AS waited_s
     """
 ).bindparams(bindparam("workers", type_=_TEXTS))
 
 
 def accept(leases: Sequence[HeldLease]) -> Executable:
-    """Move leased jobs to running and return (lease_id, queue, waited_s: seconds since queued). A repeat is good.
+    """Move leased jobs to running and return (lease_id, worker_name, queue, waited_s: seconds since queued).
 
-    A callback's owner is told, since Airflow shows callbacks as running; for tasks the Execution API tells it.
+    A repeat is good. A callback's owner is told, since Airflow shows callbacks as running; for tasks the Execution API
+    tells it.
     """
     return _ACCEPT.bindparams(leases=_texts(held.lease_id for held in leases), workers=[held.worker for held in leases])
 
@@ -251,18 +252,21 @@ _REPORT = text(
             exit_code = r.exit_code, error = r.error, event_pending = true
         FROM r
         WHERE j.lease_id = r.lease_id AND j.worker_name = r.worker AND j.state IN ('leased', 'running')
-        RETURNING j.lease_id
+        RETURNING j.lease_id, j.worker_name
     )
-    SELECT lease_id, true AS fresh FROM done
+    SELECT lease_id, worker_name, true AS fresh FROM done
     UNION ALL
-    SELECT j.lease_id, false FROM edge.job j JOIN r ON j.lease_id = r.lease_id AND j.worker_name = r.worker
+    SELECT j.lease_id, j.worker_name, false
+    FROM edge.job j JOIN r ON j.lease_id = r.lease_id AND j.worker_name = r.worker
     WHERE j.state IN ('succeeded', 'failed')
     """
 ).bindparams(bindparam("workers", type_=_TEXTS), bindparam("outcomes", type_=_TEXTS), bindparam("errors", type_=_TEXTS))
 
 
 def report(reports: Sequence[JobReport]) -> Executable:
-    """Finish held jobs and return (lease_id, fresh) of the leases that were good; `fresh` is false for a repeat.
+    """Finish held jobs and return (lease_id, worker_name, fresh) of the leases that were good.
+
+    `fresh` is false for a repeat.
 
     A report for a job that is only leased counts too: the accept was sent before it, on the same wire.
     """
@@ -298,14 +302,24 @@ def requeue_expired(limit: int = 1000) -> Executable:
     return _REQUEUE_EXPIRED.bindparams(limit=limit)
 
 
-def release(lease_ids: Sequence[UUID]) -> Executable:
-    """Put leased jobs back at once: their worker is there and does not have them. Returns (id)."""
-    return (
-        job.update()
-        .where(job.c.lease_id.in_(list(lease_ids)), job.c.state == "leased")
-        .values(state="queued", worker_name=None, lease_id=None, lease_expires_at=None, leased_at=None)
-        .returning(job.c.id)
+_RELEASE = text(
+    """
+    WITH released AS (
+        UPDATE edge.job SET state = 'queued', worker_name = NULL, lease_id = NULL, lease_expires_at = NULL,
+            leased_at = NULL
+        WHERE lease_id = ANY (CAST(:leases AS uuid[])) AND state = 'leased'
+        RETURNING id, queue
+    ), hinted AS (
+        SELECT pg_notify('edge', 'job ' || queue) FROM (SELECT DISTINCT queue FROM released) q
     )
+    SELECT id, queue, (SELECT count(*) FROM hinted) AS hints FROM released
+    """
+)
+
+
+def release(lease_ids: Sequence[UUID]) -> Executable:
+    """Put leased jobs back at once: their worker does not have them. Returns (id, queue, hints)."""
+    return _RELEASE.bindparams(leases=_texts(lease_ids))
 
 
 def lose(lease_ids: Sequence[UUID], reason: str) -> Executable:
@@ -326,8 +340,8 @@ def held_by(worker: str) -> Executable:
 
 
 def current_leases(lease_ids: Sequence[UUID]) -> Executable:
-    """Return which of these leases still hold their job: (lease_id, worker_name, state)."""
-    return select(job.c.lease_id, job.c.worker_name, job.c.state).where(
+    """Return which of these leases still hold their job: (lease_id, worker_name, state, slots)."""
+    return select(job.c.lease_id, job.c.worker_name, job.c.state, job.c.slots).where(
         job.c.lease_id.in_(list(lease_ids)), job.c.state.in_(("leased", "running"))
     )
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Executable, bindparam, func, select, text
+from sqlalchemy import Executable, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Interval, Text
 
@@ -181,6 +181,39 @@ def get(name: str) -> Executable:
 def desired_of(names: Sequence[str]) -> Executable:
     """Return what is desired of workers: all columns of `edge.worker_desired`."""
     return select(worker_desired).where(worker_desired.c.worker_name.in_(list(names)))
+
+
+def standing(names: Sequence[str]) -> Executable:
+    """Return (name, session_id, version of what is desired) of workers: what a replica compares its sessions with."""
+    return (
+        select(worker.c.name, worker.c.session_id, worker_desired.c.version)
+        .join(worker_desired, worker_desired.c.worker_name == worker.c.name)
+        .where(worker.c.name.in_(list(names)))
+    )
+
+
+def set_effective(name: str, session_id: UUID, queues: Sequence[str], concurrency: int) -> Executable:
+    """Note the effective queues and slots of a session after a change of what is desired."""
+    return (
+        update(worker)
+        .where(worker.c.name == name, worker.c.session_id == session_id)
+        .values(queues=list(queues), concurrency=concurrency)
+    )
+
+
+def request_maintenance(name: str, comment: str | None) -> Executable:
+    """Wish for maintenance on behalf of the worker's own host; one that is wished for already stays as it is."""
+    return (
+        update(worker_desired)
+        .where(worker_desired.c.worker_name == name, ~worker_desired.c.maintenance)
+        .values(
+            maintenance=True,
+            maintenance_comment=comment,
+            maintenance_by=f"worker {name}",
+            maintenance_at=func.now(),
+            version=worker_desired.c.version + 1,
+        )
+    )
 
 
 def name_owner(name: str, window: timedelta) -> Executable:
