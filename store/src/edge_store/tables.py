@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -54,6 +55,16 @@ _NAME = String(WORKER_NAME_MAX)
 
 def _time(name: str, *, nullable: bool = True, default_now: bool = False) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=nullable, server_default=_NOW if default_now else None)
+
+
+def _revision() -> Column[int]:
+    return Column(
+        "revision",
+        BigInteger,
+        nullable=False,
+        server_default=text("(pg_current_xact_id()::text)::bigint"),
+        comment="transaction of the last change that people see",
+    )
 
 
 job = Table(
@@ -139,6 +150,10 @@ worker = Table(
     Column("concurrency", Integer, nullable=False),
     Column("session_id", Uuid, comment="the one session that may be given jobs"),
     Column("instance", Uuid, comment="fresh for each start of the agent"),
+    Column("credential_id", Uuid, comment="of the session: claims go by its scopes; NULL: a v1 worker"),
+    Column("protocol", SmallInteger, nullable=False, server_default="2"),
+    Column("any_queue", Boolean, nullable=False, server_default=text("false"), comment="a v1 worker without a list"),
+    Column("silent_after_s", Integer, comment="silence after which it is lost; NULL: as the platform's setting"),
     Column("cordon_reason", Text, comment="set by the server, for example a version outside the skew policy"),
     Column("initialised", Boolean, nullable=False, server_default=text("false")),
     Column("jobs_active", Integer, nullable=False, server_default="0"),
@@ -151,7 +166,19 @@ worker = Table(
     Column("sysinfo", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     _time("first_online", nullable=False, default_now=True),
     _time("last_heartbeat", nullable=False, default_now=True),
+    _revision(),
     CheckConstraint("concurrency >= 1", name="concurrency_positive"),
+    CheckConstraint("protocol IN (1, 2)", name="protocol_known"),
+    Index("ix_worker_revision", "revision"),
+)
+
+worker_removed = Table(
+    "worker_removed",
+    metadata,
+    Column("name", _NAME, primary_key=True),
+    _time("removed_at", nullable=False, default_now=True),
+    _revision(),
+    comment="tombstones of removed workers, for whoever follows the change stream",
 )
 
 worker_desired = Table(
@@ -183,6 +210,9 @@ credential = Table(
     _time("created_at", nullable=False, default_now=True),
     _time("expires_at", nullable=False),
     _time("revoked_at"),
+    Column("label", Text, comment="who or what uses it"),
+    _time("rotated_at"),
+    Column("rotated_to", Uuid, comment="its successor"),
     CheckConstraint("role IN ('worker', 'admin', 'read')", name="role_known"),
     CheckConstraint(
         "(role = 'worker') = (worker_name IS NOT NULL AND identity IS NOT NULL)", name="worker_role_has_a_worker"
@@ -203,4 +233,27 @@ join_token = Table(
     _time("expires_at", nullable=False),
     _time("revoked_at"),
     CheckConstraint("uses_left >= 0", name="uses_left_not_negative"),
+)
+
+platform = Table(
+    "platform",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    _time("updated_at", nullable=False, default_now=True),
+    comment="what the parts of the platform tell each other, for example Airflow's version",
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _time("at", nullable=False, default_now=True),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("object", Text, nullable=False),
+    Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Index("ix_audit_object", "object", "id"),
+    Index("ix_audit_at", "at"),
+    comment="everything that was done or refused, written in the transaction that did it",
 )
