@@ -2,7 +2,7 @@
 UV_VERSION := 0.13.9
 UV := .tools/bin/uv
 PYTHON ?= python3
-MEMBERS := protocol store edge_api provider worker_image demo
+MEMBERS := protocol store edge_api provider worker_image operator demo
 RUN := $(UV) run --no-sync
 export UV_LINK_MODE ?= copy
 export PYTHONPATH := $(empty)
