@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Executable, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import Interval, Text
+from sqlalchemy.types import Integer, Interval, Text
 
 from edge_store.tables import worker, worker_desired
 
@@ -29,21 +29,32 @@ class Registration:
     instance: UUID
     cordon_reason: str | None
     versions: dict[str, Any]
+    credential_id: UUID | None = None
+    """Claims go by its scopes; None: a v1 worker, which has no credential."""
+    protocol: int = 2
+    any_queue: bool = False
+    """Serves every queue (a v1 worker that names none); `queues` does not count then."""
+    silent_after_s: int | None = None
+    """Silence after which it is lost; None: the window of the platform."""
 
 
 _REGISTER = text(
     """
     WITH registered AS (
         INSERT INTO edge.worker AS w (name, identity, team, queues, concurrency, session_id, instance, cordon_reason,
-                                      versions, initialised)
+                                      versions, credential_id, protocol, any_queue, silent_after_s, initialised)
         VALUES (:name, CAST(:identity AS uuid), :team, :queues, :concurrency, CAST(:session_id AS uuid),
-                CAST(:instance AS uuid), :cordon_reason, CAST(:versions AS jsonb), false)
+                CAST(:instance AS uuid), :cordon_reason, CAST(:versions AS jsonb), CAST(:credential_id AS uuid),
+                :protocol, :any_queue, :silent_after_s, false)
         ON CONFLICT (name) DO UPDATE SET
             identity = excluded.identity, team = excluded.team, queues = excluded.queues,
             concurrency = excluded.concurrency, session_id = excluded.session_id, instance = excluded.instance,
-            cordon_reason = excluded.cordon_reason, versions = excluded.versions, initialised = false,
-            terminating = false, offline = false, lost = false, last_heartbeat = now()
-        WHERE w.identity = excluded.identity OR w.offline OR w.last_heartbeat < now() - :window
+            cordon_reason = excluded.cordon_reason, versions = excluded.versions,
+            credential_id = excluded.credential_id, protocol = excluded.protocol, any_queue = excluded.any_queue,
+            silent_after_s = excluded.silent_after_s, initialised = false, terminating = false, offline = false,
+            lost = false, last_heartbeat = now(), revision = excluded.revision
+        WHERE w.identity = excluded.identity OR w.offline
+           OR w.last_heartbeat < now() - coalesce(make_interval(secs => w.silent_after_s), :window)
         RETURNING w.name, w.session_id
     ), hinted AS (
         SELECT pg_notify('edge', 'session ' || name || ' ' || session_id) FROM registered
@@ -56,6 +67,8 @@ _REGISTER = text(
     bindparam("queues", type_=ARRAY(Text)),
     bindparam("team", type_=Text),
     bindparam("cordon_reason", type_=Text),
+    bindparam("credential_id", type_=Text),
+    bindparam("silent_after_s", type_=Integer),
     bindparam("window", type_=Interval),
 )
 
@@ -76,6 +89,10 @@ def register(new: Registration, window: timedelta) -> Executable:
         instance=str(new.instance),
         cordon_reason=new.cordon_reason,
         versions=json.dumps(new.versions),
+        credential_id=None if new.credential_id is None else str(new.credential_id),
+        protocol=new.protocol,
+        any_queue=new.any_queue,
+        silent_after_s=new.silent_after_s,
         window=window,
     )
 
@@ -96,12 +113,17 @@ class Beat:
 _HEARTBEATS = text(
     """
     UPDATE edge.worker w
-    SET last_heartbeat = now(), initialised = true, jobs_active = b.jobs_active, free_slots = b.free_slots,
+    SET last_heartbeat = now(), initialised = true, jobs_active = b.active, free_slots = b.free,
         maintenance_acknowledged = b.acknowledged, terminating = b.terminating,
-        sysinfo = CAST(b.sysinfo AS jsonb), lost = false
+        sysinfo = CAST(b.sysinfo AS jsonb), lost = false,
+        revision = CASE
+            WHEN w.initialised AND NOT w.lost
+                AND (w.jobs_active, w.free_slots, w.maintenance_acknowledged, w.terminating)
+                    = (b.active, b.free, b.acknowledged, b.terminating)
+            THEN w.revision ELSE CAST(CAST(pg_current_xact_id() AS text) AS bigint) END
     FROM unnest(:names, CAST(:sessions AS uuid[]), CAST(:active AS int[]), CAST(:free AS int[]),
                 CAST(:acknowledged AS bool[]), CAST(:terminating AS bool[]), :sysinfo)
-        AS b(name, session_id, jobs_active, free_slots, acknowledged, terminating, sysinfo)
+        AS b(name, session_id, active, free, acknowledged, terminating, sysinfo)
     WHERE w.name = b.name AND w.session_id = b.session_id
     RETURNING w.name
     """
@@ -127,7 +149,7 @@ def say_bye(name: str, session_id: UUID) -> Executable:
         """
         WITH gone AS (
             UPDATE edge.worker SET offline = true, terminating = false, jobs_active = 0, free_slots = 0,
-                session_id = NULL, last_heartbeat = now()
+                session_id = NULL, last_heartbeat = now(), revision = DEFAULT
             WHERE name = :name AND session_id = CAST(:session_id AS uuid)
             RETURNING name
         )
@@ -141,10 +163,11 @@ _LOSE_SILENT = text(
     """
     WITH silent AS (
         SELECT name, last_heartbeat FROM edge.worker
-        WHERE NOT lost AND NOT offline AND last_heartbeat < now() - :window
+        WHERE NOT lost AND NOT offline
+          AND last_heartbeat < now() - coalesce(make_interval(secs => silent_after_s), :window)
         FOR UPDATE SKIP LOCKED
     ), marked AS (
-        UPDATE edge.worker w SET lost = true, jobs_active = 0, free_slots = 0
+        UPDATE edge.worker w SET lost = true, jobs_active = 0, free_slots = 0, revision = DEFAULT
         FROM silent s WHERE w.name = s.name
         RETURNING w.name, w.last_heartbeat
     ), lost AS (
@@ -218,8 +241,9 @@ def request_maintenance(name: str, comment: str | None) -> Executable:
 
 def name_owner(name: str, window: timedelta) -> Executable:
     """Return (identity, live) of the name: live unless its owner said good-bye or was silent for `window`."""
+    silence = func.coalesce(func.make_interval(0, 0, 0, 0, 0, 0, worker.c.silent_after_s), window)
     return select(
-        worker.c.identity, (~worker.c.offline & (worker.c.last_heartbeat >= func.now() - window)).label("live")
+        worker.c.identity, (~worker.c.offline & (worker.c.last_heartbeat >= func.now() - silence)).label("live")
     ).where(worker.c.name == name)
 
 
@@ -228,6 +252,8 @@ def fleet() -> Executable:
     return select(
         worker.c.name,
         worker.c.queues,
+        worker.c.any_queue,
+        worker.c.silent_after_s,
         worker.c.concurrency,
         worker.c.free_slots,
         worker.c.jobs_active,
