@@ -1,0 +1,27 @@
+"""How long to wait before the next attempt: exponential with full jitter, so a fleet does not come back at once."""
+
+from collections.abc import Callable
+from random import uniform
+
+
+class Backoff:
+    """Delays that grow from `first_s` to `longest_s`, each drawn evenly between zero and the current bound."""
+
+    def __init__(
+        self, first_s: float = 0.2, longest_s: float = 30.0, draw: Callable[[float, float], float] = uniform
+    ) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._draw = draw
+        self._failures = 0
+
+    def next_delay(self) -> float:
+        """Return the seconds to wait after one more failure."""
+        # The exponent is bounded, since an outage of days must not overflow the float.
+        bound = min(self._longest_s, self._first_s * 2.0 ** min(self._failures, 60))
+        self._failures += 1
+        return self._draw(0, bound)
+
+    def reset(self) -> None:
+        """Start over after a success."""
+        self._failures = 0

@@ -1,0 +1,115 @@
+"""Enrolment: trade a join token for this worker's own credential."""
+
+import os
+import sys
+from pathlib import Path
+
+import aiohttp
+from pydantic import ValidationError
+
+from edge_protocol.frames import PROTOCOL_MAX, PROTOCOL_MIN
+from edge_protocol.rest import API_NAME, ENROLL_PATH, INFO_PATH, ApiInfo, EnrollRequest, EnrollResponse
+from edge_worker.errors import ConfigError, ProtocolMismatchError
+from edge_worker.http import client_session, read_problem, reason
+from edge_worker.settings import WorkerSettings
+from edge_worker.state import StoredCredential
+
+JOIN_TOKEN_ENV = "EDGE_WORKER_JOIN_TOKEN"  # noqa: S105 - the variable's name, not a token
+_TOKEN_MAX = 512
+
+
+def read_join_token(file: str | Path | None, *, required: bool) -> str | None:
+    """Return the join token from a file ('-': stdin) or the environment; never from the command line.
+
+    Raises:
+        ConfigError: there is none although one is required, or it cannot be read.
+
+    """
+    try:
+        if str(file) == "-":
+            token = sys.stdin.readline()
+        elif file is not None:
+            token = Path(file).read_text(encoding="utf-8")
+        else:
+            token = os.environ.get(JOIN_TOKEN_ENV, "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"join token file {file} cannot be read; give a readable --join-token-file") from error
+    token = token.strip()
+    if token and len(token) <= _TOKEN_MAX:
+        return token
+    if token or required:
+        raise ConfigError(
+            f"{'the join token is too long' if token else 'no join token'}; make one with 'edge-api token create' and "
+            f"give it with --join-token-file FILE, --join-token-file - (stdin) or {JOIN_TOKEN_ENV}"
+        )
+    return None
+
+
+async def enroll(settings: WorkerSettings, join_token: str) -> StoredCredential:
+    """Enrol and return the credential to store.
+
+    Raises:
+        ConfigError: the URL is not an edge API, or that refuses the token or the name.
+        ProtocolMismatchError: the edge API speaks no protocol that this worker knows.
+
+    """
+    if settings.api_url is None:
+        raise ConfigError("no API URL; give --api-url or set EDGE_WORKER_API_URL")
+    async with client_session(settings.ca_bundle) as client:
+        await check_api(client, settings.api_url)
+        request = EnrollRequest(join_token=join_token, worker=settings.name, queues=settings.queues)
+        url = settings.api_url + ENROLL_PATH
+        headers = {"Content-Type": "application/json"}
+        try:
+            async with client.post(url, data=request.model_dump_json(), headers=headers) as response:
+                if response.status not in (200, 201):
+                    problem = await read_problem(response)
+                    detail = problem.detail if problem else f"HTTP status {response.status} from {settings.api_url}"
+                    raise ConfigError(f"enrolment refused: {detail}")
+                answer = EnrollResponse.model_validate_json(await response.read())
+        except ValidationError as error:
+            raise _not_the_api(settings.api_url) from error
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise _not_reachable(settings.api_url, error) from error
+    return StoredCredential(
+        worker=answer.worker,
+        credential=answer.credential,
+        credential_id=str(answer.credential_id),
+        expires_at=answer.expires_at,
+        api_url=settings.api_url,
+    )
+
+
+async def check_api(client: aiohttp.ClientSession, api_url: str) -> None:
+    """Make sure that a URL is an edge API that this worker can talk to.
+
+    Raises:
+        ConfigError: nothing answers there, or something else does.
+        ProtocolMismatchError: it speaks no protocol that this worker knows.
+
+    """
+    try:
+        async with client.get(api_url + INFO_PATH) as response:
+            info = ApiInfo.model_validate_json(await response.content.read(64 << 10))
+    except ValidationError as error:
+        raise _not_the_api(api_url) from error
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        raise _not_reachable(api_url, error) from error
+    if info.api != API_NAME:
+        raise _not_the_api(api_url)
+    if info.protocol_min > PROTOCOL_MAX or info.protocol_max < PROTOCOL_MIN:
+        newer = "this worker" if info.protocol_min > PROTOCOL_MAX else "the edge API"
+        raise ProtocolMismatchError(
+            f"{api_url} speaks protocol {info.protocol_min} to {info.protocol_max}, this worker {PROTOCOL_MIN} to "
+            f"{PROTOCOL_MAX}; upgrade {newer}"
+        )
+
+
+def _not_the_api(api_url: str) -> ConfigError:
+    return ConfigError(f"{api_url} is not an Airflow Edge API; give its base URL with --api-url (without /edge_worker)")
+
+
+def _not_reachable(api_url: str, error: BaseException) -> ConfigError:
+    return ConfigError(
+        f"cannot reach the edge API at {api_url}: {reason(error)}; check --api-url, HTTPS_PROXY and --ca-bundle"
+    )

@@ -1,0 +1,72 @@
+"""HTTP to the edge API: one client session with the worker's trust, proxies and credential."""
+
+import ssl
+from pathlib import Path
+
+import aiohttp
+from pydantic import ValidationError
+
+from edge_protocol.rest import Problem
+from edge_worker import __version__
+from edge_worker.errors import ConfigError
+
+PROBLEM_TYPE = "application/problem+json"
+CONNECT_TIMEOUT_S = 15.0
+_BODY_MAX = 64 << 10
+
+
+def tls_context(ca_bundle: Path | None) -> ssl.SSLContext | bool:
+    """Return the trust to use: the system's, or that of a bundle.
+
+    Raises:
+        ConfigError: the bundle cannot be read.
+
+    """
+    if ca_bundle is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=ca_bundle)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"CA bundle {ca_bundle} cannot be read ({error.strerror or 'not PEM'}); "
+            "set EDGE_WORKER_CA_BUNDLE to a PEM file"
+        ) from error
+
+
+def client_session(ca_bundle: Path | None, credential: str | None = None) -> aiohttp.ClientSession:
+    """Return a client that honours HTTPS_PROXY and NO_PROXY and shows `credential` on every call.
+
+    Raises:
+        ConfigError: the CA bundle cannot be read.
+
+    """
+    headers = {"User-Agent": f"edge-worker/{__version__}"}
+    if credential is not None:
+        headers["Authorization"] = f"Bearer {credential}"
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=tls_context(ca_bundle), limit=4),
+        headers=headers,
+        trust_env=True,
+        timeout=aiohttp.ClientTimeout(total=30, connect=CONNECT_TIMEOUT_S),
+    )
+
+
+async def read_problem(response: aiohttp.ClientResponse) -> Problem | None:
+    """Return the error that the edge API itself wrote, or None where something else answered."""
+    if response.content_type != PROBLEM_TYPE:
+        return None
+    try:
+        return Problem.model_validate_json(await response.content.read(_BODY_MAX))
+    except (TimeoutError, ValidationError, aiohttp.ClientError):
+        return None
+
+
+def reason(error: BaseException) -> str:
+    """Return why a connection failed, in few words and without the parts of a URL that may be secret."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLError):
+        return "its TLS certificate is not trusted"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or str(error.os_error)
+    return str(error) or type(error).__name__

@@ -1,0 +1,99 @@
+"""What is done to log files: reading pieces, and giving disk space back while a task still appends to the file.
+
+Freed and dropped ranges become holes in the file, so offsets stay what they are. Only Linux can do that; elsewhere the
+space comes back when the lease's folder is deleted.
+"""
+
+import ctypes
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_FALLOC_FL_KEEP_SIZE = 0x01
+_FALLOC_FL_PUNCH_HOLE = 0x02
+_LINE_SEARCH_BYTES = 1 << 16
+
+
+def file_size(path: Path) -> int:
+    """Return the bytes in a file; 0 where there is none (yet)."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def read_piece(path: Path, offset: int, length: int) -> bytes:
+    """Return up to `length` bytes from `offset` on; nothing where there is no file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.pread(descriptor, length, offset)
+    finally:
+        os.close(descriptor)
+
+
+def free(path: Path, start: int, end: int) -> None:
+    """Give the disk space of a range back, where the platform and the file system can."""
+    punch = _fallocate()
+    if punch is None or end <= start:
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        punch(descriptor, _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE, start, end - start)
+    finally:
+        os.close(descriptor)
+
+
+def next_line_start(path: Path, offset: int) -> int:
+    """Return the start of the first line at or after `offset`, or `offset` itself where lines are very long."""
+    if offset == 0:
+        return 0
+    piece = read_piece(path, offset - 1, _LINE_SEARCH_BYTES)
+    newline = piece.find(b"\n")
+    return offset if newline < 0 else offset + newline
+
+
+def ends_line(path: Path, offset: int) -> bool:
+    """Return whether the byte before `offset` ends a line."""
+    return offset == 0 or read_piece(path, offset - 1, 1) == b"\n"
+
+
+def overwrite(path: Path, offset: int, data: bytes) -> None:
+    """Write over bytes in the middle of a file."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.pwrite(descriptor, data, offset)
+    finally:
+        os.close(descriptor)
+
+
+def log_line(level: str, event: str) -> bytes:
+    """Return one line in the format of Airflow's task logs."""
+    fields = {"timestamp": datetime.now(UTC).isoformat(), "level": level, "event": event, "logger": "edge_worker"}
+    return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
+
+
+def append_line(path: Path, level: str, event: str) -> None:
+    """Append one line to a task's log, for what only the worker can tell."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = b"" if ends_line(path, file_size(path)) else b"\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o664)
+    try:
+        os.write(descriptor, start + log_line(level, event))
+    finally:
+        os.close(descriptor)
+
+
+@cache
+def _fallocate() -> Any:
+    if sys.platform != "linux":
+        return None
+    function = ctypes.CDLL(None, use_errno=True).fallocate64
+    function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    return function

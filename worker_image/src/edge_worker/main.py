@@ -1,0 +1,64 @@
+"""Puts an agent together from settings and runs it."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from edge_protocol.frames import Versions
+from edge_worker import __version__, processes
+from edge_worker.agent import Agent
+from edge_worker.http import client_session
+from edge_worker.launcher.base import Launcher
+from edge_worker.launcher.learned import LearnedModules
+from edge_worker.launcher.pool import RunnerPool
+from edge_worker.launcher.process import runner_command, runner_environ
+from edge_worker.settings import WorkerSettings
+from edge_worker.state import StateFolder, StateLocks, StoredCredential
+
+
+async def run_agent(settings: WorkerSettings, state: StateFolder, credential: StoredCredential) -> None:
+    """Run a worker until it is stopped.
+
+    Raises:
+        WorkerError: it cannot go on.
+
+    """
+    locks = StateLocks.acquire(state)
+    try:
+        processes.adopt_orphans()
+        async with client_session(settings.ca_bundle, credential.credential) as client:
+            agent = Agent(
+                settings,
+                api_url=settings.api_url or credential.api_url,
+                client=client,
+                launcher=make_launcher(settings, state, locks),
+                versions=installed_versions(),
+            )
+            await agent.run()
+    finally:
+        locks.close()
+
+
+def make_launcher(settings: WorkerSettings, state: StateFolder, locks: StateLocks) -> Launcher:
+    """Return what starts tasks: forks of a warm process, or fresh interpreters."""
+    forking = settings.fork and hasattr(os, "fork")
+    return RunnerPool(
+        runner_command("template" if forking else "fresh"),
+        lock_fd=locks.tasks.fileno(),
+        environ=runner_environ(os.environ, str(settings.ca_bundle) if settings.ca_bundle else None),
+        learned=LearnedModules(state.learned) if forking else None,
+    )
+
+
+def installed_versions() -> Versions:
+    """Return what runs on this host."""
+    try:
+        airflow = version("apache-airflow-core")
+    except PackageNotFoundError:
+        airflow = None
+    return Versions(
+        worker=__version__,
+        airflow=airflow,
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+    )

@@ -1,0 +1,138 @@
+"""What a runner process does all day: start task supervisors on request, say how they ended, end them when told.
+
+It has no thread and does nothing else, since every task is a copy of this process.
+"""
+
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from edge_worker import processes
+from edge_worker.runner.channel import Channel
+
+Spawn = Callable[[dict[str, Any], Callable[[], None]], int]
+"""Start a supervisor for an order and return its pid. A forked child calls the second argument first, to let go of what
+is the runner's."""
+
+_ORPHANED_GRACE_S = 5.0
+"""Seconds that tasks get to end when the agent is gone."""
+_LAST_WORDS_S = 3.0
+"""Seconds that a supervisor has, once its task is killed, to tell Airflow and finish the log."""
+
+
+class RunnerLoop:
+    """Supervisors of running tasks, by pid."""
+
+    def __init__(self, channel: Channel, spawn: Spawn) -> None:
+        self._channel = channel
+        self._spawn = spawn
+        self._leases: dict[int, str] = {}
+        self._kill_at: dict[int, float] = {}
+        self._task_killed: set[int] = set()
+        self._retiring = False
+        self._agent_gone = False
+        self._selector = selectors.DefaultSelector()
+        self._wakeup, self._wakeup_end = socket.socketpair()
+        for end in (self._wakeup, self._wakeup_end):
+            end.setblocking(False)
+
+    def run(self) -> None:
+        """Serve until the agent is gone, or until it retires this runner and the last task has ended."""
+        self._selector.register(self._channel.socket, selectors.EVENT_READ, self._on_messages)
+        self._selector.register(self._wakeup, selectors.EVENT_READ, self._on_wakeup)
+        # The number alone has to reach the wake-up socket; the agent decides what a signal means.
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _ignore)
+        signal.set_wakeup_fd(self._wakeup_end.fileno(), warn_on_full_buffer=False)
+        while self._leases or not (self._retiring or self._agent_gone):
+            for key, _ in self._selector.select(self._timeout()):
+                key.data()
+            self._kill_overdue()
+        # What ended tasks left behind in the background goes with the runner.
+        processes.kill_below(os.getpid())
+
+    def _timeout(self) -> float | None:
+        return max(0.0, min(self._kill_at.values()) - time.monotonic()) if self._kill_at else None
+
+    def _on_messages(self) -> None:
+        messages = self._channel.receive()
+        if messages is None:
+            self._selector.unregister(self._channel.socket)
+            self._agent_gone = True
+            for pid in self._leases:
+                self._terminate(pid, _ORPHANED_GRACE_S)
+            return
+        for message in messages:
+            self._on_message(message)
+
+    def _on_message(self, message: dict[str, Any]) -> None:
+        if message["op"] == "run":
+            self._start(message)
+        elif message["op"] == "kill":
+            for pid, lease in self._leases.items():
+                if lease == message["lease"]:
+                    self._terminate(pid, float(message["grace_s"]))
+        elif message["op"] == "retire":
+            self._retiring = True
+
+    def _start(self, order: dict[str, Any]) -> None:
+        try:
+            pid = self._spawn(order, self._let_go)
+        except OSError as error:
+            self._channel.send(
+                event="exit", lease=order["lease"], status=None, detail=f"cannot start: {error.strerror}"
+            )
+            return
+        self._leases[pid] = order["lease"]
+
+    def _let_go(self) -> None:
+        """Give up, in a forked child, what belongs to the runner."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        self._selector.close()
+        self._wakeup.close()
+        self._wakeup_end.close()
+        self._channel.close()
+
+    def _on_wakeup(self) -> None:
+        with suppress(BlockingIOError):
+            while self._wakeup.recv(4096):
+                pass
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._kill_at.pop(pid, None)
+            self._task_killed.discard(pid)
+            if (lease := self._leases.pop(pid, None)) is not None:
+                self._channel.send(event="exit", lease=lease, status=os.waitstatus_to_exitcode(status), detail=None)
+
+    def _terminate(self, pid: int, grace_s: float) -> None:
+        if pid in self._task_killed:
+            return
+        processes.send(pid, signal.SIGTERM)
+        self._kill_at[pid] = min(self._kill_at.get(pid, float("inf")), time.monotonic() + grace_s)
+
+    def _kill_overdue(self) -> None:
+        now = time.monotonic()
+        for pid in [pid for pid, moment in self._kill_at.items() if moment <= now]:
+            if pid in self._task_killed:
+                del self._kill_at[pid]
+                processes.kill_tree(pid)
+            else:
+                self._task_killed.add(pid)
+                self._kill_at[pid] = now + _LAST_WORDS_S
+                processes.kill_below(pid)
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """Let the signal through to the wake-up socket."""

@@ -1,0 +1,30 @@
+"""One task in an interpreter of its own: reads its order from stdin, runs it, writes the outcome.
+
+python -m edge_worker.runner.single
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+from edge_worker.runner.child import Order, run_and_record, settle_in
+
+
+def main() -> None:
+    """Run the task."""
+    message: dict[str, Any] = json.load(sys.stdin)
+    os.set_inheritable(message["lock_fd"], False)
+    settle_in(os.getppid())
+    run_and_record(Order.from_message(message), _execute)
+
+
+def _execute(order: Order) -> int:
+    # Here and not above: an Airflow that cannot be imported becomes the outcome that is reported.
+    from edge_worker.runner.execute import execute  # noqa: PLC0415
+
+    return execute(order)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Settings of the worker: environment variables `EDGE_WORKER_<FIELD>`, overridden by the command line.
+
+A plain pydantic model and not pydantic-settings, which alone costs 9 MB of the agent's 50 MB.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from edge_protocol.limits import CONCURRENCY_MAX, QueueName, WorkerName
+from edge_worker.errors import ConfigError
+
+ENV_PREFIX = "EDGE_WORKER_"
+
+_HINTS = {
+    "name": "use 1 to 253 letters, digits, '.', '_' or '-', starting and ending with a letter or digit",
+    "queues": "name 1 to 256 queues, separated by commas, of 1 to 256 characters each",
+    "concurrency": f"use a whole number from 1 to {CONCURRENCY_MAX}",
+    "api_url": "use an http:// or https:// URL, for example https://airflow.example.com",
+    "execution_api_url": "use an http:// or https:// URL, for example https://airflow.example.com/execution/",
+    "transport": "use auto, websocket or sync",
+}
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _check_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")) or len(value.split("//", 1)[1]) == 0:
+        raise ValueError("not an http:// or https:// URL")
+    return value.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_check_url)]
+
+
+class WorkerSettings(BaseModel):
+    """What one worker is and may use."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    api_url: Url | None = None
+    """Base URL of the edge API, without `/edge_worker`. Kept in the state folder after enrolment."""
+    name: WorkerName = Field(default_factory=socket.gethostname, validate_default=True)
+    """Unique name of the worker in its fleet; the host's name unless set."""
+    queues: Annotated[list[QueueName] | None, BeforeValidator(_split), Field(min_length=1, max_length=256)] = None
+    """Queues to serve; unset: all that the credential grants."""
+    concurrency: int = Field(default=8, ge=1, le=CONCURRENCY_MAX)
+    """Slots: how many tasks of one slot run at once."""
+    state_dir: Path | None = None
+    """Credential, spool and learned modules; unset: a folder per worker name in the user's state folder."""
+    transport: Literal["auto", "websocket", "sync"] = "auto"
+    """`auto` uses a WebSocket and falls back to long polling where a proxy breaks it."""
+    fork: bool = True
+    """Fork each task from a warm process; off: a fresh interpreter per task (slower by seconds)."""
+    drain_timeout_s: float = Field(default=3600, ge=0)
+    """Seconds that running tasks may take to end after a stop request."""
+    kill_grace_s: float = Field(default=10, ge=0)
+    """Seconds between SIGTERM and SIGKILL for a task that has to stop."""
+    flush_timeout_s: float = Field(default=30, ge=0)
+    """Seconds at the end of a stop to deliver reports and logs; the rest stays for the next start."""
+    spool_max_bytes: int = Field(default=1 << 30, ge=1 << 20)
+    """Bytes of task logs kept on disk while the edge API is away; above it the oldest are dropped, with a notice."""
+    ca_bundle: Path | None = None
+    """PEM file of the authorities to trust for the edge API, and for the Execution API unless Airflow's own
+    `[api] ssl_ca_file` is set. The HTTPS calls of task code itself are not touched."""
+    execution_api_url: Url | None = None
+    """Airflow's Execution API as seen from here; unset: what the edge API says, else Airflow's own setting."""
+    join_token_file: Path | None = None
+    """File with a join token, for a worker that enrols itself at its first start."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Level of the agent's own log on stderr."""
+
+    @property
+    def state_folder(self) -> Path:
+        """Return the folder that holds everything this worker keeps."""
+        return self.state_dir if self.state_dir is not None else default_state_root() / self.name
+
+
+def default_state_root() -> Path:
+    """Return where workers keep their state unless told otherwise."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/airflow-edge")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "airflow-edge"
+
+
+def load_settings(overrides: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> WorkerSettings:
+    """Return the settings from the environment, with `overrides` (values that are None do not count) on top.
+
+    Raises:
+        ConfigError: a value is not allowed; the message names the setting and what it must be.
+
+    """
+    values: dict[str, Any] = {
+        field: environ[ENV_PREFIX + field.upper()]
+        for field in WorkerSettings.model_fields
+        if environ.get(ENV_PREFIX + field.upper())
+    }
+    values |= {field: value for field, value in overrides.items() if value is not None}
+    try:
+        return WorkerSettings(**values)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error)) from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = str(first["loc"][0])
+    hint = _HINTS.get(field, first["msg"])
+    shown = str(first["input"])
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    return f"setting {field!r} ({ENV_PREFIX}{field.upper()}) is not valid: {shown!r}; {hint}"
