@@ -194,7 +194,9 @@ worker_desired = Table(
     Column("concurrency", Integer, comment="override; NULL: as the worker says"),
     Column("queues_added", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("queues_removed", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    _revision(),
     CheckConstraint("concurrency >= 1", name="concurrency_positive"),
+    Index("ix_worker_desired_revision", "revision"),
 )
 
 credential = Table(

@@ -153,7 +153,7 @@ def say_bye(name: str, session_id: UUID) -> Executable:
             WHERE name = :name AND session_id = CAST(:session_id AS uuid)
             RETURNING name
         )
-        UPDATE edge.worker_desired SET shutdown = false, version = version + 1
+        UPDATE edge.worker_desired SET shutdown = false, version = version + 1, revision = DEFAULT
         WHERE shutdown AND worker_name IN (SELECT name FROM gone)
         """
     ).bindparams(name=name, session_id=str(session_id))

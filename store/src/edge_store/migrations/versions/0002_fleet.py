@@ -83,7 +83,9 @@ def _upgrade_workers() -> None:
     ):
         op.add_column("worker", column, schema="edge")
     op.create_check_constraint(op.f("ck_worker_protocol_known"), "worker", "protocol IN (1, 2)", schema="edge")
-    op.create_index("ix_worker_revision", "worker", ["revision"], schema="edge")
+    op.add_column("worker_desired", _revision(), schema="edge")
+    for table in ("worker", "worker_desired"):
+        op.create_index(f"ix_{table}_revision", table, ["revision"], schema="edge")
     op.create_table(
         "worker_removed",
         sa.Column("name", sa.String(length=253), nullable=False),
@@ -100,6 +102,7 @@ def downgrade() -> None:
         op.drop_table(table, schema="edge")
     for column in ("rotated_to", "rotated_at", "label"):
         op.drop_column("credential", column, schema="edge")
+    op.drop_column("worker_desired", "revision", schema="edge")
     op.drop_constraint(op.f("ck_worker_protocol_known"), "worker", schema="edge")
     for column in ("revision", "silent_after_s", "any_queue", "protocol", "credential_id"):
         op.drop_column("worker", column, schema="edge")

@@ -1,0 +1,68 @@
+"""Statements on `edge.audit`: who did what, and who was refused. Written in the transaction that did it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Executable, bindparam, delete, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import Text
+
+from edge_store.tables import audit
+
+
+@dataclass(frozen=True, slots=True)
+class NewAudit:
+    """One entry. `detail` must be JSON and must hold no secret."""
+
+    actor: str
+    action: str
+    object: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+_ADD = text(
+    """
+    INSERT INTO edge.audit (actor, action, object, detail)
+    SELECT actor, action, object, CAST(detail AS jsonb)
+    FROM unnest(:actors, :actions, :objects, :details) AS a(actor, action, object, detail)
+    """
+).bindparams(*(bindparam(name, type_=ARRAY(Text)) for name in ("actors", "actions", "objects", "details")))
+
+
+def add(entries: Sequence[NewAudit]) -> Executable:
+    """Write entries."""
+    return _ADD.bindparams(
+        actors=[entry.actor for entry in entries],
+        actions=[entry.action for entry in entries],
+        objects=[entry.object for entry in entries],
+        details=[json.dumps(entry.detail) for entry in entries],
+    )
+
+
+def entries(
+    limit: int,
+    before: int | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+    object_: str | None = None,
+    since: datetime | None = None,
+) -> Executable:
+    """Return entries, the newest first, older than the id `before`. `actor` and `action` match from the start on."""
+    wanted = select(audit).order_by(audit.c.id.desc()).limit(limit)
+    if before is not None:
+        wanted = wanted.where(audit.c.id < before)
+    if actor is not None:
+        wanted = wanted.where(audit.c.actor.startswith(actor, autoescape=True))
+    if action is not None:
+        wanted = wanted.where(audit.c.action.startswith(action, autoescape=True))
+    if object_ is not None:
+        wanted = wanted.where(audit.c.object == object_)
+    return wanted if since is None else wanted.where(audit.c.at >= since)
+
+
+def purge(older_than: timedelta) -> Executable:
+    """Delete old entries."""
+    return delete(audit).where(audit.c.at < func.now() - older_than)

@@ -1,0 +1,44 @@
+"""Statements on `edge.job` for people: never the workload, which holds the task's token."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Executable, Select, func, select
+
+from edge_store.tables import job
+
+_COLUMNS = tuple(
+    column for column in job.c if column.name not in ("workload", "rank", "owner", "event_pending", "lease_expires_at")
+)
+
+
+def _view() -> Select[Any]:
+    return select(*_COLUMNS, func.now().label("now"))
+
+
+def views(
+    limit: int,
+    before: UUID | None = None,
+    state: str | None = None,
+    queue: str | None = None,
+    worker: str | None = None,
+    dag_id: str | None = None,
+) -> Executable:
+    """Return jobs by id, largest first, below the id `before`; ids grow with time. All columns but the workload."""
+    wanted = _view().order_by(job.c.id.desc()).limit(limit)
+    if before is not None:
+        wanted = wanted.where(job.c.id < before)
+    for column, value in (
+        (job.c.state, state),
+        (job.c.queue, queue),
+        (job.c.worker_name, worker),
+        (job.c.dag_id, dag_id),
+    ):
+        if value is not None:
+            wanted = wanted.where(column == value)
+    return wanted
+
+
+def view(job_id: UUID) -> Executable:
+    """Return one job, with columns as of `views`, or nothing."""
+    return _view().where(job.c.id == job_id)

@@ -1,0 +1,15 @@
+"""What the tests of the statements share."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Connection
+
+from edge_store import engine
+
+
+@pytest.fixture
+def db(database: str) -> Iterator[Connection]:
+    """A connection whose transaction is rolled back unless the test commits."""
+    with engine.make_engine(database).connect() as connection:
+        yield connection

@@ -1,0 +1,242 @@
+"""Wishes, views, removal, the change stream and the audit trail, against real PostgreSQL."""
+
+import dataclasses
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Connection, Executable, Row, text
+
+from edge_store import audit, changes, engine, fleet, jobs, platform, workers
+
+WINDOW = timedelta(seconds=30)
+
+
+def register(db: Connection, name: str = "w1", **values: Any) -> workers.Registration:
+    new = workers.Registration(name, uuid4(), None, ["default"], 4, uuid4(), uuid4(), None, {})
+    new = dataclasses.replace(new, **values)
+    assert db.execute(workers.register(new, WINDOW)).one().name == name
+    return new
+
+
+def view(db: Connection, name: str = "w1") -> Row[Any]:
+    return db.execute(fleet.view(name)).one()
+
+
+def names(db: Connection, statement: Executable) -> list[str]:
+    return sorted(row.name for row in db.execute(statement))
+
+
+def run_job(db: Connection, worker: workers.Registration, slots: int = 1) -> UUID:
+    job = jobs.NewJob(uuid4(), "task", "default", None, 1, 1, slots, "{}", "p", "d", "t", "r", -1, 1, "1")
+    lease = uuid4()
+    db.execute(jobs.enqueue(job))
+    pick = jobs.Pick(job.id, worker.name, worker.session_id, lease)
+    assert len(db.execute(jobs.claim([pick], timedelta(seconds=10))).all()) == 1
+    db.execute(jobs.accept([jobs.HeldLease(lease, worker.name)]))
+    return job.id
+
+
+def test_maintenance_is_news_once(db: Connection) -> None:
+    register(db)
+    assert names(db, fleet.request_maintenance(["w1", "nobody"], "disk", "anna")) == ["w1"]
+    first = view(db)
+    assert (first.maintenance, first.maintenance_comment, first.maintenance_by) == (True, "disk", "anna")
+    assert names(db, fleet.request_maintenance(["w1"], "disk", "anna")) == []
+    assert names(db, fleet.request_maintenance(["w1"], "the other disk", "anna")) == ["w1"]
+    assert view(db).version == first.version + 1
+    assert names(db, fleet.exit_maintenance(["w1"])) == ["w1"]
+    assert names(db, fleet.exit_maintenance(["w1"])) == []
+    assert (view(db).maintenance, view(db).maintenance_comment) == (False, None)
+
+
+def test_shutdown_is_for_live_workers_and_is_taken_back_until_it_begins(db: Connection) -> None:
+    worker = register(db)
+    assert names(db, fleet.request_shutdown(["w1"])) == ["w1"]
+    assert names(db, fleet.cancel_shutdown(["w1"])) == ["w1"]
+    db.execute(fleet.request_shutdown(["w1"]))
+    db.execute(workers.heartbeats([workers.Beat("w1", worker.session_id, 0, 4, False, True, {})]))
+    assert names(db, fleet.cancel_shutdown(["w1"])) == []
+    db.execute(workers.say_bye("w1", worker.session_id))
+    assert not view(db).shutdown
+    assert names(db, fleet.request_shutdown(["w1"])) == []
+
+
+def test_adjust_adds_removes_and_overrides(db: Connection) -> None:
+    register(db)
+    db.execute(fleet.adjust(["w1"], ["b", "a"], ["default"], 2, set_concurrency=True))
+    row = view(db)
+    assert (row.queues_added, row.queues_removed, row.concurrency_override) == (["a", "b"], ["default"], 2)
+    db.execute(fleet.adjust(["w1"], ["default"], ["a"], None, set_concurrency=False))
+    row = view(db)
+    assert (row.queues_added, row.queues_removed, row.concurrency_override) == (["b", "default"], ["a"], 2)
+    db.execute(fleet.adjust(["w1"], [], [], None, set_concurrency=True))
+    assert view(db).concurrency_override is None
+
+
+def test_a_live_worker_is_not_removed(db: Connection) -> None:
+    worker = register(db)
+    assert db.execute(fleet.remove(["w1"])).all() == []
+    db.execute(workers.say_bye("w1", worker.session_id))
+    assert names(db, fleet.remove(["w1", "nobody"])) == ["w1"]
+    assert db.execute(fleet.view("w1")).all() == []
+
+
+def test_removal_loses_what_the_worker_held_and_revokes_its_credentials(db: Connection) -> None:
+    worker = register(db)
+    job = run_job(db, worker)
+    db.execute(
+        text(
+            "INSERT INTO edge.credential (id, secret_hash, role, worker_name, identity, expires_at)"
+            " VALUES (gen_random_uuid(), '', 'worker', 'w1', gen_random_uuid(), now() + interval '1 day')"
+        )
+    )
+    db.execute(workers.say_bye("w1", worker.session_id))
+    assert db.execute(fleet.remove(["w1"])).one() == ("w1", 1)
+    found = db.execute(text("SELECT state, error FROM edge.job WHERE id = :id").bindparams(id=job)).one()
+    assert tuple(found) == ("lost", "edge worker w1 was removed from the fleet")
+    assert db.execute(text("SELECT count(*) FROM edge.credential WHERE revoked_at IS NULL")).scalar_one() == 0
+
+
+def test_views_count_slots_and_go_by_name(db: Connection) -> None:
+    worker = register(db)
+    register(db, "W2", team="blue")
+    register(db, "w3")
+    run_job(db, worker, slots=3)
+    assert view(db).slots_used == 3
+    assert [row.name for row in db.execute(fleet.views("", 2))] == ["W2", "w1"]
+    assert [row.name for row in db.execute(fleet.views("w1", 2))] == ["w3"]
+    assert [row.name for row in db.execute(fleet.views("", 9, team="blue"))] == ["W2"]
+    assert [row.name for row in db.execute(fleet.views("", 9, names=["w3"]))] == ["w3"]
+
+
+def test_recordon_writes_only_what_changed(db: Connection) -> None:
+    register(db)
+    register(db, "w2", cordon_reason="old")
+    assert names(db, fleet.recordon({"w1": "too old", "w2": "old"})) == ["w1"]
+    assert names(db, fleet.recordon({"w1": None, "w2": "old"})) == ["w1"]
+
+
+def test_own_window_of_silence(db: Connection) -> None:
+    register(db, "v1", silent_after_s=90, protocol=1)
+    register(db, "v2")
+    db.execute(text("UPDATE edge.worker SET last_heartbeat = now() - interval '60 s'"))
+    assert [row.name for row in db.execute(workers.lose_silent(WINDOW))] == ["v2"]
+    assert db.execute(workers.name_owner("v1", WINDOW)).one().live
+    assert not db.execute(workers.name_owner("v2", WINDOW)).one().live
+
+
+def seen(db: Connection, since: int) -> list[str]:
+    return [row.name for row in db.execute(fleet.changed_since(since))]
+
+
+def commit(db: Connection, *statements: Executable) -> int:
+    """Run, commit, and return the horizon after it."""
+    for statement in statements:
+        db.execute(statement)
+    db.commit()
+    horizon: int = db.execute(changes.horizon()).one().horizon
+    db.commit()
+    return horizon
+
+
+@pytest.fixture
+def idle(db: Connection) -> tuple[Connection, workers.Registration, workers.Beat, int]:
+    worker = register(db)
+    beat = workers.Beat("w1", worker.session_id, 0, 4, False, False, {})
+    return db, worker, beat, commit(db, workers.heartbeats([beat]))
+
+
+def test_only_heartbeats_with_news_are_changes(
+    idle: tuple[Connection, workers.Registration, workers.Beat, int],
+) -> None:
+    db, _, beat, place = idle
+    commit(db, workers.heartbeats([dataclasses.replace(beat, sysinfo={"load": 1})]))
+    assert seen(db, place) == []
+    for news in ({"jobs_active": 1}, {"free_slots": 1}, {"maintenance_acknowledged": True}, {"terminating": True}):
+        beat = dataclasses.replace(beat, **news)
+        after = commit(db, workers.heartbeats([beat]))
+        assert seen(db, place) == ["w1"], news
+        assert seen(db, after) == [], news
+        place = after
+
+
+@pytest.mark.parametrize("change", ["hello", "bye", "lost", "maintenance", "adjust", "shutdown", "recordon"])
+def test_every_change_that_people_see_is_a_change(
+    idle: tuple[Connection, workers.Registration, workers.Beat, int], change: str
+) -> None:
+    db, worker, _, place = idle
+    statements: dict[str, Executable] = {
+        "hello": workers.register(worker, WINDOW),
+        "bye": workers.say_bye("w1", worker.session_id),
+        "lost": workers.lose_silent(timedelta(seconds=-1)),
+        "maintenance": fleet.request_maintenance(["w1"], "x", "y"),
+        "adjust": fleet.adjust(["w1"], ["q"], [], None, set_concurrency=False),
+        "shutdown": fleet.request_shutdown(["w1"]),
+        "recordon": fleet.recordon({"w1": "too old"}),
+    }
+    after = commit(db, statements[change])
+    assert seen(db, place) == ["w1"]
+    assert seen(db, after) == []
+
+
+def test_a_commit_that_comes_late_is_not_missed(database: str) -> None:
+    made = engine.make_engine(database)
+    with made.connect() as setup, made.connect() as late, made.connect() as early, made.connect() as reader:
+        register(setup)
+        register(setup, "w2")
+        place = commit(setup)
+        late.execute(fleet.request_maintenance(["w1"], "x", "y"))
+        commit(early, fleet.request_maintenance(["w2"], "x", "y"))
+        after = commit(reader)
+        assert seen(reader, place) == ["w2"]
+        reader.commit()
+        late.commit()
+        assert "w1" in seen(reader, after)
+
+
+def test_tombstones_are_told_until_the_worker_is_back_or_they_are_purged(
+    idle: tuple[Connection, workers.Registration, workers.Beat, int],
+) -> None:
+    db, worker, _, place = idle
+    commit(db, workers.say_bye("w1", worker.session_id), fleet.remove(["w1"]))
+    assert names(db, changes.removed_since(place)) == ["w1"]
+    db.rollback()
+    assert db.execute(changes.horizon()).one().purged == 0
+    db.execute(changes.purge_tombstones(timedelta(hours=1)))
+    assert db.execute(changes.horizon()).one().purged == 0
+    register(db)
+    assert names(db, changes.removed_since(place)) == []
+    db.rollback()
+    commit(db, changes.purge_tombstones(timedelta(seconds=-1)))
+    assert db.execute(changes.horizon()).one().purged >= place
+    assert names(db, changes.removed_since(place)) == []
+
+
+def test_audit_filters_and_pages(db: Connection) -> None:
+    new = [
+        audit.NewAudit("admin:anna:1", "worker.maintenance", "worker/w1", {"comment": "x"}),
+        audit.NewAudit("admin:anna:1", "worker.shutdown", "worker/w2"),
+        audit.NewAudit("read:bob:2", "auth.refused", "credential/2"),
+    ]
+    db.execute(audit.add(new))
+    all_of_them = db.execute(audit.entries(10)).all()
+    assert [row.action for row in all_of_them] == ["auth.refused", "worker.shutdown", "worker.maintenance"]
+    assert all_of_them[-1].detail == {"comment": "x"}
+    assert len(db.execute(audit.entries(10, before=all_of_them[0].id)).all()) == 2
+    assert len(db.execute(audit.entries(1)).all()) == 1
+    assert len(db.execute(audit.entries(10, actor="admin:anna")).all()) == 2
+    assert len(db.execute(audit.entries(10, actor="admin:%")).all()) == 0
+    assert len(db.execute(audit.entries(10, action="worker.")).all()) == 2
+    assert len(db.execute(audit.entries(10, object_="worker/w2")).all()) == 1
+    assert len(db.execute(audit.entries(10, since=all_of_them[0].at + timedelta(hours=1))).all()) == 0
+    db.execute(audit.purge(timedelta(seconds=-1)))
+    assert db.execute(audit.entries(10)).all() == []
+
+
+def test_platform_values_are_replaced(db: Connection) -> None:
+    assert db.execute(platform.get("k")).all() == []
+    db.execute(platform.put("k", "1"))
+    db.execute(platform.put("k", "2"))
+    assert db.execute(platform.get("k")).scalar_one() == "2"
