@@ -4,8 +4,8 @@ Every wish raises the version and the revision (see `edge_store.changes`) of the
 serves the worker. A wish that is already so changes nothing. All take a list of names, so one worker and a thousand are
 the same statement; the rows returned say for which it took effect.
 
-Wishes touch `edge.worker_desired` only, what workers tell touches `edge.worker` first: the two never wait for each other
-in a circle.
+Wishes touch `edge.worker_desired` only, what workers tell touches `edge.worker` first: so the two never wait for each
+other in a circle.
 """
 
 from collections.abc import Sequence

@@ -162,7 +162,7 @@ _CLAIM = text(
         SELECT * FROM unnest(CAST(:jobs AS uuid[]), :workers, CAST(:sessions AS uuid[]), CAST(:leases AS uuid[]))
             AS p(job_id, worker, session_id, lease_id)
     ), open AS (
-        SELECT d.worker_name, d.queues_removed FROM edge.worker_desired d
+        SELECT d.worker_name, d.queues_added, d.queues_removed FROM edge.worker_desired d
         WHERE d.worker_name IN (SELECT worker FROM pick) AND NOT d.maintenance AND NOT d.shutdown
         ORDER BY d.worker_name FOR SHARE
     ), claimed AS (
@@ -170,10 +170,15 @@ _CLAIM = text(
         SET state = 'leased', worker_name = p.worker, lease_id = p.lease_id, leased_at = now(),
             lease_expires_at = now() + :accept_timeout
         FROM pick p JOIN open o ON o.worker_name = p.worker JOIN edge.worker w ON w.name = p.worker
+            LEFT JOIN edge.credential c ON c.id = w.credential_id
         WHERE j.id = p.job_id AND j.state = 'queued'
           AND w.session_id = p.session_id AND w.cordon_reason IS NULL AND NOT w.maintenance_acknowledged
           AND NOT w.terminating AND NOT w.offline
-          AND j.queue = ANY (w.queues) AND NOT j.queue = ANY (o.queues_removed) AND j.team IS NOT DISTINCT FROM w.team
+          AND (w.any_queue OR j.queue = ANY (w.queues)) AND NOT j.queue = ANY (o.queues_removed)
+          AND j.team IS NOT DISTINCT FROM w.team
+          AND (w.credential_id IS NULL
+               OR c.revoked_at IS NULL AND c.expires_at > now() AND c.team IS NOT DISTINCT FROM w.team
+                  AND (c.queues IS NULL OR j.queue = ANY (c.queues) OR j.queue = ANY (o.queues_added)))
         RETURNING j.id, j.kind, j.slots, j.workload, j.log_path, j.worker_name, j.lease_id, j.queued_at
     ), granted AS (
         INSERT INTO edge.lease (id, job_id, worker_name, log_path)
@@ -190,7 +195,8 @@ def claim(picks: Sequence[Pick], accept_timeout: timedelta) -> Executable:
     Rows: (id, kind, slots, workload, log_path, worker_name, lease_id, queued_at).
 
     Whether a worker may have the job at all is decided here and nowhere else (design: I-5): the desired row is locked
-    for the length of the claim, so once a maintenance request is stored no claim follows it.
+    for the length of the claim, so once a maintenance request is stored no claim follows it. What the credential of the
+    worker's session grants is looked up each time (one row by its key), so a narrowed scope counts at the next claim.
     """
     return _CLAIM.bindparams(
         jobs=_texts(pick.job_id for pick in picks),
