@@ -1,0 +1,150 @@
+"""Runs of DAGs: which to start, how each is expected to end, and what its tasks did."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from edge_demo.airflow_client import FINISHED_RUN_STATES
+from edge_demo.platform import Platform
+from edge_demo.processes import ProcessError
+
+EXPECT_TAG = "expect:"
+"""A DAG with the tag `expect:failed` is to end failed. Without such a tag it is to end in success."""
+
+RUN_TIMEOUT_S = 600.0
+POLL_S = 0.5
+
+
+class RunError(Exception):
+    """DAGs could not be run. The message says which and why."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one DAG."""
+
+    dag_id: str
+    run_id: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What became of one task instance; times in seconds."""
+
+    dag_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+    state: str
+    worker: str
+    queued_s: float | None
+    """From queued to started; None where it never started."""
+    duration_s: float | None
+    run_id: str
+
+    @property
+    def name(self) -> str:
+        """The task as people write it: `press[2]`."""
+        return self.task_id if self.map_index < 0 else f"{self.task_id}[{self.map_index}]"
+
+
+def choose_dags(platform: Platform, wanted: Sequence[str]) -> list[str]:
+    """Wait until Airflow has read the DAGs and return their ids; without any wanted, all of the folder.
+
+    Raises:
+        RunError: a DAG file can't be read, the folder is empty, or a wanted DAG is not in it.
+
+    """
+    deadline = time.monotonic() + 60
+    found: set[str] = set()
+    while True:
+        before, found = found, platform.airflow.dag_ids()
+        if errors := platform.airflow.import_errors():
+            raise RunError("A DAG file can't be read:\n" + "\n".join(errors))
+        # Files are read one by one: the folder is done when two looks in a row find the same.
+        if set(wanted) <= found if wanted else found and found == before:
+            return list(wanted) or sorted(found)
+        if time.monotonic() > deadline:
+            missing = ", ".join(sorted(set(wanted) - found)) or "any DAG"
+            raise RunError(
+                f"{platform.spec.dags} does not have {missing}. Found: {', '.join(sorted(found)) or 'nothing'}."
+            )
+        time.sleep(POLL_S)
+
+
+def start(platform: Platform, dag_ids: Sequence[str]) -> list[Run]:
+    """Unpause the DAGs and start one run of each."""
+    runs = []
+    for dag_id in dag_ids:
+        tags = platform.airflow.dag_tags(dag_id)
+        expected = next((tag.removeprefix(EXPECT_TAG) for tag in tags if tag.startswith(EXPECT_TAG)), "success")
+        platform.airflow.unpause(dag_id)
+        runs.append(Run(dag_id, platform.airflow.trigger(dag_id), expected))
+    return runs
+
+
+def watch(platform: Platform, runs: Sequence[Run], progress: Callable[[Counter[str]], None]) -> dict[Run, str]:
+    """Wait until all runs have ended and return their states; `progress` gets the tasks counted by state.
+
+    Raises:
+        RunError: they have not ended after ten minutes, or a part of the platform has ended.
+
+    """
+    deadline = time.monotonic() + RUN_TIMEOUT_S
+    while True:
+        states = {run: platform.airflow.run_state(run.dag_id, run.run_id) for run in runs}
+        tasks = [one for run in runs for one in platform.airflow.task_instances(run.dag_id, run.run_id)]
+        progress(Counter(str(one["state"] or "none") for one in tasks))
+        if all(state in FINISHED_RUN_STATES for state in states.values()):
+            return states
+        try:
+            for process in platform.ended():
+                process.check()
+        except ProcessError as error:
+            raise RunError(str(error)) from error
+        if time.monotonic() > deadline:
+            late = ", ".join(run.dag_id for run, state in states.items() if state not in FINISHED_RUN_STATES)
+            raise RunError(f"Not ended after {RUN_TIMEOUT_S:g} s: {late}")
+        time.sleep(POLL_S)
+
+
+def results(platform: Platform, runs: Sequence[Run]) -> list[TaskResult]:
+    """Return what the tasks of the runs did, in the order in which they started."""
+    jobs = {
+        str(row.id): row
+        for row in platform.rows(
+            "SELECT id, worker_name, extract(epoch FROM started_at - queued_at) AS waited_s FROM edge.job"
+        )
+    }
+    tasks = [one for run in runs for one in platform.airflow.task_instances(run.dag_id, run.run_id)]
+    # Tasks that never started come last within their DAG.
+    tasks.sort(key=lambda one: (one["dag_id"], one["start_date"] is None, one["start_date"] or "", one["map_index"]))
+    return [_result(one, jobs.get(one["id"])) for one in tasks]
+
+
+def _result(task: dict[str, Any], job: Any) -> TaskResult:
+    return TaskResult(
+        dag_id=task["dag_id"],
+        task_id=task["task_id"],
+        map_index=task["map_index"],
+        try_number=task["try_number"],
+        state=str(task["state"]),
+        worker=(job.worker_name if job else None) or task["hostname"] or "",
+        queued_s=_queued(task, job),
+        duration_s=task["duration"],
+        run_id=task["dag_run_id"],
+    )
+
+
+def _queued(task: dict[str, Any], job: Any) -> float | None:
+    if not task["start_date"] or not task["queued_when"]:
+        return None
+    seconds = (datetime.fromisoformat(task["start_date"]) - datetime.fromisoformat(task["queued_when"])).total_seconds()
+    if seconds >= 0:
+        return seconds
+    # Deferred and queued again since it started: only the job knows how long that took.
+    return float(job.waited_s) if job and job.waited_s is not None else None
