@@ -43,6 +43,8 @@ class PlatformSpec:
     workers: Sequence[WorkerSpec] = (WorkerSpec("worker-1"),)
     executor: str = EDGE_EXECUTOR
     edge_apis: int = 1
+    programs: Path = Path(sys.executable).parent
+    """Folder of the programs `airflow`, `edge-api` and `edge-worker`."""
     airflow_env: Mapping[str, str] = field(default_factory=dict)
     edge_api_env: Mapping[str, str] = field(default_factory=dict)
 
@@ -123,7 +125,7 @@ class Platform:
     def _add(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> ManagedProcess:
         program, *arguments = command
         process = ManagedProcess(
-            name, [str(_script(program)), *arguments], env, self.folder / f"{name}.log", cwd=self.folder
+            name, [str(self.spec.programs / program), *arguments], env, self.folder / f"{name}.log", cwd=self.folder
         )
         self.processes[name] = process
         return process
@@ -136,7 +138,7 @@ class Platform:
 
         """
         done = subprocess.run(
-            [str(_script(program)), *arguments],
+            [str(self.spec.programs / program), *arguments],
             env=dict(env), cwd=self.folder, capture_output=True, text=True, timeout=timeout_s, check=False,
         )  # fmt: skip
         if done.returncode:
@@ -207,10 +209,6 @@ class Platform:
     def ended(self) -> Iterator[ManagedProcess]:
         """Yield the processes that run no more."""
         return (process for process in self.processes.values() if not process.running)
-
-
-def _script(name: str) -> Path:
-    return Path(sys.executable).parent / name
 
 
 def _answers(url: str) -> bool:
