@@ -4,7 +4,7 @@ import json
 from importlib.resources import files
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from airflow._shared.module_loading import import_string
 from airflow.logging.remote import RemoteLogStreamIO

@@ -1,0 +1,209 @@
+"""One DAG for each thing that must work on an edge worker."""
+
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.providers.standard.sensors.time_delta import TimeDeltaSensor
+from airflow.sdk import (
+    Connection,
+    DeadlineAlert,
+    DeadlineReference,
+    SyncCallback,
+    Variable,
+    dag,
+    get_current_context,
+    setup,
+    task,
+    teardown,
+)
+
+FOLDER = Path(os.environ["TEST_FOLDER"])
+
+
+def note(name, text):
+    with (FOLDER / name).open("a") as file:
+        file.write(f"{text}\n")
+
+
+@dag(schedule=None)
+def operators():
+    bash = BashOperator(task_id="bash", bash_command="echo said by bash")
+    python = PythonOperator(task_id="python", python_callable=lambda: "said by python")
+
+    @task
+    def taskflow(text):
+        print(f"read {text}")
+        return {"nested": [1, 2, {"three": 3}]}
+
+    @task.branch
+    def branch(value):
+        return "left" if value["nested"][2]["three"] == 3 else "right"
+
+    @task.bash
+    def left():
+        return "echo left"
+
+    @task
+    def right():
+        return "never"
+
+    @task.virtualenv(requirements=[], system_site_packages=True)
+    def virtualenv():
+        import sys  # noqa: PLC0415  (the function runs in another interpreter)
+
+        return [sys.prefix, sys.base_prefix]
+
+    bash >> virtualenv()
+    branch(taskflow(python.output)) >> [left(), right()]
+
+
+@dag(schedule=None)
+def mapping():
+    @task
+    def numbers():
+        return [1, 2, 3, 4, 5]
+
+    @task
+    def square(number):
+        return number * number
+
+    @task
+    def total(squares):
+        return sum(squares)
+
+    total(square.expand(number=numbers()))
+
+
+@dag(schedule=None)
+def secrets():
+    @task
+    def read():
+        connection = Connection.get("factory_db")
+        return [Variable.get("greeting"), connection.host, connection.login]
+
+    read()
+
+
+@dag(schedule=None)
+def setup_teardown():
+    @setup
+    def begin():
+        return "begun"
+
+    @task
+    def work():
+        raise RuntimeError("work fails, teardown runs all the same")
+
+    @teardown(on_failure_fail_dagrun=True)
+    def end(text):
+        print(f"torn down what was {text}")
+
+    begun = begin()
+    begun >> work() >> end(begun)
+
+
+@dag(schedule=None)
+def retries():
+    @task(retries=2, retry_delay=timedelta(seconds=0))
+    def third_time():
+        attempt = get_current_context()["ti"].try_number
+        print(f"attempt {attempt}")
+        if attempt < 3:
+            raise RuntimeError(f"attempt {attempt} fails")
+        return attempt
+
+    third_time()
+
+
+def failed(context):
+    note("failed", f"{context['ti'].task_id}: {context['exception']}")
+
+
+@dag(schedule=None)
+def fails():
+    @task(on_failure_callback=failed)
+    def boom():
+        raise RuntimeError("for good")
+
+    boom()
+
+
+@dag(schedule=None)
+def deferrable():
+    @task
+    def after():
+        return "after"
+
+    TimeDeltaSensor(task_id="wait", delta=timedelta(seconds=1), deferrable=True) >> after()
+
+
+@dag(schedule=None)
+def reschedule():
+    @task.sensor(mode="reschedule", poke_interval=1, timeout=60)
+    def look():
+        note("looks", "look")
+        return len((FOLDER / "looks").read_text().splitlines()) >= 3
+
+    look()
+
+
+@dag(schedule=None)
+def slots():
+    """Two tasks of three slots do not fit a worker of four at once."""
+
+    @task(queue="slots", pool_slots=3)
+    def wide():
+        time.sleep(1)
+
+    for name in ("first", "second"):
+        wide.override(task_id=name)()
+
+
+@dag(schedule=None)
+def queues():
+    @task
+    def here(): ...
+
+    here.override(task_id="on_default")()
+    here.override(task_id="on_beta", queue="beta")()
+
+
+@dag(schedule=None)
+def two_executors():
+    @task
+    def say():
+        return "said"
+
+    say.override(task_id="edge")() >> say.override(task_id="local", executor="LocalExecutor")()
+
+
+def missed(**kwargs):
+    note("deadline", kwargs["text"])
+
+
+@dag(
+    schedule=None,
+    deadline=DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=timedelta(seconds=1),
+        callback=SyncCallback(missed, kwargs={"text": "deadline missed"}),
+    ),
+)
+def deadline():
+    @task
+    def slow():
+        limit = time.monotonic() + 60
+        while not (FOLDER / "deadline").exists() and time.monotonic() < limit:
+            time.sleep(0.1)
+
+    slow()
+
+
+for make in (operators, mapping, secrets, setup_teardown, retries, fails, deferrable, reschedule, slots, queues):
+    make()
+two_executors()
+deadline()
