@@ -34,12 +34,21 @@ def adopt_orphans() -> None:
 
 def kill_strays(keep: Collection[int]) -> None:
     """Kill the children of this process, and all below them, except those in `keep`; used by who adopts orphans."""
-    for child in _children_by_parent()[os.getpid()]:
+    for child in own_children():
         if child in keep:
             continue
         kill_tree(child)
         with suppress(ChildProcessError):
             os.waitpid(child, 0)
+
+
+def own_children() -> list[int]:
+    """Return the children of this process, adopted ones included."""
+    try:
+        lists = [task.joinpath("children").read_text() for task in Path("/proc/self/task").iterdir()]
+    except OSError:
+        return _children_by_parent()[os.getpid()]
+    return [int(pid) for pid in " ".join(lists).split()]
 
 
 def descendants(pid: int) -> list[int]:

@@ -110,7 +110,7 @@ class LogCursor:
     def mark_freed(self, upto: int) -> None:
         """Note that the file has no bytes before `upto` any more."""
         self.freed = max(self.freed, upto)
-        if self.hole and self.acked >= self.hole.end:
+        if self.hole and self.freed >= self.hole.end:
             self.hole = None
 
     def drop_start(self) -> int:
@@ -127,9 +127,9 @@ class LogCursor:
         """Note that bytes from `drop_start()` up to `end` are gone; a notice stands at `end`.
 
         Raises:
-            ValueError: `end` lies before bytes that were sent, or past the file.
+            ValueError: `end` lies before bytes that were sent, or leaves no room for the notice.
 
         """
-        if not self.earliest_notice() <= end <= self.size:
+        if not self.earliest_notice() <= end < self.size:
             raise ValueError(f"cannot drop up to {end} of {self.size} bytes, {self.highest_sent} were sent")
         self.hole = Hole(self.drop_start(), end)

@@ -46,17 +46,18 @@ class LogShipper:
         if path is not None:
             self._logs[lease_id] = ShippedLog(lease_id, folder, path, cursor)
 
-    def end(self, lease_id: UUID) -> None:
-        """Note that a log does not grow any more."""
-        if lease_id in self._logs:
-            self._logs[lease_id].ended = True
+    async def end(self, lease_id: UUID) -> None:
+        """Note that a log does not grow any more. Its size is read first: else it could count as delivered too early."""
+        if (shipped := self._logs.get(lease_id)) is not None:
+            shipped.cursor.size = await asyncio.to_thread(disk.file_size, shipped.path)
+            shipped.ended = True
 
     def discard(self, lease_id: UUID) -> None:
         """Stop following a log."""
         self._logs.pop(lease_id, None)
 
     def delivered(self, lease_id: UUID) -> bool:
-        """Return whether nothing of a log is left to deliver. Its size must be known: see `poll`."""
+        """Return whether nothing of a log is left to deliver."""
         shipped = self._logs.get(lease_id)
         return shipped is None or (shipped.ended and shipped.cursor.delivered)
 
@@ -109,6 +110,8 @@ class LogShipper:
         cursor = shipped.cursor
         # The last acknowledged bytes stay: they tell whether a notice has to start a new line.
         upto = (cursor.acked - _KEEP_BYTES) // FREE_STEP_BYTES * FREE_STEP_BYTES
+        if cursor.hole and cursor.acked >= cursor.hole.end:
+            upto = max(upto, cursor.hole.end)
         if upto <= cursor.freed:
             return
         start = cursor.freed

@@ -34,6 +34,8 @@ class RunnerLoop:
         self._leases: dict[int, str] = {}
         self._kill_at: dict[int, float] = {}
         self._task_killed: set[int] = set()
+        self._left_behind: set[int] = set()
+        """Background processes of tasks that ended by themselves: they may stay until the worker stops."""
         self._retiring = False
         self._agent_gone = False
         self._selector = selectors.DefaultSelector()
@@ -53,8 +55,8 @@ class RunnerLoop:
             for key, _ in self._selector.select(self._timeout()):
                 key.data()
             self._kill_overdue()
-        # What ended tasks left behind in the background goes with the runner.
-        processes.kill_below(os.getpid())
+        if self._agent_gone:
+            processes.kill_below(os.getpid())
 
     def _timeout(self) -> float | None:
         return max(0.0, min(self._kill_at.values()) - time.monotonic()) if self._kill_at else None
@@ -111,10 +113,21 @@ class RunnerLoop:
                 return
             if pid == 0:
                 return
-            self._kill_at.pop(pid, None)
-            self._task_killed.discard(pid)
+            self._left_behind.discard(pid)
             if (lease := self._leases.pop(pid, None)) is not None:
-                self._channel.send(event="exit", lease=lease, status=os.waitstatus_to_exitcode(status), detail=None)
+                self._on_exit(pid, lease, os.waitstatus_to_exitcode(status))
+
+    def _on_exit(self, pid: int, lease: str, status: int) -> None:
+        ended_by_us = self._kill_at.pop(pid, None) is not None
+        self._task_killed.discard(pid)
+        orphans = set(processes.own_children()) - self._leases.keys() - self._left_behind
+        if ended_by_us or status < 0:
+            # Nothing below a task that was ended goes on without its supervisor.
+            for orphan in orphans:
+                processes.kill_tree(orphan)
+        else:
+            self._left_behind |= orphans
+        self._channel.send(event="exit", lease=lease, status=status, detail=None)
 
     def _terminate(self, pid: int, grace_s: float) -> None:
         if pid in self._task_killed:
