@@ -162,7 +162,9 @@ def test_only_heartbeats_with_news_are_changes(
         place = after
 
 
-@pytest.mark.parametrize("change", ["hello", "bye", "lost", "maintenance", "adjust", "shutdown", "recordon"])
+@pytest.mark.parametrize(
+    "change", ["hello", "bye", "lost", "maintenance", "host", "effective", "adjust", "shutdown", "recordon"]
+)
 def test_every_change_that_people_see_is_a_change(
     idle: tuple[Connection, workers.Registration, workers.Beat, int], change: str
 ) -> None:
@@ -172,6 +174,8 @@ def test_every_change_that_people_see_is_a_change(
         "bye": workers.say_bye("w1", worker.session_id),
         "lost": workers.lose_silent(timedelta(seconds=-1)),
         "maintenance": fleet.request_maintenance(["w1"], "x", "y"),
+        "host": workers.request_maintenance("w1", "hot"),
+        "effective": workers.set_effective("w1", worker.session_id, ["q"], 2),
         "adjust": fleet.adjust(["w1"], ["q"], [], None, set_concurrency=False),
         "shutdown": fleet.request_shutdown(["w1"]),
         "recordon": fleet.recordon({"w1": "too old"}),

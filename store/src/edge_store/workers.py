@@ -220,7 +220,7 @@ def set_effective(name: str, session_id: UUID, queues: Sequence[str], concurrenc
     return (
         update(worker)
         .where(worker.c.name == name, worker.c.session_id == session_id)
-        .values(queues=list(queues), concurrency=concurrency)
+        .values(queues=list(queues), concurrency=concurrency, revision=text("DEFAULT"))
     )
 
 
@@ -235,6 +235,7 @@ def request_maintenance(name: str, comment: str | None) -> Executable:
             maintenance_by=f"worker {name}",
             maintenance_at=func.now(),
             version=worker_desired.c.version + 1,
+            revision=text("DEFAULT"),
         )
     )
 
