@@ -3,7 +3,7 @@
 It stands apart from `notify`, which sync callers use too: this module needs SQLAlchemy's asyncio extension.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import psycopg
 from sqlalchemy import text
@@ -14,7 +14,7 @@ from edge_store.engine import unreachable
 from edge_store.notify import CHANNEL, Notification, parse
 
 
-async def listen(connection: AsyncConnection, keepalive_s: float) -> AsyncIterator[Notification | None]:
+async def listen(connection: AsyncConnection, keepalive_s: float) -> AsyncGenerator[Notification | None, None]:
     """Yield hints as they come; None once listening is on, and whenever the connection was found alive.
 
     `connection` must be in autocommit mode and used for nothing else. A question every `keepalive_s` seconds finds a

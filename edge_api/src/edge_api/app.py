@@ -1,0 +1,19 @@
+"""The FastAPI application over a runtime."""
+
+from fastapi import FastAPI
+
+from edge_api.routes import calls, problems, websocket
+from edge_api.routes.limits import BodyLimit, Timing
+from edge_api.services.runtime import Runtime
+
+
+def make_app(runtime: Runtime) -> FastAPI:
+    """Return the application; the caller runs the runtime's services beside it."""
+    app = FastAPI(title="Airflow Edge API", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.runtime = runtime
+    app.include_router(calls.router)
+    app.include_router(websocket.router)
+    problems.install(app)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(Timing, metrics=runtime.metrics)
+    return app

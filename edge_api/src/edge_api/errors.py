@@ -1,0 +1,33 @@
+"""What the edge API raises inside.
+
+EdgeApiError
++-- RefusedError             a caller asked for something that it can't have; becomes a problem answer
++-- DatabaseAwayError        the database does not answer; worth another try
++-- DatabaseRefusedError     the database answered that a statement is wrong; not worth another try
+"""
+
+
+class EdgeApiError(Exception):
+    """Base of this package's errors."""
+
+
+class RefusedError(EdgeApiError):
+    """A caller's request is refused.
+
+    `status` is the HTTP status, `code` a stable word for programs, `detail` one sentence that says what is wrong and
+    what mends it.
+    """
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+class DatabaseAwayError(EdgeApiError):
+    """The database can't be reached, or broke off; the same statement may succeed later."""
+
+
+class DatabaseRefusedError(EdgeApiError):
+    """The database refuses a statement or its data; trying again would not help."""

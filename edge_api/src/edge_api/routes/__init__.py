@@ -1,0 +1,1 @@
+"""HTTP and WebSocket: reading requests, writing answers, and nothing that decides."""

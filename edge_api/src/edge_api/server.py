@@ -1,0 +1,103 @@
+"""The process: sockets, signals, services, and a stop that sends the workers elsewhere."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import uvicorn
+
+from edge_api.app import make_app
+from edge_api.errors import EdgeApiError
+from edge_api.services.runtime import Runtime
+from edge_api.settings import ApiSettings
+from edge_protocol.limits import FRAME_MAX_BYTES
+
+STOP_TIMEOUT_S: Final = 5
+BACKLOG: Final = 2048
+PING_INTERVAL_S: Final = 20.0
+
+log = logging.getLogger(__name__)
+
+
+class AddressError(EdgeApiError):
+    """The address to listen on can't be used."""
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own signal handling: the process decides when it stops."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def listen(settings: ApiSettings) -> socket.socket:
+    """Return the listening socket.
+
+    Raises:
+        AddressError: the address is in use, or not this machine's.
+
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise AddressError(
+            f"Can't listen on {settings.host}:{settings.port} ({error.strerror or error}). "
+            "Choose another address with --host and --port."
+        ) from error
+
+
+async def serve(settings: ApiSettings, listener: socket.socket) -> None:
+    """Run until SIGTERM or SIGINT; an error of any service ends the process."""
+    runtime = Runtime(settings)
+    server = _Server(_config(settings, runtime))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with asyncio.TaskGroup() as group:
+            services = runtime.start(group)
+            web = group.create_task(server.serve(sockets=[listener]), name="http")
+            host, port = listener.getsockname()[:2]
+            log.info("edge API listens", extra={"host": host, "port": port})
+            stopping = group.create_task(stop.wait(), name="stop")
+            await asyncio.wait({stopping, web}, return_when=asyncio.FIRST_COMPLETED)
+            log.info("edge API stops", extra={"sessions": len(runtime.registry)})
+            await runtime.drain()
+            server.should_exit = True
+            await web
+            stop.set()
+            for service in services:
+                service.cancel()
+    finally:
+        await runtime.database.close()
+
+
+def _config(settings: ApiSettings, runtime: Runtime) -> uvicorn.Config:
+    return uvicorn.Config(
+        make_app(runtime),
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=FRAME_MAX_BYTES,
+        ws_ping_interval=PING_INTERVAL_S,
+        ws_ping_timeout=PING_INTERVAL_S,
+        # Frames are small; compressing them costs more than it saves, and 300 KB of memory per worker.
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+        timeout_graceful_shutdown=STOP_TIMEOUT_S,
+    )

@@ -1,0 +1,1 @@
+"""What the edge API does, without any word of HTTP."""

@@ -1,0 +1,27 @@
+"""When silence proves nothing: after a start, an outage of the database, or a pause of this process (design: I-4)."""
+
+
+class Grace:
+    """Says whether expiry may be believed. Times are those of one monotonic clock, in seconds.
+
+    For one full window after an interruption nothing expires, since what was due could not be told. A pass that comes
+    `max_gap_s` after the one before is an interruption too: this process was stopped meanwhile.
+    """
+
+    def __init__(self, window_s: float, max_gap_s: float) -> None:
+        self._window_s = window_s
+        self._max_gap_s = max_gap_s
+        self._last_pass: float | None = None
+        self._until = float("inf")
+
+    def interrupted(self, at: float) -> None:
+        """Note that something was interrupted at that time."""
+        until = at + self._window_s
+        self._until = until if self._until == float("inf") else max(self._until, until)
+
+    def believes(self, now: float) -> bool:
+        """Note a pass, and return whether what looks expired is expired."""
+        if self._last_pass is None or now - self._last_pass > self._max_gap_s:
+            self.interrupted(now)
+        self._last_pass = now
+        return now >= self._until

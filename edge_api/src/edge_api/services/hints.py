@@ -1,0 +1,110 @@
+"""What this process does when the database tells it that something has changed, and when it may have missed that."""
+
+import asyncio
+import logging
+import time
+from contextlib import aclosing
+from typing import Final, NoReturn
+from uuid import UUID
+
+from edge_api.errors import DatabaseAwayError
+from edge_api.services.auth import Authenticator
+from edge_api.services.hub import Hub
+from edge_store import workers
+from edge_store.errors import UnreachableDatabaseError
+from edge_store.listen import listen
+from edge_store.notify import Notification
+
+KEEPALIVE_S: Final = 5.0
+_BACKOFF_S: Final = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class Hints:
+    """Listens on a connection of its own, and looks at everything again whenever that connection is new."""
+
+    def __init__(self, hub: Hub, authenticator: Authenticator) -> None:
+        self._hub = hub
+        self._authenticator = authenticator
+        self._alive_at = float("-inf")
+
+    @property
+    def up(self) -> bool:
+        """Whether hints arrive."""
+        return time.monotonic() - self._alive_at < 3 * KEEPALIVE_S
+
+    async def run(self) -> NoReturn:
+        """Listen for ever; a connection that breaks is made again."""
+        while True:
+            try:
+                await self._listen()
+            except (UnreachableDatabaseError, DatabaseAwayError) as error:
+                log.warning("no hints for now: %s", error)
+            self._alive_at = float("-inf")
+            await asyncio.sleep(_BACKOFF_S)
+
+    async def _listen(self) -> None:
+        fresh = True
+        async with (
+            self._hub.database.own_connection() as connection,
+            aclosing(listen(connection, KEEPALIVE_S)) as hints,
+        ):
+            async for hint in hints:
+                self._alive_at = time.monotonic()
+                if hint is not None:
+                    await self._heed(hint)
+                elif fresh:
+                    fresh = False
+                    await self.look_at_everything()
+
+    async def _heed(self, hint: Notification) -> None:
+        registry = self._hub.registry
+        match hint.kind:
+            case "job":
+                self._hub.dispatcher.hint(hint.text)
+            case "cancel":
+                if (session := registry.get(hint.text)) is not None and (leases := session.leases.ids()):
+                    session.check(leases)
+            case "desired":
+                if (session := registry.get(hint.text)) is not None:
+                    session.refresh_wishes()
+            case "session":
+                worker, _, session_id = hint.text.rpartition(" ")
+                if (session := registry.get(worker)) is not None and str(session.id) != session_id:
+                    session.supersede()
+            case "credential":
+                await self._check_credentials(UUID(hint.text))
+
+    async def look_at_everything(self) -> None:
+        """Compare all sessions with the database, since hints may have been missed."""
+        hub = self._hub
+        log.info("listening for hints", extra={"sessions": len(hub.registry)})
+        hub.dispatcher.wake()
+        await self._check_credentials(None)
+        await self._check_standing()
+        for session in hub.registry:
+            if leases := session.leases.ids():
+                session.check(leases)
+            session.refresh_wishes()
+
+    async def _check_credentials(self, only: UUID | None) -> None:
+        self._authenticator.drop(only)
+        concerned = [
+            session for session in self._hub.registry if only is None or session.principal.credential_id == only
+        ]
+        if not concerned:
+            return
+        good = await self._authenticator.still_good([session.principal.credential_id for session in concerned])
+        for session in concerned:
+            if session.principal.credential_id not in good:
+                session.end(
+                    "credential_revoked", "The worker's credential is not good any more. Enrol it again.", fatal=True
+                )
+
+    async def _check_standing(self) -> None:
+        sessions = {session.worker: session for session in self._hub.registry if session.opened}
+        rows = await self._hub.database.rows(workers.standing(list(sessions)), "standing")
+        for row in rows:
+            if row.session_id != sessions[row.name].id:
+                sessions[row.name].supersede()

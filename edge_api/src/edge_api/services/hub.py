@@ -1,0 +1,43 @@
+"""What sessions need of the rest of the process, in one place."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from edge_api.metrics import Metrics
+from edge_api.services.batcher import Batcher
+from edge_api.services.database import Database
+from edge_api.services.dispatcher import Dispatcher
+from edge_api.services.heartbeats import Heartbeats
+from edge_api.services.log_writer import LogResult
+from edge_api.services.registry import Registry
+from edge_api.services.writers import Current, LeaseCheck, Loss
+from edge_api.settings import ApiSettings
+from edge_store import jobs, logs
+
+if TYPE_CHECKING:
+    from edge_api.services.session import Session
+    from edge_api.services.wishes import Wishes
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """The shared services."""
+
+    settings: ApiSettings
+    metrics: Metrics
+    database: Database
+    registry: Registry
+    heartbeats: Heartbeats
+    dispatcher: Dispatcher
+    accepts: Batcher[jobs.HeldLease, bool]
+    reports: Batcher[jobs.JobReport, bool]
+    logs: Batcher[logs.LogChunk, LogResult]
+    losses: Batcher[Loss, None]
+    checks: Batcher[LeaseCheck, dict[UUID, Current]]
+    wishes: "Batcher[Session, Wishes | None]"
+
+    @property
+    def batchers(self) -> tuple[Batcher[Any, Any], ...]:
+        """All batchers, in the order in which they are emptied at the end."""
+        return (self.logs, self.accepts, self.reports, self.losses, self.checks, self.wishes)

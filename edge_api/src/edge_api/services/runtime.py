@@ -1,0 +1,109 @@
+"""All services of one process: made, wired, run together, and stopped in order."""
+
+import asyncio
+import logging
+from typing import Final, NoReturn
+
+from edge_api.metrics import Metrics
+from edge_api.services.auth import Authenticator
+from edge_api.services.batcher import Batcher
+from edge_api.services.database import Database
+from edge_api.services.dispatcher import Dispatcher
+from edge_api.services.enrolment import Enrolment
+from edge_api.services.health import Health
+from edge_api.services.heartbeats import Heartbeats
+from edge_api.services.hints import Hints
+from edge_api.services.housekeeping import Housekeeping
+from edge_api.services.hub import Hub
+from edge_api.services.log_writer import LogWriter
+from edge_api.services.registry import Registry
+from edge_api.services.scrape import Scrape
+from edge_api.services.sync import SyncSessions
+from edge_api.services.wish_reader import WishReader
+from edge_api.services.writers import Writers
+from edge_api.settings import ApiSettings
+
+FLUSH_PATIENCE_S: Final = 2.0
+"""What was received before a stop is written within this time as a rule; else the workers send it again elsewhere."""
+
+_LOG_BATCH_BYTES: Final = 4 << 20
+_ROW_OVERHEAD: Final = 512
+
+log = logging.getLogger(__name__)
+
+
+class Runtime:
+    """The services, and the tasks that run them."""
+
+    def __init__(self, settings: ApiSettings) -> None:
+        self.settings = settings
+        self.metrics = metrics = Metrics()
+        self.database = Database(settings.database_url.get_secret_value(), settings.database_pool_size, metrics)
+        self.registry = Registry(settings.max_sessions, metrics)
+        self.hub = _make_hub(settings, metrics, self.database, self.registry)
+        self.authenticator = Authenticator(self.database, metrics)
+        self.enrolment = Enrolment(self.database, settings)
+        self.hints = Hints(self.hub, self.authenticator)
+        self.housekeeping = Housekeeping(self.database, settings, metrics)
+        self.health = Health(self.database, self.hints, self.registry, metrics)
+        self.scrape = Scrape(self.database, metrics, settings.heartbeat_interval_s)
+        self.sync = SyncSessions(self.hub)
+
+    def start(self, group: asyncio.TaskGroup) -> list[asyncio.Task[NoReturn]]:
+        """Start all services in a task group; one that fails ends the group."""
+        runs = {
+            "dispatcher": self.hub.dispatcher.run(),
+            "heartbeats": self.hub.heartbeats.run(),
+            "hints": self.hints.run(),
+            "silent-sessions": self._watch_silence(),
+            "housekeeping-lock": self.housekeeping.leadership.run(),
+            **{duty.name: duty.run() for duty in self.housekeeping.duties},
+            **{f"batch-{batcher.name}": batcher.run() for batcher in self.hub.batchers},
+        }
+        return [group.create_task(run, name=name) for name, run in runs.items()]
+
+    async def drain(self) -> None:
+        """Send all workers elsewhere, after what they sent is durable."""
+        self.registry.closing = True
+        await self._flush()
+        for session in self.registry:
+            session.end("going_away", "This replica of the edge API stops. Connect again.", close_code=1012)
+        await self._flush()
+
+    async def _flush(self) -> None:
+        try:
+            async with asyncio.timeout(FLUSH_PATIENCE_S):
+                for batcher in self.hub.batchers:
+                    await batcher.drained()
+                await self.hub.heartbeats.flush()
+        except TimeoutError:
+            log.warning("not all that was received could be written; the workers will send it again")
+
+    async def _watch_silence(self) -> NoReturn:
+        window_s = self.settings.silence_window.total_seconds()
+        while True:
+            await asyncio.sleep(min(1.0, self.settings.heartbeat_interval_s))
+            self.registry.end_silent(window_s)
+
+
+def _make_hub(settings: ApiSettings, metrics: Metrics, database: Database, registry: Registry) -> Hub:
+    writers = Writers(database, metrics)
+    return Hub(
+        settings=settings,
+        metrics=metrics,
+        database=database,
+        registry=registry,
+        heartbeats=Heartbeats(database, settings.heartbeat_interval_s, registry.superseded),
+        dispatcher=Dispatcher(database, registry, settings, metrics),
+        accepts=Batcher("accepts", writers.accepts),
+        reports=Batcher("reports", writers.reports),
+        logs=Batcher(
+            "logs",
+            LogWriter(database, metrics).flush,
+            most=_LOG_BATCH_BYTES,
+            weigh=lambda chunk: len(chunk.data) + _ROW_OVERHEAD,
+        ),
+        losses=Batcher("losses", writers.losses),
+        checks=Batcher("checks", writers.checks, weigh=lambda check: len(check.leases), most=5000),
+        wishes=Batcher("wishes", WishReader(database).flush),
+    )

@@ -1,0 +1,90 @@
+"""Gauges that come from the database: looked up when Prometheus asks, at most every few seconds."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from prometheus_client import generate_latest
+from sqlalchemy import Row
+
+from edge_api.errors import DatabaseAwayError
+from edge_api.metrics import Metrics
+from edge_api.services.database import Database
+from edge_protocol import Desired, Observed, WorkerState, worker_state
+from edge_store import jobs, workers
+
+CACHE_S: Final = 5.0
+QUEUES_MOST: Final = 500
+"""Queues shown one by one, the deepest first; the rest is summed up as `(others)`."""
+OTHERS: Final = "(others)"
+
+
+class Scrape:
+    """Makes the text that `/metrics` answers."""
+
+    def __init__(self, database: Database, metrics: Metrics, heartbeat_interval_s: float) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._interval = timedelta(seconds=heartbeat_interval_s)
+        self._looked_at = float("-inf")
+
+    async def text(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        if time.monotonic() - self._looked_at > CACHE_S:
+            self._looked_at = time.monotonic()
+            await self._look()
+        return generate_latest(self._metrics.registry)
+
+    async def _look(self) -> None:
+        try:
+            depths = await self._database.rows(jobs.queue_depths(), "queue_depths")
+            fleet = await self._database.rows(workers.fleet(), "fleet")
+        except DatabaseAwayError:
+            # Old numbers would look like true ones.
+            depths, fleet = [], []
+            self._metrics.database_up.set(0)
+        else:
+            self._metrics.database_up.set(1)
+        self._show_queues(depths)
+        self._show_fleet(fleet)
+
+    def _show_queues(self, rows: Sequence[Row[Any]]) -> None:
+        self._metrics.queue_depth.clear()
+        self._metrics.queue_oldest.clear()
+        ordered = sorted(rows, key=lambda row: -row.depth)
+        for row in ordered[:QUEUES_MOST]:
+            self._metrics.queue_depth.labels(row.queue).set(row.depth)
+            self._metrics.queue_oldest.labels(row.queue).set(float(row.oldest_s))
+        if rest := ordered[QUEUES_MOST:]:
+            self._metrics.queue_depth.labels(OTHERS).set(sum(row.depth for row in rest))
+            self._metrics.queue_oldest.labels(OTHERS).set(max(float(row.oldest_s) for row in rest))
+
+    def _show_fleet(self, rows: Sequence[Row[Any]]) -> None:
+        now = datetime.now(UTC)
+        states: Counter[str] = Counter({state.value: 0 for state in WorkerState})
+        slots: Counter[tuple[str, str]] = Counter()
+        for row in rows:
+            observed = Observed(
+                last_heartbeat=row.last_heartbeat,
+                heartbeat_interval=self._interval,
+                initialised=row.initialised,
+                jobs_active=row.jobs_active,
+                maintenance_acknowledged=row.maintenance_acknowledged,
+                terminating=row.terminating,
+                offline=row.offline,
+            )
+            state = worker_state(Desired(row.maintenance, row.shutdown), observed, now)
+            states[state.value] += 1
+            if state in (WorkerState.IDLE, WorkerState.RUNNING):
+                for queue in row.queues:
+                    slots[queue, "free"] += row.free_slots
+                    slots[queue, "used"] += max(0, row.concurrency - row.free_slots)
+        for name, count in states.items():
+            self._metrics.workers.labels(name).set(count)
+        self._metrics.slots.clear()
+        most = {queue for queue, _ in Counter({q: n for (q, _), n in slots.items()}).most_common(QUEUES_MOST)}
+        for (queue, use), count in slots.items():
+            if queue in most:
+                self._metrics.slots.labels(queue, use).set(count)

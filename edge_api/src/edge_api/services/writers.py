@@ -1,0 +1,86 @@
+"""What the batchers write: accepts, reports, lost tasks and lease checks, each a batch in one statement.
+
+Results are keyed by lease and worker: a lease named by another worker than its holder is never good.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from edge_api.metrics import Metrics
+from edge_api.services.database import Database
+from edge_store import jobs
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseCheck:
+    """Leases of one worker to look up."""
+
+    worker: str
+    leases: Sequence[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """A lease that is good: its job is leased or running."""
+
+    state: str
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A running task whose process is known to be gone."""
+
+    lease_id: UUID
+    reason: str
+
+
+class Writers:
+    """Flush functions over one database."""
+
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        self._database = database
+        self._metrics = metrics
+
+    async def accepts(self, items: Sequence[jobs.HeldLease]) -> list[bool]:
+        """Return for each lease whether it is running now."""
+        rows = await self._database.rows(jobs.accept(items), "accept")
+        for row in rows:
+            self._metrics.dispatch_latency.observe(float(row.waited_s))
+        good = {(row.lease_id, row.worker_name) for row in rows}
+        return [(item.lease_id, item.worker) in good for item in items]
+
+    async def reports(self, items: Sequence[jobs.JobReport]) -> list[bool]:
+        """Return for each report whether it counts."""
+        rows = await self._database.rows(jobs.report(items), "report")
+        outcomes = {(item.lease_id, item.worker): item.outcome for item in items}
+        good = set()
+        for row in rows:
+            good.add((row.lease_id, row.worker_name))
+            if row.fresh:
+                self._metrics.jobs_finished.labels(outcomes[row.lease_id, row.worker_name]).inc()
+        return [(item.lease_id, item.worker) in good for item in items]
+
+    async def losses(self, items: Sequence[Loss]) -> list[None]:
+        """Declare tasks lost."""
+        by_reason: dict[str, list[UUID]] = defaultdict(list)
+        for item in items:
+            by_reason[item.reason].append(item.lease_id)
+        for reason, leases in by_reason.items():
+            lost = await self._database.rows(jobs.lose(leases, reason), "lose")
+            self._metrics.jobs_finished.labels("lost").inc(len(lost))
+        return [None] * len(items)
+
+    async def checks(self, items: Sequence[LeaseCheck]) -> list[dict[UUID, Current]]:
+        """Return for each check the leases that are good and the worker's own."""
+        leases = [lease for item in items for lease in item.leases]
+        rows = await self._database.rows(jobs.current_leases(leases), "check")
+        current: dict[str, dict[UUID, Current]] = defaultdict(dict)
+        for row in rows:
+            current[row.worker_name][row.lease_id] = Current(row.state, row.slots)
+        return [
+            {lease: current[item.worker][lease] for lease in item.leases if lease in current[item.worker]}
+            for item in items
+        ]

@@ -1,0 +1,93 @@
+"""Settings of the edge API, from environment variables `EDGE_API_…`."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from edge_protocol.worker_state import MISSED_HEARTBEATS
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class ApiSettings(BaseSettings):
+    """Every field can be set as `EDGE_API_<FIELD>`; times are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="EDGE_API_", frozen=True)
+
+    database_url: SecretStr
+    """The database with the schema `edge`, as a rule Airflow's own: `postgresql://user:password@host:5432/airflow`."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; a container sets 0.0.0.0."""
+
+    port: int = Field(default=8800, ge=0, le=65535)
+    """TCP port to listen on; 0 takes a free one and logs it."""
+
+    forwarded_allow_ips: str = "127.0.0.1"
+    """Proxies (addresses or networks, comma separated) whose X-Forwarded-For header is believed."""
+
+    tls_certificate: Path | None = None
+    """PEM file with the server's certificate chain. None: plain HTTP, for use behind a TLS ingress."""
+
+    tls_key: Path | None = None
+    """PEM file with the certificate's private key."""
+
+    execution_api_url: str | None = None
+    """Airflow's Execution API as workers reach it, told to them; None: each worker has its own setting."""
+
+    heartbeat_interval_s: Seconds = 10
+    """Told to workers. A worker silent for three of them is unknown and its jobs are lost."""
+
+    accept_timeout_s: Seconds = 10
+    """A job that was given to a worker and not accepted for so long goes back to its queue."""
+
+    tick_s: Seconds = 1
+    """Longest time between two looks at the queues while a worker has room; hints make it sooner as a rule."""
+
+    starvation_patience_s: Seconds = 10
+    """A job too large for any free room has a worker kept free for it after so long."""
+
+    log_chunk_bytes: int = Field(default=256 * 1024, ge=1024, le=512 * 1024)
+    """Largest piece of task log that a worker may send in one frame."""
+
+    log_window_bytes: int = Field(default=2 * 1024 * 1024, ge=1024)
+    """Log bytes that a worker may send before they are acknowledged; bounds what the API holds in memory."""
+
+    credential_lifetime_s: Seconds = 90 * 24 * 3600
+    """A worker's credential is good for so long after its enrolment."""
+
+    job_retention_s: Seconds = 24 * 3600
+    """Finished jobs that Airflow knows of are deleted after so long."""
+
+    log_retention_s: Seconds = 30 * 24 * 3600
+    """Task logs are deleted so long after the task was given to a worker."""
+
+    max_sessions: Count = 10_000
+    """Most workers connected to this process; each takes some 50 KB."""
+
+    database_pool_size: Count = 10
+    """Most connections of this process for statements; two more listen and hold the housekeeping lock."""
+
+    @property
+    def silence_window(self) -> timedelta:
+        """How long a worker may be silent before it counts as unknown (design: I-4)."""
+        return timedelta(seconds=MISSED_HEARTBEATS * self.heartbeat_interval_s)
+
+    @property
+    def accept_timeout(self) -> timedelta:
+        """`accept_timeout_s` as the statements take it."""
+        return timedelta(seconds=self.accept_timeout_s)
+
+    @property
+    def job_retention(self) -> timedelta:
+        """`job_retention_s` as the statements take it."""
+        return timedelta(seconds=self.job_retention_s)
+
+    @property
+    def log_retention(self) -> timedelta:
+        """`log_retention_s` as the statements take it."""
+        return timedelta(seconds=self.log_retention_s)

@@ -1,0 +1,293 @@
+"""A real API process, the database beside it, and raw clients that speak frames."""
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID, uuid4
+
+import aiohttp
+from sqlalchemy import Connection, Engine, Row, text
+
+from edge_protocol import rest
+from edge_store import engine, jobs
+
+DEADLINE_S = 20.0
+
+
+async def until(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
+    """Poll a condition, which may be a coroutine function, until it gives something true, and return that."""
+    end = time.monotonic() + deadline_s
+    while True:
+        value = condition()
+        if isinstance(value, Awaitable):
+            value = await value
+        if value:
+            return value
+        assert time.monotonic() < end, f"in {deadline_s} s it did not come true: {what}"
+        await asyncio.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ApiProcess:
+    """`edge-api serve` as a process of its own, on a port that it keeps over restarts."""
+
+    def __init__(self, database: str, log: Path, **settings: Any) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = log
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("EDGE_API_")},
+            "EDGE_API_DATABASE_URL": database,
+            "EDGE_API_PORT": str(self.port),
+            **{f"EDGE_API_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "edge_api", "serve"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, env=self._environment, stderr=log, stdout=log)
+
+    async def ready(self) -> None:
+        async with aiohttp.ClientSession() as http:
+            await until(lambda: self._is_ready(http), f"readyz; see {self.log}")
+
+    async def _is_ready(self, http: aiohttp.ClientSession) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"the process has ended: {self.log.read_text()}"
+        try:
+            async with http.get(f"{self.url}/readyz") as answer:
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def terminate(self) -> int:
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(DEADLINE_S)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.terminate()
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+
+class Db:
+    """The database as a scheduler and a test see it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._engine: Engine = engine.make_engine(url)
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._engine.dispose()
+
+    def rows(self, statement: Any) -> list[Row[Any]]:
+        if isinstance(statement, str):
+            statement = text(statement)
+        with self._engine.begin() as connection:
+            result = connection.execute(statement)
+            return list(result.all()) if result.returns_rows else []
+
+    def enqueue(self, count: int = 1, **changes: Any) -> list[UUID]:
+        new = [new_job(**changes) for _ in range(count)]
+        with self._engine.begin() as connection:
+            for job in new:
+                connection.execute(jobs.enqueue(job))
+        return [job.id for job in new]
+
+    def job(self, job_id: UUID) -> Row[Any]:
+        return self.rows(text("SELECT * FROM edge.job WHERE id = :id").bindparams(id=job_id))[0]
+
+    def state(self, job_id: UUID) -> str:
+        return str(self.job(job_id).state)
+
+    def worker(self, name: str) -> Row[Any]:
+        return self.rows(text("SELECT * FROM edge.worker WHERE name = :name").bindparams(name=name))[0]
+
+    def log_of(self, lease: UUID) -> bytes:
+        statement = text("SELECT data FROM edge.log WHERE lease_id = :id ORDER BY start").bindparams(id=lease)
+        return b"".join(row.data for row in self.rows(statement))
+
+
+def new_job(**changes: Any) -> jobs.NewJob:
+    values: dict[str, Any] = {
+        "id": uuid4(),
+        "kind": "task",
+        "queue": "default",
+        "team": None,
+        "rank": 1,
+        "priority": 1,
+        "slots": 1,
+        "workload": '{"token": "secret"}',
+        "log_path": "dag/run/task/1.log",
+        "dag_id": "dag",
+        "task_id": "task",
+        "run_id": "run",
+        "map_index": -1,
+        "try_number": 1,
+        "owner": "1",
+    }
+    return jobs.NewJob(**{**values, **changes})
+
+
+def edge_api(database: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run an `edge-api` command to its end."""
+    environment = {**os.environ, "EDGE_API_DATABASE_URL": database}
+    command = [sys.executable, "-m", "edge_api", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def join_token(database: str, *options: str) -> str:
+    made = edge_api(database, "token", "create", *options)
+    assert made.returncode == 0, made.stderr
+    return made.stdout.strip()
+
+
+async def enroll(url: str, database: str, name: str, *options: str) -> str:
+    """Enrol a worker and return its credential."""
+    body = {"join_token": join_token(database, *options), "worker": name}
+    async with aiohttp.ClientSession() as http, http.post(f"{url}{rest.ENROLL_PATH}", json=body) as answer:
+        assert answer.status == 201, await answer.text()
+        return str((await answer.json())["credential"])
+
+
+def bearer(credential: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {credential}"}
+
+
+def frame(type_: str, **fields: Any) -> dict[str, Any]:
+    return {"type": type_, **{name: str(value) if isinstance(value, UUID) else value for name, value in fields.items()}}
+
+
+def hello(name: str, **fields: Any) -> dict[str, Any]:
+    values = {"worker": name, "instance": uuid4(), "versions": {"worker": "1"}, "concurrency": 4, **fields}
+    values["held"] = [str(lease) for lease in values.get("held", [])]
+    return frame("hello", **values)
+
+
+def heartbeat(*held: UUID | str, **fields: Any) -> dict[str, Any]:
+    values = {"free_slots": 0, "jobs_active": len(held), **fields}
+    return frame("heartbeat", held=[str(lease) for lease in held], **values)
+
+
+def log_frame(lease: UUID | str, offset: int, data: bytes, **fields: Any) -> dict[str, Any]:
+    return frame("log", lease_id=str(lease), offset=offset, data=base64.b64encode(data).decode(), **fields)
+
+
+class Client:
+    """A worker's end of a WebSocket session, without any cleverness."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self.seen: list[dict[str, Any]] = []
+        self._unread: list[dict[str, Any]] = []
+
+    @property
+    def close_code(self) -> int | None:
+        return self._socket.close_code
+
+    async def send(self, *frames: dict[str, Any] | str) -> None:
+        for each in frames:
+            await self._socket.send_str(each if isinstance(each, str) else json.dumps(each))
+
+    async def receive(self) -> dict[str, Any] | None:
+        """Return the next frame, or None if the session is closed."""
+        message = await asyncio.wait_for(self._socket.receive(), DEADLINE_S)
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            return None
+        found: dict[str, Any] = json.loads(message.data)
+        self.seen.append(found)
+        return found
+
+    async def expect(self, type_: str, **fields: Any) -> dict[str, Any]:
+        """Return the next frame of a type and with these fields; others stay for later."""
+        wanted = frame(type_, **fields)
+        for found in self._unread:
+            if wanted.items() <= found.items():
+                self._unread.remove(found)
+                return found
+        while (latest := await self.receive()) is not None:
+            if wanted.items() <= latest.items():
+                return latest
+            self._unread.append(latest)
+        raise AssertionError(f"closed ({self.close_code}) before {wanted}; seen: {self.seen}")
+
+    def has(self, type_: str, **fields: Any) -> bool:
+        """Return whether such a frame has come."""
+        return any(frame(type_, **fields).items() <= found.items() for found in self.seen)
+
+    async def closed(self) -> int | None:
+        """Read to the end and return the close code."""
+        while await self.receive() is not None:
+            pass
+        return self.close_code
+
+    async def accept(self) -> str:
+        """Take the next job, and return its lease once the accept is acknowledged."""
+        job = await self.expect("job")
+        await self.send(frame("accept", lease_id=job["lease_id"]))
+        await self.expect("ack", of="accept", lease_id=job["lease_id"])
+        return str(job["lease_id"])
+
+    async def report(self, lease: str, outcome: str = "succeeded", **fields: Any) -> None:
+        await self.send(frame("report", lease_id=lease, outcome=outcome, **fields))
+        await self.expect("ack", of="report", lease_id=lease)
+
+    async def cut(self) -> None:
+        """Break the connection without a good-bye."""
+        transport = self._socket.get_extra_info("socket")
+        if transport is not None:
+            self._socket._response.connection.transport.abort()  # type: ignore[union-attr]
+        await self._socket.close()
+
+
+@asynccontextmanager
+async def connect(url: str, credential: str) -> AsyncIterator[Client]:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(f"{url}{rest.SESSION_PATH}", headers=bearer(credential), max_msg_size=0) as socket,
+    ):
+        yield Client(socket)
+
+
+@asynccontextmanager
+async def session(url: str, credential: str, **fields: Any) -> AsyncIterator[Client]:
+    """A session after its hello."""
+    name = fields.pop("name", "w1")
+    async with connect(url, credential) as client:
+        await client.send(hello(name, **fields))
+        await client.expect("welcome")
+        await client.expect("desired")
+        yield client
