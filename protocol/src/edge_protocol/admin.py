@@ -27,7 +27,7 @@ JOBS_PATH = f"{ADMIN_PATH}/jobs"
 TOKENS_PATH = f"{ADMIN_PATH}/tokens"
 """Join tokens. GET, POST; `/{id}` DELETE: revoke."""
 CREDENTIALS_PATH = f"{ADMIN_PATH}/credentials"
-"""GET, POST; `/{id}` DELETE: revoke."""
+"""GET, POST; `/{id}` GET, PATCH: change which queues a worker's grants, DELETE: revoke."""
 AUDIT_PATH = f"{ADMIN_PATH}/audit"
 CHANGES_PATH = f"{ADMIN_PATH}/changes"
 """Server-sent events, see `ChangeKind`."""
@@ -471,6 +471,14 @@ class CredentialPage(BaseModel):
 
     items: list[CredentialView]
     next: str | None = None
+
+
+class CredentialPatch(BaseModel):
+    """Which queues a worker's credential grants from the next claim on; null: any queue."""
+
+    model_config = _example({"queues": ["press"]}, extra="forbid")
+
+    queues: list[QueueName] | None = Field(max_length=256)
 
 
 class RevokedCredentials(BaseModel):
