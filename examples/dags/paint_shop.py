@@ -30,16 +30,18 @@ def paint_shop():
         return "red"
 
     # Waits in the triggerer. The worker's slot is free meanwhile.
-    cure = TimeDeltaSensor(task_id="cure", delta=timedelta(seconds=1), deferrable=True)
+    cure = TimeDeltaSensor(task_id="cure", delta=timedelta(seconds=10), deferrable=True)
 
     # Looks, gives its slot back, and looks again later.
     @task.sensor(mode="reschedule", poke_interval=1, timeout=60)
     def is_dry():
         started = get_current_context()["dag_run"].start_date
-        return datetime.now(started.tzinfo) > started + timedelta(seconds=5)
+        return datetime.now(started.tzinfo) > started + timedelta(seconds=12)
 
     oven = heat_oven()
-    oven >> spray() >> cure >> is_dry() >> cool_oven(oven)
+    cooled = cool_oven(oven)
+    oven >> spray() >> cooled
+    oven >> cure >> is_dry() >> cooled
 
 
 paint_shop()

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -28,7 +29,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Platform]:
+def platform(shared: Path) -> Iterator[Platform]:
     folder = {"TEST_FOLDER": str(shared)}
     spec = PlatformSpec(
         dags=DAGS,
@@ -39,7 +40,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator
         ],
         airflow_env={**folder, **QUICK_ADOPTION},
     )
-    with Platform(tmp_path_factory.mktemp("platform"), spec) as started:
+    # Not below pytest's own folder: another pytest of the same user closes that to the user that runs PostgreSQL.
+    with TemporaryDirectory(prefix="airflow-edge-tests-") as home, Platform(Path(home), spec) as started:
         started.airflow.request("POST", "variables", json={"key": "greeting", "value": "hello"})
         connection = {"connection_id": "factory_db", "conn_type": "generic", "host": "db.factory", "login": "ann"}
         started.airflow.request("POST", "connections", json=connection)
@@ -102,8 +104,8 @@ class HeldRun:
 def hold(platform: Platform, shared: Path) -> Callable[..., HeldRun]:
     """Start a run of a `hold` DAG; give back its handle."""
 
-    def start(dag_id: str = "hold") -> HeldRun:
-        return HeldRun(platform, shared, dag_id, f"{dag_id[:20]}-{uuid4().hex[:8]}")
+    def start(dag_id: str = "hold", run_id: str = "") -> HeldRun:
+        return HeldRun(platform, shared, dag_id, run_id or f"{dag_id}-{uuid4().hex[:8]}")
 
     return start
 

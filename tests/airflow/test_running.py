@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from edge_demo.platform import Platform
 from edge_demo.processes import wait_until
@@ -43,7 +44,7 @@ def test_task_marked_failed_while_it_runs_is_killed(
 
 
 def test_workload_longer_than_2048_characters(platform: Platform, hold: "Callable[..., HeldRun]") -> None:
-    run = hold("long_dag_" + "d" * 200)
+    run = hold("long_dag_" + "d" * 200, run_id=f"{uuid4()}-".ljust(200, "r"))
     task = "long_task_" + "t" * 200
     run.wait_for("start", [task])
     assert len(run.jobs()[0].workload) > 2048
@@ -55,14 +56,12 @@ def test_restarted_scheduler_adopts_running_tasks(platform: Platform, hold: "Cal
     run = hold()
     tasks = ["a", "b", "c"]
     run.wait_for("start", tasks)
-    owners = {job.owner for job in run.jobs()}
     platform.processes["scheduler"].kill()
     (run.folder / "release").touch()
     run.wait_for("end", tasks)  # tasks need no scheduler to end
     platform.processes["scheduler"].start()
     assert platform.airflow.wait_for_run(run.dag_id, run.run_id, 60) == "success"
     run.assert_ran_once_with_whole_log(tasks)
-    assert owners
 
 
 def test_tasks_that_outlive_the_scheduler_are_owned_by_its_successor(
@@ -77,4 +76,4 @@ def test_tasks_that_outlive_the_scheduler_are_owned_by_its_successor(
     wait_until(lambda: before.isdisjoint(job.owner for job in run.jobs()), "jobs are adopted", 60)
     assert run.finish() == "success"
     run.assert_ran_once_with_whole_log(tasks)
-    assert {job.state for job in run.jobs()} == {"succeeded"}
+    wait_until(lambda: {job.state for job in run.jobs()} == {"succeeded"}, "all reports have arrived", 10)

@@ -53,9 +53,11 @@ class EmbeddedPostgres:
 
     def restart(self) -> None:
         """Stop the server at once, as a crash would (no waiting for clients), and start it again."""
-        options = ["-D", str(self._folder), "-w", "-m", "immediate", "-l", str(self._folder / "log")]
-        with (self._folder / "postmaster.opts").open() as recorded:
-            server_options = recorded.read().split("postgres", 1)[1].strip().split(" ", 1)[1]
-        command = [str(self._server.bin_path / "pg_ctl"), *options]
-        user = self._server.system_user
-        subprocess.run([*command, "-o", server_options, "restart"], check=True, user=user, capture_output=True)
+        # pg_ctl finds the options of the running server by itself.
+        options = ["-D", str(self._folder), "-w", "-m", "immediate", "-l", str(self._folder / "log"), "restart"]
+        subprocess.run(
+            [str(self._server.bin_path / "pg_ctl"), *options],
+            check=True,
+            user=self._server.system_user,
+            capture_output=True,
+        )

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.python import PythonOperator
-from airflow.providers.standard.sensors.time_delta import TimeDeltaSensor
+from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import (
+    BaseOperator,
     Connection,
     DeadlineAlert,
     DeadlineReference,
@@ -98,7 +99,7 @@ def setup_teardown():
     def work():
         raise RuntimeError("work fails, teardown runs all the same")
 
-    @teardown(on_failure_fail_dagrun=True)
+    @teardown
     def end(text):
         print(f"torn down what was {text}")
 
@@ -132,13 +133,24 @@ def fails():
     boom()
 
 
+class Wait(BaseOperator):
+    """Always defers; the standard sensors do not when their time has passed already."""
+
+    def execute(self, context):  # noqa: ARG002
+        print("before the trigger")
+        self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=1)), method_name="resume")
+
+    def resume(self, context, event):  # noqa: ARG002
+        print("after the trigger")
+
+
 @dag(schedule=None)
 def deferrable():
     @task
     def after():
         return "after"
 
-    TimeDeltaSensor(task_id="wait", delta=timedelta(seconds=1), deferrable=True) >> after()
+    Wait(task_id="wait") >> after()
 
 
 @dag(schedule=None)
