@@ -75,10 +75,10 @@ class HeldRun:
         self.folder.mkdir(exist_ok=True)
         (self.folder / "release").touch()
 
-    def finish(self, timeout_s: float = 90) -> str:
+    def finish(self, each_turn: Callable[[], object] = lambda: None) -> str:
         """Release the tasks, wait for the run and return its state."""
         self.release()
-        return self.platform.airflow.wait_for_run(self.dag_id, self.run_id, timeout_s)
+        return self.platform.airflow.wait_for_run(self.dag_id, self.run_id, 90, each_turn)
 
     def jobs(self) -> Sequence[Any]:
         """Return the rows of the run's jobs."""

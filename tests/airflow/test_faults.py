@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_demo.environment import LOCALHOST
-from edge_demo.platform import COMPONENTS, Platform, WorkerSpec
+from edge_demo.platform import Platform, WorkerSpec
 from edge_demo.processes import wait_until
 
 if TYPE_CHECKING:
@@ -92,12 +92,9 @@ def test_postgresql_restarted(platform: Platform, hold: "Callable[..., HeldRun]"
     run = hold()
     run.wait_for("start", TASKS)
     platform.postgres.restart()
-    platform.wait_edge_api()
-    for name in COMPONENTS:  # Airflow's own parts may give up, and are started again as a service manager does
-        if not platform.processes[name].running:
-            platform.processes[name].start()
-    platform.wait_airflow()
-    assert run.finish() == "success"
+    platform.wait_edge_api()  # the same process as before: `wait_edge_api` fails where it has ended
+    platform.revive_airflow()
+    assert run.finish(each_turn=platform.restart_ended) == "success"
     run.assert_ran_once_with_whole_log(TASKS)
 
 

@@ -108,7 +108,7 @@ class AirflowClient:
         return self.request("GET", path, params={"map_index": map_index, "deserialize": True})["value"]
 
     def wait_for_run(
-        self, dag_id: str, run_id: str, timeout_s: float, each_turn: Callable[[], None] = lambda: None
+        self, dag_id: str, run_id: str, timeout_s: float, each_turn: Callable[[], object] = lambda: None
     ) -> str:
         """Wait until a run has ended and return its state.
 

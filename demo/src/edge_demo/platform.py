@@ -176,14 +176,27 @@ class Platform:
 
     def wait_airflow(self) -> None:
         """Wait until Airflow says that all its components are healthy."""
-        parts = ("metadatabase", "scheduler", "dag_processor", "triggerer")
         alive = [self.processes[name] for name in COMPONENTS]
+        wait_until(self._airflow_is_healthy, "Airflow is healthy", START_TIMEOUT_S, alive)
 
-        def healthy() -> bool:
-            health = self.airflow.health()
-            return all(health.get(part) == "healthy" for part in parts)
+    def restart_ended(self) -> bool:
+        """Start what has ended of Airflow, as a service manager does; return whether there was anything."""
+        ended = [self.processes[name] for name in COMPONENTS if not self.processes[name].running]
+        for process in ended:
+            process.start()
+        return bool(ended)
 
-        wait_until(healthy, "Airflow is healthy", START_TIMEOUT_S, alive)
+    def revive_airflow(self) -> None:
+        """Start what has ended of Airflow until all components are healthy."""
+        wait_until(
+            lambda: not self.restart_ended() and self._airflow_is_healthy(), "Airflow is healthy again", START_TIMEOUT_S
+        )
+
+    def _airflow_is_healthy(self) -> bool:
+        health = self.airflow.health()
+        return all(
+            health.get(part) == "healthy" for part in ("metadatabase", "scheduler", "dag_processor", "triggerer")
+        )
 
     def wait_edge_api(self, number: int = 0) -> None:
         """Wait until an edge API is ready."""
