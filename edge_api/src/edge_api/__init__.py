@@ -3,3 +3,7 @@
 Layers: `routes` speak HTTP and WebSocket, `services` decide and keep time, `edge_store` holds the SQL. Nothing here
 imports Airflow.
 """
+
+from importlib.metadata import version
+
+__version__ = version("airflow-edge-api")

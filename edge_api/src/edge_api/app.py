@@ -3,8 +3,10 @@
 from fastapi import FastAPI
 
 from edge_api.routes import calls, problems, websocket
+from edge_api.routes.admin.app import make_admin_app
 from edge_api.routes.limits import BodyLimit, Timing
 from edge_api.services.runtime import Runtime
+from edge_protocol.admin import ADMIN_PATH
 
 
 def make_app(runtime: Runtime) -> FastAPI:
@@ -13,6 +15,7 @@ def make_app(runtime: Runtime) -> FastAPI:
     app.state.runtime = runtime
     app.include_router(calls.router)
     app.include_router(websocket.router)
+    app.mount(ADMIN_PATH, make_admin_app(runtime))
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Timing, metrics=runtime.metrics)

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_settings import SettingsError
 from sqlalchemy.exc import DBAPIError
 
-from edge_api import json_logs, tokens
+from edge_api import cli_admin, json_logs, tokens
 from edge_api.errors import EdgeApiError
 from edge_api.server import listen, serve
 from edge_api.settings import ApiSettings
@@ -64,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--expires", type=_duration, default=timedelta(hours=24), metavar="24h", help="s, m, h or d")
     create.add_argument("--uses", type=_positive, metavar="N", help="how often it can be used; default: any number")
     create.set_defaults(run=_create_token)
+    cli_admin.add_token_commands(token)
+    cli_admin.add_commands(commands, _duration)
     return parser
 
 
@@ -136,8 +138,13 @@ def _create_token(settings: ApiSettings, options: argparse.Namespace) -> None:
         uses_left=options.uses,
         expires_at=datetime.now(UTC) + options.expires,
     )
-    with engine.connect(engine.make_engine(settings.database_url.get_secret_value())) as connection:
-        migrate.check(connection)
+    with cli_admin.database(settings) as connection:
         connection.execute(credentials.add_join_token(new))
-        connection.commit()
+        detail = {
+            "worker_pattern": new.worker_pattern,
+            "queues": options.queues,
+            "team": new.team,
+            "uses": new.uses_left,
+        }
+        cli_admin.record(connection, "token.create", f"token/{token.id}", detail)
     sys.stdout.write(f"{token.text}\n")

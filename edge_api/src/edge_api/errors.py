@@ -4,6 +4,7 @@ EdgeApiError
 +-- RefusedError             a caller asked for something that it can't have; becomes a problem answer
 +-- DatabaseAwayError        the database does not answer; worth another try
 +-- DatabaseRefusedError     the database answered that a statement is wrong; not worth another try
+    +-- BadDataError         since it can't hold a value that a caller gave
 """
 
 
@@ -31,3 +32,7 @@ class DatabaseAwayError(EdgeApiError):
 
 class DatabaseRefusedError(EdgeApiError):
     """The database refuses a statement or its data; trying again would not help."""
+
+
+class BadDataError(DatabaseRefusedError):
+    """The database can't hold a value: text with a NUL, a number out of range."""

@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from uuid import UUID, uuid4
 
-Kind = Literal["edgew", "edgej"]
+Kind = Literal["edgew", "edgej", "edgea"]
 
 CREDENTIAL: Final = "edgew"
 """Prefix of worker credentials."""
 JOIN_TOKEN: Final = "edgej"  # noqa: S105  (a prefix, no secret)
 """Prefix of join tokens."""
+ADMIN: Final = "edgea"
+"""Prefix of credentials for people and programs: roles admin and read."""
 
 _SECRET_BYTES: Final = 32
-_TEXT = re.compile(r"(edgew|edgej)_([0-9a-f]{32})_([A-Za-z0-9_-]{43,128})")
+_TEXT = re.compile(r"(edgew|edgej|edgea)_([0-9a-f]{32})_([A-Za-z0-9_-]{43,128})")
 
 
 @dataclass(frozen=True, slots=True)

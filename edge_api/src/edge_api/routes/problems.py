@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from edge_api.errors import DatabaseAwayError, RefusedError
+from edge_api.errors import BadDataError, DatabaseAwayError, RefusedError
 from edge_protocol.rest import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -38,6 +38,7 @@ def install(app: FastAPI) -> None:
     """Make all errors of an app problems."""
     app.add_exception_handler(RefusedError, _on_refused)
     app.add_exception_handler(DatabaseAwayError, _on_database_away)
+    app.add_exception_handler(BadDataError, _on_bad_data)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_bug)
@@ -49,6 +50,11 @@ def _on_refused(_: Request, error: Any) -> Response:
 
 def _on_database_away(_: Request, __: Exception) -> Response:
     return database_away()
+
+
+def _on_bad_data(_: Request, __: Exception) -> Response:
+    detail = "The database can't hold a value of the request. Leave out control characters and numbers out of range."
+    return problem(422, "invalid_value", detail)
 
 
 def _on_invalid(_: Request, error: Any) -> Response:

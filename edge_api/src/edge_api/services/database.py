@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from sqlalchemy import Executable, Row
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
+from edge_api.errors import BadDataError, DatabaseAwayError, DatabaseRefusedError
 from edge_api.metrics import Metrics
 from edge_store import engine
 
@@ -105,6 +105,8 @@ class Database:
             yield
         except (OperationalError, InterfaceError) as error:
             raise self._away(error) from error
+        except (DataError, UnicodeEncodeError) as error:
+            raise BadDataError(_first_line(error)) from error
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise self._away(error) from error

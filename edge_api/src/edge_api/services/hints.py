@@ -9,6 +9,7 @@ from uuid import UUID
 
 from edge_api.errors import DatabaseAwayError
 from edge_api.services.auth import Authenticator
+from edge_api.services.changes import ChangeFeed
 from edge_api.services.hub import Hub
 from edge_store import workers
 from edge_store.errors import UnreachableDatabaseError
@@ -24,9 +25,10 @@ log = logging.getLogger(__name__)
 class Hints:
     """Listens on a connection of its own, and looks at everything again whenever that connection is new."""
 
-    def __init__(self, hub: Hub, authenticator: Authenticator) -> None:
+    def __init__(self, hub: Hub, authenticator: Authenticator, changes: ChangeFeed) -> None:
         self._hub = hub
         self._authenticator = authenticator
+        self._changes = changes
         self._alive_at = float("-inf")
 
     @property
@@ -67,9 +69,11 @@ class Hints:
                 if (session := registry.get(hint.text)) is not None and (leases := session.leases.ids()):
                     session.check(leases)
             case "desired":
+                self._changes.hint()
                 if (session := registry.get(hint.text)) is not None:
                     session.refresh_wishes()
             case "session":
+                self._changes.hint()
                 worker, _, session_id = hint.text.rpartition(" ")
                 if (session := registry.get(worker)) is not None and str(session.id) != session_id:
                     session.supersede()
@@ -90,6 +94,7 @@ class Hints:
 
     async def _check_credentials(self, only: UUID | None) -> None:
         self._authenticator.drop(only)
+        self._changes.credential_changed(only)
         concerned = [
             session for session in self._hub.registry if only is None or session.principal.credential_id == only
         ]

@@ -5,6 +5,7 @@ import logging
 from typing import Final, NoReturn
 
 from edge_api.metrics import Metrics
+from edge_api.services.admin import Admin
 from edge_api.services.auth import Authenticator
 from edge_api.services.batcher import Batcher
 from edge_api.services.database import Database
@@ -16,6 +17,7 @@ from edge_api.services.hints import Hints
 from edge_api.services.housekeeping import Housekeeping
 from edge_api.services.hub import Hub
 from edge_api.services.log_writer import LogWriter
+from edge_api.services.refusals import Refusals
 from edge_api.services.registry import Registry
 from edge_api.services.scrape import Scrape
 from edge_api.services.sync import SyncSessions
@@ -43,11 +45,13 @@ class Runtime:
         self.hub = _make_hub(settings, metrics, self.database, self.registry)
         self.authenticator = Authenticator(self.database, metrics)
         self.enrolment = Enrolment(self.database, settings)
-        self.hints = Hints(self.hub, self.authenticator)
+        self.admin = Admin(self.database, metrics, settings.heartbeat_interval_s)
+        self.hints = Hints(self.hub, self.authenticator, self.admin.changes)
         self.housekeeping = Housekeeping(self.database, settings, metrics)
         self.health = Health(self.database, self.hints, self.registry, metrics)
         self.scrape = Scrape(self.database, metrics, settings.heartbeat_interval_s)
         self.sync = SyncSessions(self.hub)
+        self.refusals = Refusals(self.database)
 
     def start(self, group: asyncio.TaskGroup) -> list[asyncio.Task[NoReturn]]:
         """Start all services in a task group; one that fails ends the group."""
@@ -56,6 +60,8 @@ class Runtime:
             "heartbeats": self.hub.heartbeats.run(),
             "hints": self.hints.run(),
             "silent-sessions": self._watch_silence(),
+            "changes": self.admin.changes.run(),
+            "refusals": self.refusals.run(),
             "housekeeping-lock": self.housekeeping.leadership.run(),
             **{duty.name: duty.run() for duty in self.housekeeping.duties},
             **{f"batch-{batcher.name}": batcher.run() for batcher in self.hub.batchers},
@@ -65,6 +71,7 @@ class Runtime:
     async def drain(self) -> None:
         """Send all workers elsewhere, after what they sent is durable."""
         self.registry.closing = True
+        self.admin.changes.close()
         await self._flush()
         for session in self.registry:
             session.end("going_away", "This replica of the edge API stops. Connect again.", close_code=1012)
@@ -76,6 +83,7 @@ class Runtime:
                 for batcher in self.hub.batchers:
                     await batcher.drained()
                 await self.hub.heartbeats.flush()
+                await self.refusals.flush()
         except TimeoutError:
             log.warning("not all that was received could be written; the workers will send it again")
 

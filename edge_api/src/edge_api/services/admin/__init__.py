@@ -1,0 +1,22 @@
+"""Services of the admin API: everything that people and the operator do with the fleet."""
+
+from edge_api.metrics import Metrics
+from edge_api.services.admin.callers import Callers
+from edge_api.services.admin.fleet import FleetAdmin
+from edge_api.services.admin.identity import IdentityAdmin
+from edge_api.services.admin.jobs import JobsAdmin
+from edge_api.services.admin.trail import Trail
+from edge_api.services.changes import ChangeFeed
+from edge_api.services.database import Database
+
+
+class Admin:
+    """All of them."""
+
+    def __init__(self, database: Database, metrics: Metrics, heartbeat_interval_s: float) -> None:
+        self.callers = Callers(database, metrics)
+        self.fleet = FleetAdmin(database, heartbeat_interval_s)
+        self.jobs = JobsAdmin(database, self.fleet)
+        self.identity = IdentityAdmin(database)
+        self.trail = Trail(database)
+        self.changes = ChangeFeed(database, self.fleet.view)

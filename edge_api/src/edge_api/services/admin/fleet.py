@@ -1,0 +1,228 @@
+"""What administrators do with workers. Every change is written together with its entry of the audit trail."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import Executable, Row
+
+from edge_api.errors import RefusedError
+from edge_api.services.admin import cursors
+from edge_api.services.admin.callers import Caller
+from edge_api.services.database import Database
+from edge_api.services.fleet_views import GONE, matches, worker_view
+from edge_protocol.admin import (
+    BulkAction,
+    BulkRequest,
+    BulkResult,
+    WorkerFilter,
+    WorkerPage,
+    WorkerPatch,
+    WorkerView,
+)
+from edge_store import audit, fleet
+
+CHUNK: Final = 1000
+"""Rows read at once: a filter by state is applied here, since states depend on the clock."""
+
+
+def unknown(name: str) -> RefusedError:
+    """Return the refusal of a name that no worker has."""
+    return RefusedError(404, "worker_unknown", f"There is no worker {name[:300]}. See the list of workers.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A wish, and why it may be without effect."""
+
+    action: str
+    statement: Callable[[Sequence[str]], Executable]
+    detail: dict[str, Any]
+    refusal: Callable[[WorkerView], RefusedError | None]
+    """Of a worker for which the wish was no news; None: it is as wished for already."""
+
+
+class FleetAdmin:
+    """Reads and changes workers."""
+
+    def __init__(self, database: Database, heartbeat_interval_s: float) -> None:
+        self._database = database
+        self._interval = timedelta(seconds=heartbeat_interval_s)
+
+    def view(self, row: Row[Any]) -> WorkerView:
+        """Return a row of the store as people see it."""
+        return worker_view(row, self._interval)
+
+    async def get(self, name: str) -> WorkerView:
+        """Return one worker.
+
+        Raises:
+            RefusedError: there is none (404).
+
+        """
+        rows = await self._database.rows(fleet.view(name), "worker")
+        if not rows:
+            raise unknown(name)
+        return self.view(rows[0])
+
+    async def page(self, wanted: WorkerFilter, limit: int, cursor: str | None) -> WorkerPage:
+        """Return the workers that a filter finds, by name."""
+        after = "" if cursor is None else cursors.decode(cursor)
+        items: list[WorkerView] = []
+        while True:
+            rows = await self._database.rows(fleet.views(after, max(CHUNK, limit), team=wanted.team), "workers")
+            for row in rows:
+                view = self.view(row)
+                if matches(view, wanted):
+                    if len(items) == limit:
+                        return WorkerPage(items=items, next=cursors.encode(items[-1].name))
+                    items.append(view)
+            if len(rows) < max(CHUNK, limit):
+                return WorkerPage(items=items)
+            after = rows[-1].name
+
+    async def all(self, wanted: WorkerFilter | None = None) -> list[WorkerView]:
+        """Return all workers that a filter finds."""
+        page = await self.page(wanted or WorkerFilter(), 10**9, None)
+        return page.items
+
+    async def request_maintenance(self, caller: Caller, name: str, comment: str) -> WorkerView:
+        """Wish for maintenance, or change its comment."""
+        return await self._one(caller, name, _maintenance(caller, comment))
+
+    async def exit_maintenance(self, caller: Caller, name: str) -> WorkerView:
+        """Wish for the end of maintenance."""
+        return await self._one(caller, name, _EXIT)
+
+    async def request_shutdown(self, caller: Caller, name: str) -> WorkerView:
+        """Wish that a live worker drains and stops."""
+        return await self._one(caller, name, _SHUTDOWN)
+
+    async def cancel_shutdown(self, caller: Caller, name: str) -> WorkerView:
+        """Take back a shutdown that has not begun."""
+        return await self._one(caller, name, _CANCEL)
+
+    async def adjust(self, caller: Caller, name: str, patch: WorkerPatch) -> WorkerView:
+        """Change queues and concurrency."""
+        given = patch.model_dump(exclude_unset=True)
+
+        def statement(names: Sequence[str]) -> Executable:
+            return fleet.adjust(
+                names, patch.add_queues, patch.remove_queues, patch.concurrency, set_concurrency="concurrency" in given
+            )
+
+        return await self._one(caller, name, _Change("worker.adjust", statement, given, lambda _: None))
+
+    async def remove(self, caller: Caller, name: str) -> None:
+        """Remove a worker that is not there any more.
+
+        Raises:
+            RefusedError: it is unknown (404) or still there (409).
+
+        """
+        (result,) = await self._apply(caller, [name], _REMOVE)
+        if result.refusal is not None:
+            raise result.refusal
+
+    async def bulk(self, caller: Caller, request: BulkRequest) -> list[BulkResult]:
+        """Do one thing to many workers; each has its own result."""
+        if request.names is not None:
+            names = sorted(set(request.names))
+        else:
+            names = [worker.name for worker in await self.all(request.filter)]
+        results = []
+        for start in range(0, len(names), CHUNK):
+            results += await self._apply(caller, names[start : start + CHUNK], _bulk_change(caller, request))
+        return [result.told() for result in results]
+
+    async def _one(self, caller: Caller, name: str, change: _Change) -> WorkerView:
+        (result,) = await self._apply(caller, [name], change)
+        if result.refusal is not None:
+            raise result.refusal
+        return await self.get(name)
+
+    async def _apply(self, caller: Caller, names: Sequence[str], change: _Change) -> "list[_Result]":
+        """Write a wish for workers, with the audit trail, and find out why it was no news for some."""
+        async with self._database.transaction(change.action) as connection:
+            done = {row.name for row in await connection.execute(change.statement(names))}
+            if done:
+                entries = [
+                    audit.NewAudit(caller.actor, change.action, f"worker/{name}", change.detail)
+                    for name in sorted(done)
+                ]
+                await connection.execute(audit.add(entries))
+        rest = [name for name in names if name not in done]
+        found: dict[str, WorkerView] = {}
+        if rest:
+            rows = await self._database.rows(fleet.views("", len(rest), names=rest), "workers")
+            found = {row.name: self.view(row) for row in rows}
+        results = []
+        for name in names:
+            view = found.get(name)
+            if name in done:
+                results.append(_Result(name, None))
+            else:
+                results.append(_Result(name, unknown(name) if view is None else change.refusal(view)))
+        return results
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    name: str
+    refusal: RefusedError | None
+
+    def told(self) -> BulkResult:
+        """Return it as the caller of a bulk action sees it."""
+        if self.refusal is None:
+            return BulkResult(name=self.name, ok=True, code="done", detail="Done.")
+        return BulkResult(name=self.name, ok=False, code=self.refusal.code, detail=self.refusal.detail)
+
+
+def _maintenance(caller: Caller, comment: str) -> _Change:
+    def statement(names: Sequence[str]) -> Executable:
+        return fleet.request_maintenance(names, comment, caller.name)
+
+    return _Change("worker.maintenance", statement, {"comment": comment}, lambda _: None)
+
+
+def _not_alive(worker: WorkerView) -> RefusedError | None:
+    if worker.shutdown:
+        return None
+    return RefusedError(
+        409, "worker_not_alive", f"Worker {worker.name} is {worker.state}: there is nothing to shut down."
+    )
+
+
+def _alive(worker: WorkerView) -> RefusedError | None:
+    said = (
+        "was heard of a moment ago; wait until it counts as lost"
+        if worker.state in GONE
+        else f"is {worker.state}; shut it down first"
+    )
+    return RefusedError(409, "worker_alive", f"Worker {worker.name} {said}, then remove it.")
+
+
+def _draining(worker: WorkerView) -> RefusedError | None:
+    if not worker.shutdown:
+        return None
+    return RefusedError(409, "worker_terminating", f"Worker {worker.name} stops already; it can't be held back.")
+
+
+_EXIT: Final = _Change("worker.exit_maintenance", fleet.exit_maintenance, {}, lambda _: None)
+_SHUTDOWN: Final = _Change("worker.shutdown", fleet.request_shutdown, {}, _not_alive)
+_CANCEL: Final = _Change("worker.cancel_shutdown", fleet.cancel_shutdown, {}, _draining)
+_REMOVE: Final = _Change("worker.remove", fleet.remove, {}, _alive)
+
+_BULK: Final = {
+    BulkAction.EXIT_MAINTENANCE: _EXIT,
+    BulkAction.SHUTDOWN: _SHUTDOWN,
+    BulkAction.CANCEL_SHUTDOWN: _CANCEL,
+    BulkAction.REMOVE: _REMOVE,
+}
+
+
+def _bulk_change(caller: Caller, request: BulkRequest) -> _Change:
+    if request.action is BulkAction.MAINTENANCE:
+        return _maintenance(caller, request.comment or "")
+    return _BULK[request.action]

@@ -1,0 +1,31 @@
+"""The audit trail for people."""
+
+from datetime import datetime
+
+from edge_api.services.admin import cursors
+from edge_api.services.database import Database
+from edge_protocol.admin import AuditEntry, AuditPage
+from edge_store import audit
+
+
+class Trail:
+    """Reads the audit trail."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self,
+        actor: str | None,
+        action: str | None,
+        object_: str | None,
+        since: datetime | None,
+        limit: int,
+        cursor: str | None,
+    ) -> AuditPage:
+        """Return entries, the newest first. `actor` and `action` match from their start on."""
+        before = cursors.decode_number(cursor)
+        statement = audit.entries(limit + 1, before, actor, action, object_, since)
+        rows = await self._database.rows(statement, "audit")
+        items = [AuditEntry.model_validate(row, from_attributes=True) for row in rows[:limit]]
+        return AuditPage(items=items, next=cursors.encode(str(items[-1].id)) if len(rows) > limit else None)
