@@ -1,0 +1,162 @@
+"""Puts the parts together and watches over them: a part that ends when it should not ends the process."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+
+from edge_operator import metrics
+from edge_operator.fleet.client import FleetClient
+from edge_operator.fleet.http import FleetHttp
+from edge_operator.fleet.state import FleetState
+from edge_operator.fleet.stream import FleetFollower
+from edge_operator.handlers import make_kopf_settings, make_registry
+from edge_operator.kube.cache import Cache
+from edge_operator.kube.client import KubeClient
+from edge_operator.kube.errors import ForbiddenError, NotFoundError, UnavailableError
+from edge_operator.kube.events import EventRecorder
+from edge_operator.kube.leader import LeaderLease
+from edge_operator.kube.resources import POOLS, WORKERS
+from edge_operator.reconcile.context import Context
+from edge_operator.reconcile.controller import Controller
+from edge_operator.reconcile.queue import WorkQueue
+from edge_operator.settings import OperatorSettings
+from edge_operator.web import serve
+
+log = logging.getLogger(__name__)
+
+LOOP_LAG_MAX_S = 30.0
+"""A loop that did not turn for so long hangs; the kubelet then restarts the pod."""
+SHUTDOWN_S = 5.0
+
+
+class StartError(Exception):
+    """The operator can't start; the message says what mends it."""
+
+
+class PartEndedError(Exception):
+    """A part of the operator ended by itself."""
+
+
+@dataclass(slots=True)
+class _Pulse:
+    """Whether the event loop turns."""
+
+    at: float = 0.0
+
+    async def beat(self) -> None:
+        while True:
+            self.at = time.monotonic()
+            await asyncio.sleep(1.0)
+
+    def problem(self) -> str | None:
+        return "the event loop hangs" if time.monotonic() - self.at > LOOP_LAG_MAX_S else None
+
+
+async def run(settings: OperatorSettings) -> None:
+    """Run until a signal tells to stop.
+
+    Raises:
+        StartError: the CRDs are missing, or a right is.
+
+    """
+    async with AsyncExitStack() as stack:
+        kube = await stack.enter_async_context(KubeClient(settings.kubeconfig))
+        await _check_cluster(kube, settings)
+        http = await stack.enter_async_context(
+            FleetHttp(settings.api_url, settings.admin_token_file, settings.ca_bundle)
+        )
+        pulse = _Pulse(time.monotonic())
+        port = await stack.enter_async_context(serve(settings.host, settings.port, pulse.problem))
+        log.info("health and metrics on port %d", port)
+        context = Context(
+            settings=settings,
+            kube=kube,
+            cache=Cache(),
+            events=EventRecorder(kube),
+            http=http,
+            fleet=FleetClient(http),
+            state=FleetState(),
+            queue=WorkQueue(),
+        )
+        await _supervise(context, pulse)
+
+
+async def _supervise(context: Context, pulse: _Pulse) -> None:
+    settings = context.settings
+    controller = Controller(context)
+    operator = kopf.operator(
+        registry=make_registry(settings, context.cache),
+        settings=make_kopf_settings(settings),
+        clusterwide=not settings.namespaces,
+        namespaces=settings.namespaces,
+        standalone=True,
+    )
+    # kopf ends its part at SIGTERM and SIGINT, and so all others.
+    async with _parts("operator", [("pulse", pulse.beat()), ("leader", _lead(context, controller))]):
+        await operator
+
+
+async def _lead(context: Context, controller: Controller) -> None:
+    """Act while the lease is held, again and again."""
+    settings = context.settings
+    lease = LeaderLease(context.kube, settings.lease_namespace, settings.lease_name, settings.identity)
+    while True:
+        metrics.LEADING.set(0)
+        await lease.acquire()
+        metrics.LEADING.set(1)
+        parts: list[tuple[str, Coroutine[Any, Any, None]]] = [
+            ("events", context.events.run()),
+            ("fleet", FleetFollower(context.http, context.state).run()),
+            ("resync", controller.resync()),
+            ("queues", controller.watch_fleet()),
+        ]
+        parts += [(f"worker {number}", controller.work()) for number in range(settings.concurrency)]
+        try:
+            async with _parts("leading", parts):
+                await lease.hold()
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SHUTDOWN_S):
+                    await lease.release()
+            raise
+        context.synced.clear()
+
+
+@asynccontextmanager
+async def _parts(name: str, parts: list[tuple[str, Coroutine[Any, Any, None]]]) -> AsyncIterator[None]:
+    """Run parts while the block runs; one that ends or fails takes the block and the others with it."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_endless(part, work), name=f"{name}: {part}") for part, work in parts]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def _endless(name: str, work: Coroutine[Any, Any, None]) -> None:
+    await work
+    raise PartEndedError(f"the part {name!r} ended by itself")
+
+
+async def _check_cluster(kube: KubeClient, settings: OperatorSettings) -> None:
+    """Look for what is usually forgotten, since kopf would wait for it without a word."""
+    for resource in (WORKERS, POOLS):
+        for scope in settings.scopes:
+            try:
+                await kube.list(resource, scope)
+            except NotFoundError as error:
+                raise StartError(f"the cluster does not know {resource.kind}; run: kubectl apply -f crds/") from error
+            except ForbiddenError as error:
+                raise StartError(
+                    f"the operator may not list {resource.plural}: {error}; apply its RBAC rules"
+                ) from error
+            except UnavailableError as error:
+                raise StartError(str(error)) from error

@@ -1,0 +1,97 @@
+"""One operator acts at a time: whoever holds the Lease. The others watch, so that they can go on at once.
+
+A holder that can't renew stops acting before its lease ends, so two never act at the same time as long as their clocks
+run at the same speed: each measures with its own clock how long the lease has not changed.
+"""
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+
+from edge_operator.api import names
+from edge_operator.api.types import Obj
+from edge_operator.kube.client import KubeClient
+from edge_operator.kube.errors import KubeError
+from edge_operator.kube.resources import LEASES
+
+log = logging.getLogger(__name__)
+
+DURATION_S = 15.0
+RENEW_S = 3.0
+GIVE_UP_S = 10.0
+"""Without a renewal for so long the holder stops; the rest of DURATION_S is for calls that are on their way."""
+
+
+class LeaderLease:
+    """The Lease `name` in `namespace`, wanted by `identity`."""
+
+    def __init__(self, client: KubeClient, namespace: str, name: str, identity: str) -> None:
+        self._client = client
+        self._namespace, self._name, self._identity = namespace, name, identity
+        self._seen: tuple[str | None, float] = (None, 0.0)
+
+    async def acquire(self) -> None:
+        """Return once the lease is held."""
+        while not await self._try():  # noqa: ASYNC110  (the lease is on the apiserver, no event tells of it)
+            await asyncio.sleep(RENEW_S)
+        log.info("leading as %s", self._identity)
+
+    async def hold(self) -> None:
+        """Renew the lease; return when it is lost."""
+        renewed = time.monotonic()
+        while time.monotonic() - renewed < GIVE_UP_S:
+            await asyncio.sleep(RENEW_S)
+            if await self._try():
+                renewed = time.monotonic()
+        log.warning("the lease is lost: another operator goes on")
+
+    async def release(self) -> None:
+        """Let the next one start at once."""
+        try:
+            lease = await self._client.find(LEASES, self._namespace, self._name)
+            if lease is not None and lease["spec"].get("holderIdentity") == self._identity:
+                lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+                await self._client.update(LEASES, lease)
+        except KubeError as error:
+            log.info("the lease could not be released: %s", error)
+
+    async def _try(self) -> bool:
+        try:
+            lease = await self._client.find(LEASES, self._namespace, self._name)
+            if lease is None:
+                await self._client.create(LEASES, self._claimed(None))
+                return True
+            if not self._free(lease):
+                return False
+            await self._client.update(LEASES, self._claimed(lease))
+        except KubeError as error:
+            # A conflict: somebody else was faster. No answer: not held, as far as is known.
+            log.debug("the lease was not taken: %s", error)
+            return False
+        return True
+
+    def _free(self, lease: Obj) -> bool:
+        spec = lease["spec"]
+        holder = spec.get("holderIdentity")
+        if holder in (self._identity, "", None):
+            return True
+        version = lease["metadata"]["resourceVersion"]
+        if self._seen[0] != version:
+            self._seen = (version, time.monotonic())
+        return time.monotonic() - self._seen[1] > float(spec.get("leaseDurationSeconds") or DURATION_S)
+
+    def _claimed(self, lease: Obj | None) -> Obj:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        made = lease or {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._name, "namespace": self._namespace},
+            "spec": {"acquireTime": now},
+        }
+        spec = made["spec"]
+        if spec.get("holderIdentity") != self._identity:
+            spec["acquireTime"] = now
+        spec |= {"holderIdentity": self._identity, "leaseDurationSeconds": int(DURATION_S), "renewTime": now}
+        made["metadata"].setdefault("labels", {})[names.MANAGED_BY_LABEL] = names.FIELD_MANAGER
+        return made

@@ -1,0 +1,204 @@
+"""Brings one EdgeWorker up to date."""
+
+import time
+from datetime import datetime, timedelta
+
+from edge_operator.api import names
+from edge_operator.api.reasons import Reason
+from edge_operator.api.types import EdgeWorker, Obj, SpecError, WorkerSpec, read_worker
+from edge_operator.desired.status import Observed, worker_status
+from edge_operator.desired.wishes import Wishes, live, wishes
+from edge_operator.fleet.errors import FleetError, MissingError, UnreachableError
+from edge_operator.kube.resources import WORKERS
+from edge_operator.reconcile.children import Problem, apply_children, roll_pods
+from edge_operator.reconcile.context import Context, utc_now
+from edge_operator.reconcile.deletion import reconcile_deletion
+from edge_operator.reconcile.queue import Key
+from edge_operator.reconcile.status import write_worker_status
+from edge_operator.reconcile.tokens import keep_token
+from edge_protocol.admin import WorkerView
+
+POD_CHECK = timedelta(seconds=30)
+"""A pod that stops is looked at again after this time, should its node be lost."""
+REPEAT_AFTER_S = 5.0
+"""The same call is made again after so long if the worker's view has not changed."""
+
+
+async def reconcile_worker(context: Context, key: Key) -> timedelta | None:
+    """Do what is to be done now; return when to look again even if nothing happens."""
+    worker = context.worker(key)
+    if worker is None:
+        return None
+    if worker.meta.deleted_at is not None:
+        return await reconcile_deletion(context, worker)
+    if names.FINALIZER not in worker.meta.finalizers:
+        worker = await _hold(context, worker)
+    return await _Pass(context, worker, utc_now()).run()
+
+
+async def _hold(context: Context, worker: EdgeWorker) -> EdgeWorker:
+    finalizers = [*worker.meta.finalizers, names.FINALIZER]
+    obj = context.cache.get(WORKERS, worker.meta.namespace, worker.meta.name) or {}
+    version = (obj.get("metadata") or {}).get("resourceVersion")
+    patch = {"metadata": {"finalizers": finalizers, "resourceVersion": version, "uid": worker.meta.uid}}
+    made = await context.kube.merge(WORKERS, worker.meta.namespace, worker.meta.name, patch)
+    context.cache.put(WORKERS, made)
+    return read_worker(made)
+
+
+class _Pass:
+    """One pass over one EdgeWorker that is not being deleted."""
+
+    def __init__(self, context: Context, worker: EdgeWorker, now: datetime) -> None:
+        self.context = context
+        self.worker = worker
+        self.now = now
+        self.view: WorkerView | None = context.state.get(worker.worker_name)
+        self.problem: Problem | None = None
+        self.progressing: Problem | None = None
+        self.extra: Obj = {
+            field: worker.status.get(field) for field in ("requestedMaintenance", "requestedShutdown", "templateHash")
+        }
+        self.again: list[timedelta] = []
+        self.failure: FleetError | None = None
+
+    async def run(self) -> timedelta | None:
+        spec = self._read_spec()
+        if spec is not None and self._owns_name():
+            await self._carry_out(spec)
+        else:
+            self.view = self.view if self._owns_name() else None
+        await self._write_status()
+        if self.failure is not None:
+            raise self.failure
+        return min(self.again, default=None)
+
+    def _read_spec(self) -> WorkerSpec | None:
+        try:
+            return self.worker.spec()
+        except SpecError as error:
+            self.problem = Reason.INVALID_SPEC, f"spec.{error}"
+            return None
+
+    def _owns_name(self) -> bool:
+        owner = self.context.owner(self.worker.worker_name)
+        if owner is None or owner.meta.uid == self.worker.meta.uid:
+            return True
+        where = f"{owner.meta.namespace}/{owner.meta.name}"
+        self.problem = Reason.NAME_TAKEN, f"Worker {self.worker.worker_name} belongs to EdgeWorker {where}."
+        return False
+
+    async def _carry_out(self, spec: WorkerSpec) -> None:
+        await self._note_wishes_ahead(spec)
+        await self._token(spec)
+        if self.worker.managed:
+            await self._pod(spec)
+        await self._tell_fleet(spec)
+
+    async def _token(self, spec: WorkerSpec) -> None:
+        try:
+            fields, again = await keep_token(self.context, self.worker, spec, self.view, self.now)
+        except FleetError as error:
+            # The pod can be made all the same; it waits for its token as it would wait for the edge API.
+            self._failed(error)
+            return
+        self.extra |= fields
+        if again is not None:
+            self.again.append(again)
+
+    async def _pod(self, spec: WorkerSpec) -> None:
+        self.problem = await apply_children(self.context, self.worker, spec)
+        rolling = await roll_pods(self.context, self.worker, spec, self.view, self.now)
+        template = (self.context.stateful_set(self.worker) or {}).get("spec", {}).get("template", {})
+        self.extra["templateHash"] = template.get("metadata", {}).get("annotations", {}).get(names.HASH_ANNOTATION)
+        if rolling is not None:
+            self.progressing = rolling
+            self.again.append(POD_CHECK)
+        elif not live(self.view) and self.problem is None and names.SHUTDOWN not in self.worker.meta.annotations:
+            self.progressing = Reason.CREATING, "The pod starts and joins the fleet."
+
+    async def _note_wishes_ahead(self, spec: WorkerSpec) -> None:
+        """Write down what will be asked of the edge API before it is asked, see `desired.wishes`."""
+        if self.view is None:
+            return
+        wish = wishes(self.worker, spec, self.view)
+        before = self.worker.status.get("requestedMaintenance")
+        if wish.enter is not None and wish.requested != before:
+            await self._keep({"requestedMaintenance": wish.requested})
+        if wish.shutdown and not self.worker.status.get("requestedShutdown"):
+            await self._keep({"requestedShutdown": True})
+
+    async def _keep(self, fields: Obj) -> None:
+        meta = self.worker.meta
+        patch = {"status": fields, "metadata": {"uid": meta.uid}}
+        made = await self.context.kube.merge(WORKERS, meta.namespace, meta.name, patch, subresource="status")
+        self.context.cache.put(WORKERS, made)
+        self.worker = read_worker(made)
+        self.extra |= {field: self.worker.status.get(field) for field in ("requestedMaintenance", "requestedShutdown")}
+
+    async def _tell_fleet(self, spec: WorkerSpec) -> None:
+        if self.view is None:
+            return
+        wish = wishes(self.worker, spec, self.view)
+        memory = self.context.memory(self.worker.meta.uid)
+        sent = (wish, self.view.revision)
+        if wish.any and memory.sent == sent and time.monotonic() - memory.sent_at < REPEAT_AFTER_S:
+            # The view is still that of before the call.
+            self.progressing = self.progressing or (Reason.CHANGING, "A change was sent to the worker.")
+            self.again.append(timedelta(seconds=REPEAT_AFTER_S))
+            return
+        try:
+            await self._call(wish)
+            memory.sent, memory.sent_at = sent, time.monotonic()
+        except MissingError:
+            # Removed meanwhile; the change stream will say so.
+            return
+        except FleetError as error:
+            self._failed(error)
+            return
+        if not wish.any:
+            self._settle(wish)
+
+    def _settle(self, wish: Wishes) -> None:
+        """Forget requests that are over, once the fleet shows it."""
+        self.extra["requestedMaintenance"] = wish.requested
+        if names.SHUTDOWN not in self.worker.meta.annotations:
+            self.extra["requestedShutdown"] = None
+
+    async def _call(self, wish: Wishes) -> None:
+        name, fleet = self.worker.worker_name, self.context.fleet
+        if wish.enter is not None:
+            await fleet.enter_maintenance(name, wish.enter)
+        if wish.exit:
+            await fleet.exit_maintenance(name)
+        if wish.shutdown is True:
+            await fleet.request_shutdown(name)
+        if wish.shutdown is False:
+            await fleet.cancel_shutdown(name)
+        if wish.patch is not None:
+            await fleet.patch(name, wish.patch)
+        if wish.any:
+            self.progressing = self.progressing or (Reason.CHANGING, "A change was sent to the worker.")
+
+    def _failed(self, error: FleetError) -> None:
+        self.failure = error
+        if not isinstance(error, UnreachableError):
+            message = f"The edge API refuses a change: {error}"
+            self.context.events.record(names.WORKER_KIND, self.worker.meta, "Warning", "EdgeApiRefused", message)
+
+    async def _write_status(self) -> None:
+        seen = Observed(
+            worker=self.worker,
+            view=self.view,
+            fleet_known=self.context.state.ready.is_set(),
+            fleet_fresh=self.context.fleet_fresh(self.now),
+            pods=self.context.pods(self.worker),
+            problem=self.problem,
+            progressing=self.progressing,
+            extra=self.extra,
+            now=self.now,
+        )
+        after = worker_status(seen)
+        wait = await write_worker_status(self.context, self.worker, after)
+        if wait is not None:
+            self.again.append(wait)
