@@ -1,28 +1,64 @@
-"""Fixtures of the tests of the edge API."""
+"""Fixtures of the tests of the edge API.
 
-from collections.abc import AsyncIterator, Iterator
+Many tests share one API process and one database (`shared`, `shared_db`), which is emptied before each of them. Those
+that need settings of their own, or kill a process, start their own (`api`, `start_api`, `db`).
+"""
+
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
+from edge_demo.postgres import EmbeddedPostgres
 from tests.api.kit import ApiProcess, Db
+
+EMPTY = ("DELETE FROM edge.job", "DELETE FROM edge.lease", "DELETE FROM edge.worker", "DELETE FROM edge.credential")
 
 
 class StartApi(Protocol):
     async def __call__(self, **settings: Any) -> ApiProcess: ...
 
 
+@pytest.fixture(scope="session")
+def shared(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+    """An API process for all tests that leave it as it is."""
+    database = postgres.create_database("edge_shared_api", template="edge_template")
+    api = ApiProcess(database, tmp_path_factory.mktemp("api") / "shared.log")
+    api.start()
+    api.wait_ready()
+    yield api
+    api.stop()
+    assert "Traceback" not in api.log.read_text(), api.log.read_text()
+
+
 @pytest.fixture
-async def start_api(database: str, tmp_path: Path) -> AsyncIterator[StartApi]:
-    """Start API processes; all are stopped at the end, and none may have logged an exception."""
+def shared_db(shared: ApiProcess) -> Iterator[Db]:
+    """The database of `shared`, without what earlier tests left in it."""
+    with Db(shared.database) as opened:
+        for statement in EMPTY:
+            opened.rows(statement)
+        yield opened
+
+
+@pytest.fixture
+def db(database: str) -> Iterator[Db]:
+    """A database that only this test uses."""
+    with Db(database) as opened:
+        yield opened
+
+
+@pytest.fixture
+def start_api(database: str, tmp_path: Path) -> Iterator[StartApi]:
+    """Start API processes on `db`; all are stopped at the end, and none may have logged an exception."""
     started: list[ApiProcess] = []
 
     async def start(**settings: Any) -> ApiProcess:
         api = ApiProcess(database, tmp_path / f"api-{len(started)}.log", **settings)
         started.append(api)
         api.start()
-        await api.ready()
+        await asyncio.to_thread(api.wait_ready)
         return api
 
     yield start
@@ -34,10 +70,5 @@ async def start_api(database: str, tmp_path: Path) -> AsyncIterator[StartApi]:
 
 @pytest.fixture
 async def api(start_api: StartApi) -> ApiProcess:
+    """An API process on `db`."""
     return await start_api()
-
-
-@pytest.fixture
-def db(database: str) -> Iterator[Db]:
-    with Db(database) as opened:
-        yield opened

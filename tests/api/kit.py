@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import contextlib
+import io
 import json
 import os
 import signal
@@ -9,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,8 +20,10 @@ from typing import Any, Self
 from uuid import UUID, uuid4
 
 import aiohttp
+import pytest
 from sqlalchemy import Connection, Engine, Row, text
 
+from edge_api.cli import main
 from edge_protocol import rest
 from edge_store import engine, jobs
 
@@ -49,6 +54,7 @@ class ApiProcess:
     """`edge-api serve` as a process of its own, on a port that it keeps over restarts."""
 
     def __init__(self, database: str, log: Path, **settings: Any) -> None:
+        self.database = database
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
@@ -65,17 +71,19 @@ class ApiProcess:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=self._environment, stderr=log, stdout=log)
 
-    async def ready(self) -> None:
-        async with aiohttp.ClientSession() as http:
-            await until(lambda: self._is_ready(http), f"readyz; see {self.log}")
+    def wait_ready(self) -> None:
+        end = time.monotonic() + DEADLINE_S
+        while not self._is_ready():
+            assert time.monotonic() < end, f"not ready: {self.log.read_text()}"
+            time.sleep(0.02)
 
-    async def _is_ready(self, http: aiohttp.ClientSession) -> bool:
+    def _is_ready(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"the process has ended: {self.log.read_text()}"
         try:
-            async with http.get(f"{self.url}/readyz") as answer:
-                return answer.status == 200
-        except aiohttp.ClientError:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=DEADLINE_S) as answer:  # noqa: S310
+                return bool(answer.status == 200)
+        except OSError:
             return False
 
     def kill(self) -> None:
@@ -170,9 +178,12 @@ def edge_api(database: str, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def join_token(database: str, *options: str) -> str:
-    made = edge_api(database, "token", "create", *options)
-    assert made.returncode == 0, made.stderr
-    return made.stdout.strip()
+    """Make a join token with the command's own code, but without a process for it."""
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setenv("EDGE_API_DATABASE_URL", database)
+        assert main(["token", "create", *options]) == 0
+    return printed.getvalue().strip()
 
 
 async def enroll(url: str, database: str, name: str, *options: str) -> str:

@@ -3,6 +3,7 @@
 import time
 from typing import Final
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_api.metrics import Metrics
@@ -11,10 +12,6 @@ from edge_protocol.rest import SYNC_PATH
 
 BODY_MAX_BYTES: Final = 4 * 1024 * 1024
 """Bytes of a request body: a long-poll call with some full log frames is the largest there is."""
-
-
-class TooLargeError(Exception):
-    """A body that did not say its length is too long."""
 
 
 class BodyLimit:
@@ -27,31 +24,33 @@ class BodyLimit:
         """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
-        if _declared_length(scope) > BODY_MAX_BYTES:
+        elif _declared_length(scope) > BODY_MAX_BYTES:
             await _too_large(scope, receive, send)
-            return
-        taken = 0
-        started = False
+        else:
+            await self._bounded(scope, receive, send)
 
-        async def limited() -> Message:
+    async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count a body that may not have said its length."""
+        taken = 0
+
+        async def counting() -> Message:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > BODY_MAX_BYTES:
-                raise TooLargeError
-            return message
+            # The call ends as if the client had gone; whatever it answers is replaced below.
+            return message if taken <= BODY_MAX_BYTES else {"type": "http.disconnect"}
 
-        async def noting(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
+        async def replacing(message: Message) -> None:
+            if taken <= BODY_MAX_BYTES:
+                await send(message)
 
         try:
-            await self._app(scope, limited, noting)
-        except TooLargeError:
-            if not started:
-                await _too_large(scope, receive, send)
+            await self._app(scope, counting, replacing)
+        except ClientDisconnect:
+            if taken <= BODY_MAX_BYTES:
+                raise
+        if taken > BODY_MAX_BYTES:
+            await _too_large(scope, receive, send)
 
 
 def _declared_length(scope: Scope) -> int:
