@@ -2,8 +2,9 @@
 
 from fastapi import FastAPI
 
-from edge_api.routes import calls, problems, websocket
+from edge_api.routes import calls, problems, rotation, websocket
 from edge_api.routes.admin.app import make_admin_app
+from edge_api.routes.guard import Guard
 from edge_api.routes.limits import BodyLimit, Timing
 from edge_api.services.runtime import Runtime
 from edge_protocol.admin import ADMIN_PATH
@@ -14,9 +15,11 @@ def make_app(runtime: Runtime) -> FastAPI:
     app = FastAPI(title="Airflow Edge API", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.runtime = runtime
     app.include_router(calls.router)
+    app.include_router(rotation.router)
     app.include_router(websocket.router)
     app.mount(ADMIN_PATH, make_admin_app(runtime))
     problems.install(app)
     app.add_middleware(BodyLimit)
+    app.add_middleware(Guard, note=runtime.refusals.note)
     app.add_middleware(Timing, metrics=runtime.metrics)
     return app

@@ -12,6 +12,7 @@ import uvicorn
 
 from edge_api.app import make_app
 from edge_api.errors import EdgeApiError
+from edge_api.routes.guard import patient_protocol
 from edge_api.services.runtime import Runtime
 from edge_api.settings import ApiSettings
 from edge_protocol.limits import FRAME_MAX_BYTES
@@ -83,7 +84,7 @@ async def serve(settings: ApiSettings, listener: socket.socket) -> None:
 def _config(settings: ApiSettings, runtime: Runtime) -> uvicorn.Config:
     return uvicorn.Config(
         make_app(runtime),
-        http="httptools",
+        http=patient_protocol(runtime.refusals.note),
         ws="websockets-sansio",
         ws_max_size=FRAME_MAX_BYTES,
         ws_ping_interval=PING_INTERVAL_S,

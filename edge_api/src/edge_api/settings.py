@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from edge_api.services.versions import SkewPolicy
 from edge_protocol.worker_state import MISSED_HEARTBEATS
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -59,6 +60,21 @@ class ApiSettings(BaseSettings):
 
     credential_lifetime_s: Seconds = 90 * 24 * 3600
     """A worker's credential is good for so long after its enrolment."""
+
+    credential_overlap_s: Seconds = 3600
+    """A credential that was rotated is good for so long beside its successor."""
+
+    airflow_skew: SkewPolicy = SkewPolicy.MINOR
+    """How alike a worker's Airflow must be to the platform's: exact, patch, minor (the same 3.x) or any."""
+
+    worker_skew: SkewPolicy = SkewPolicy.ANY
+    """How alike the worker package must be to this API; any: the protocol's own version check is enough."""
+
+    airflow_version: str | None = None
+    """The platform's version of Airflow; None: what the executor has written into the database."""
+
+    audit_retention_s: Seconds = 365 * 24 * 3600
+    """Entries of the audit trail are deleted after so long."""
 
     job_retention_s: Seconds = 24 * 3600
     """Finished jobs that Airflow knows of are deleted after so long."""

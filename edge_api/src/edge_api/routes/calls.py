@@ -49,6 +49,8 @@ async def enroll(request: Request, body: EnrollRequest) -> EnrollResponse:
     try:
         return await runtime.enrolment.enroll(body)
     except RefusedError as refusal:
+        what = f"enrolment of {body.worker}"
+        runtime.refusals.note(address_of(request), refusal.code, body.join_token, what)
         if refusal.status == 401:
             runtime.authenticator.note_failure(address_of(request))
         raise

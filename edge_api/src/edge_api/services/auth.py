@@ -10,13 +10,16 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
+
+from sqlalchemy import Row
 
 from edge_api import tokens
 from edge_api.errors import RefusedError
 from edge_api.metrics import Metrics
 from edge_api.services.database import Database
+from edge_api.services.refusals import Refusals
 from edge_store import credentials
 
 CACHE_S: Final = 30.0
@@ -78,9 +81,10 @@ class FailureBrake:
 class Authenticator:
     """Finds the worker behind an `Authorization` header."""
 
-    def __init__(self, database: Database, metrics: Metrics) -> None:
+    def __init__(self, database: Database, metrics: Metrics, refusals: Refusals) -> None:
         self._database = database
         self._metrics = metrics
+        self._refusals = refusals
         self._cache: OrderedDict[UUID, _Cached] = OrderedDict()
         self._drops = 0
         self._brake = FailureBrake()
@@ -96,6 +100,7 @@ class Authenticator:
         try:
             return await self._find(authorization, address)
         except RefusedError as refusal:
+            self._refusals.note(address, refusal.code, authorization, "call of a worker")
             if refusal.status == 401:
                 self.note_failure(address)
             raise
@@ -152,7 +157,7 @@ class Authenticator:
             expires_at=row.expires_at,
         )
         if principal.expired:
-            raise RefusedError(401, "credential_expired", f"The worker credential has expired. {_MEND}")
+            raise _expired(row)
         # What was dropped while the row was being read may be the very row.
         if drops == self._drops:
             self._cache[token.id] = _Cached(row.secret_hash, principal, now + CACHE_S)
@@ -168,7 +173,15 @@ class Authenticator:
         else:
             self._cache.pop(credential_id, None)
 
-    async def still_good(self, credential_ids: Sequence[UUID]) -> set[UUID]:
-        """Return which credentials are neither revoked nor expired."""
+    async def still_good(self, credential_ids: Sequence[UUID]) -> dict[UUID, tuple[str, ...] | None]:
+        """Return which credentials are neither revoked nor expired, and the queues that they grant (None: any)."""
         rows = await self._database.rows(credentials.still_good(credential_ids), "credential")
-        return {row.id for row in rows}
+        return {row.id: None if row.queues is None else tuple(row.queues) for row in rows}
+
+
+def _expired(row: Row[Any]) -> RefusedError:
+    if row.rotated_to is not None:
+        return RefusedError(
+            401, "credential_rotated", f"The worker credential was rotated; its successor is good. {_MEND}"
+        )
+    return RefusedError(401, "credential_expired", f"The worker credential has expired. {_MEND}")

@@ -12,7 +12,7 @@ from edge_api.errors import RefusedError
 from edge_api.services.database import Database
 from edge_api.settings import ApiSettings
 from edge_protocol.rest import EnrollRequest, EnrollResponse
-from edge_store import credentials, workers
+from edge_store import audit, credentials, workers
 
 _NEW_TOKEN = "Ask for a new one: edge-api token create."  # noqa: S105  (a sentence, no secret)
 
@@ -69,6 +69,9 @@ class Enrolment:
             if used.first() is None:
                 raise RefusedError(403, "join_token_used_up", f"The join token has no uses left. {_NEW_TOKEN}")
             await connection.execute(credentials.add_credential(new))
+            detail = {"credential": str(credential.id), "queues": queues, "team": row.team}
+            entry = audit.NewAudit(f"token:{row.id}", "worker.enroll", f"worker/{worker}", detail)
+            await connection.execute(audit.add([entry]))
         return EnrollResponse(
             worker=worker,
             credential=credential.text,

@@ -102,7 +102,12 @@ class Hints:
             return
         good = await self._authenticator.still_good([session.principal.credential_id for session in concerned])
         for session in concerned:
-            if session.principal.credential_id not in good:
+            if session.principal.credential_id in good:
+                session.regrant(good[session.principal.credential_id])
+                session.refresh_wishes()
+            elif session.principal.expired:
+                session.end_expired()
+            else:
                 session.end(
                     "credential_revoked", "The worker's credential is not good any more. Enrol it again.", fatal=True
                 )

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Final, NoReturn
 
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
@@ -15,11 +16,13 @@ from edge_api.metrics import Metrics
 from edge_api.services.database import Database
 from edge_api.services.grace import Grace
 from edge_api.settings import ApiSettings
-from edge_store import jobs, locks, logs, workers
+from edge_store import audit, changes, jobs, locks, logs, workers
 
 LOCK_PERIOD_S: Final = 1.0
 FAST_PERIOD_S: Final = 1.0
 RETENTION_PERIOD_S: Final = 3600.0
+TOMBSTONES_KEPT: Final = timedelta(days=1)
+"""A follower of the change stream that was away for longer begins anew."""
 PASS_GAP_S: Final = 5.0
 """A fast duty that was not run for so long was interrupted."""
 
@@ -153,3 +156,5 @@ class Housekeeping:
     async def _purge(self) -> None:
         await self._database.rows(jobs.purge_finished(self._settings.job_retention), "purge_jobs")
         await self._database.rows(logs.purge(self._settings.log_retention), "purge_logs")
+        await self._database.rows(audit.purge(timedelta(seconds=self._settings.audit_retention_s)), "purge_audit")
+        await self._database.rows(changes.purge_tombstones(TOMBSTONES_KEPT), "purge_tombstones")

@@ -10,7 +10,9 @@ from edge_api.services.database import Database
 from edge_api.services.dispatcher import Dispatcher
 from edge_api.services.heartbeats import Heartbeats
 from edge_api.services.log_writer import LogResult
+from edge_api.services.refusals import Refusals
 from edge_api.services.registry import Registry
+from edge_api.services.version_policy import VersionPolicy
 from edge_api.services.writers import Current, LeaseCheck, Loss
 from edge_api.settings import ApiSettings
 from edge_store import jobs, logs
@@ -29,6 +31,8 @@ class Hub:
     database: Database
     registry: Registry
     heartbeats: Heartbeats
+    refusals: Refusals
+    versions: VersionPolicy
     dispatcher: Dispatcher
     accepts: Batcher[jobs.HeldLease, bool]
     reports: Batcher[jobs.JobReport, bool]

@@ -85,7 +85,7 @@ def on_heartbeat(session: Session, frame: Heartbeat) -> None:
         )
     )
     if session.principal.expired:
-        session.end("credential_expired", "The worker's credential has expired. Enrol the worker again.", fatal=True)
+        session.end_expired()
         return
     session.withdraw(withdrawn=frame.terminating or frame.maintenance_acknowledged)
     if frame.desired_version < session.wishes.version:

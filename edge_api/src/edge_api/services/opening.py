@@ -32,6 +32,8 @@ async def say_hello(session: Session, hello: Hello) -> None:
     """Begin the session, or end it with the reason."""
     refusal = _refusal(session, hello)
     if refusal is not None:
+        if refusal.code == "wrong_worker":
+            session.hub.refusals.note(f"worker:{session.worker}", refusal.code, None, f"hello of {hello.worker}")
         session.end(refusal.code, refusal.message, fatal=True)
         return
     try:
@@ -68,6 +70,7 @@ async def _open(session: Session, hello: Hello) -> None:
     wishes = await _read_wishes(session)
     session.queues = effective_queues(hello.queues, session.principal.queues, wishes)
     session.leases.concurrency = effective_concurrency(hello.concurrency, wishes)
+    session.cordon_reason = session.hub.versions.reason(hello.versions.model_dump(), PROTOCOL_MAX)
     if not await _register(session, hello):
         return
     if hello.maintenance:
@@ -111,7 +114,7 @@ async def _register(session: Session, hello: Hello) -> bool:
         concurrency=session.leases.concurrency,
         session_id=session.id,
         instance=hello.instance,
-        cordon_reason=None,
+        cordon_reason=session.cordon_reason,
         credential_id=session.principal.credential_id,
         versions={
             name: clean_text(value) for name, value in hello.versions.model_dump().items() if isinstance(value, str)
@@ -120,6 +123,7 @@ async def _register(session: Session, hello: Hello) -> bool:
     window = session.hub.settings.silence_window
     if await session.hub.database.rows(workers.register(new, window), "register"):
         return True
+    session.hub.refusals.note(f"worker:{session.worker}", "name_taken", None, "hello")
     session.end(
         "name_taken",
         f"A live worker of another enrolment has the name {session.worker}. Stop that worker, or enrol this one under "

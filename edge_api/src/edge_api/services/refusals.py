@@ -9,12 +9,14 @@ import logging
 import re
 import time
 from typing import Final, NoReturn
+from uuid import UUID
 
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
 from edge_api.services.database import Database
-from edge_store import audit
+from edge_store import audit, logs
 
 WINDOW_S: Final = 60.0
+LEASES_MOST: Final = 1000
 KINDS_MOST: Final = 200
 """Entries that a minute of refusals may make, and as many again for their repeats."""
 MANY: Final = "(many)"
@@ -31,6 +33,7 @@ class Refusals:
         self._database = database
         self._window_s = window_s
         self._counts: dict[tuple[str, str], int] = {}
+        self._leases: dict[UUID, tuple[str, str]] = {}
         self._unwritten: list[audit.NewAudit] = []
         self._news = asyncio.Event()
 
@@ -50,6 +53,12 @@ class Refusals:
             found = _ID.search(secret or "")
             shown = f"credential/{found[1]}" if found else "credential/-"
             self._unwritten.append(audit.NewAudit(key[0], f"refused.{key[1]}", shown, detail))
+            self._news.set()
+
+    def check_lease(self, worker: str, lease: UUID, frame: str) -> None:
+        """Find out whether a lease that is not good was another worker's, and note that."""
+        if len(self._leases) < LEASES_MOST:
+            self._leases[lease] = (worker, frame)
             self._news.set()
 
     async def run(self) -> NoReturn:
@@ -75,6 +84,10 @@ class Refusals:
 
     async def flush(self) -> None:
         """Write what there is; it is kept if the database is away."""
+        try:
+            await self._look_up_leases()
+        except DatabaseAwayError as error:
+            log.warning("refused leases are not looked up: %s", error)
         entries, self._unwritten = self._unwritten, []
         if not entries:
             return
@@ -85,3 +98,12 @@ class Refusals:
             self._unwritten = (entries + self._unwritten)[: 4 * KINDS_MOST]
         except DatabaseRefusedError:
             log.exception("the database refuses entries of the audit trail")
+
+    async def _look_up_leases(self) -> None:
+        leases, self._leases = self._leases, {}
+        if not leases:
+            return
+        for row in await self._database.rows(logs.log_ends(list(leases)), "refused_leases"):
+            worker, frame = leases[row.id]
+            if row.worker_name != worker:
+                self.note(f"worker:{worker}", "foreign_lease", None, f"{frame} for a lease of worker {row.worker_name}")

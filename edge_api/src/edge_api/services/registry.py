@@ -72,6 +72,12 @@ class Registry:
         if session is not None and session.id == session_id:
             session.supersede()
 
+    def end_expired(self) -> None:
+        """End sessions whose credential's time is over; with its successor the worker connects anew."""
+        for session in self:
+            if session.principal.expired:
+                session.end_expired()
+
     def end_silent(self, window_s: float) -> None:
         """End sessions that nothing was heard of for `window_s` seconds: their workers are not there."""
         limit = time.monotonic() - window_s

@@ -19,8 +19,10 @@ from edge_api.services.hub import Hub
 from edge_api.services.log_writer import LogWriter
 from edge_api.services.refusals import Refusals
 from edge_api.services.registry import Registry
+from edge_api.services.rotation import Rotation
 from edge_api.services.scrape import Scrape
 from edge_api.services.sync import SyncSessions
+from edge_api.services.version_policy import VersionPolicy
 from edge_api.services.wish_reader import WishReader
 from edge_api.services.writers import Writers
 from edge_api.settings import ApiSettings
@@ -42,8 +44,10 @@ class Runtime:
         self.metrics = metrics = Metrics()
         self.database = Database(settings.database_url.get_secret_value(), settings.database_pool_size, metrics)
         self.registry = Registry(settings.max_sessions, metrics)
-        self.hub = _make_hub(settings, metrics, self.database, self.registry)
-        self.authenticator = Authenticator(self.database, metrics)
+        self.refusals = Refusals(self.database)
+        self.versions = VersionPolicy(self.database, self.registry, settings)
+        self.hub = _make_hub(settings, metrics, self.database, self.registry, self.refusals, self.versions)
+        self.authenticator = Authenticator(self.database, metrics, self.refusals)
         self.enrolment = Enrolment(self.database, settings)
         self.admin = Admin(self.database, metrics, settings.heartbeat_interval_s)
         self.hints = Hints(self.hub, self.authenticator, self.admin.changes)
@@ -51,7 +55,7 @@ class Runtime:
         self.health = Health(self.database, self.hints, self.registry, metrics)
         self.scrape = Scrape(self.database, metrics, settings.heartbeat_interval_s)
         self.sync = SyncSessions(self.hub)
-        self.refusals = Refusals(self.database)
+        self.rotation = Rotation(self.database, settings)
 
     def start(self, group: asyncio.TaskGroup) -> list[asyncio.Task[NoReturn]]:
         """Start all services in a task group; one that fails ends the group."""
@@ -62,6 +66,7 @@ class Runtime:
             "silent-sessions": self._watch_silence(),
             "changes": self.admin.changes.run(),
             "refusals": self.refusals.run(),
+            "versions": self.versions.run(),
             "housekeeping-lock": self.housekeeping.leadership.run(),
             **{duty.name: duty.run() for duty in self.housekeeping.duties},
             **{f"batch-{batcher.name}": batcher.run() for batcher in self.hub.batchers},
@@ -92,15 +97,25 @@ class Runtime:
         while True:
             await asyncio.sleep(min(1.0, self.settings.heartbeat_interval_s))
             self.registry.end_silent(window_s)
+            self.registry.end_expired()
 
 
-def _make_hub(settings: ApiSettings, metrics: Metrics, database: Database, registry: Registry) -> Hub:
+def _make_hub(
+    settings: ApiSettings,
+    metrics: Metrics,
+    database: Database,
+    registry: Registry,
+    refusals: Refusals,
+    versions: VersionPolicy,
+) -> Hub:
     writers = Writers(database, metrics)
     return Hub(
         settings=settings,
         metrics=metrics,
         database=database,
         registry=registry,
+        refusals=refusals,
+        versions=versions,
         heartbeats=Heartbeats(database, settings.heartbeat_interval_s, registry.superseded),
         dispatcher=Dispatcher(database, registry, settings, metrics),
         accepts=Batcher("accepts", writers.accepts),

@@ -1,6 +1,7 @@
 """One worker's session, whatever transport carries it: its state, and what can be done to it."""
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -56,10 +57,13 @@ class Session:
         """Whether a job that is sent now arrives now; a long-poll session listens only during a held call."""
         self.withdrawn = False
         """The worker takes no jobs for a reason of its own: it drains, or is in maintenance."""
+        self.cordon_reason: str | None = None
+        """Set by the server, for example a version outside the skew policy."""
         self.refused = False
         """The store refused a claim for it; the dispatcher leaves it out until its next tick."""
         self.last_heard = time.monotonic()
         self.ending: Ending | None = None
+        self._regranted = False
         self._pending = 0
         self._pending_bytes = 0
         self._settled = asyncio.Event()
@@ -74,6 +78,7 @@ class Session:
             or self.withdrawn
             or self.refused
             or self.wishes.cordoned
+            or self.cordon_reason is not None
             or not self.heard_since(heard_after)
         ):
             return None
@@ -118,8 +123,14 @@ class Session:
     def fence(self, lease: UUID, frame: str) -> None:
         """Tell the worker that a lease is not good (any more)."""
         self.hub.metrics.fenced.labels(frame).inc()
+        self.hub.refusals.check_lease(self.worker, lease, frame)
         self.send(Fenced(lease_id=lease, reason="The lease is not good any more: the job was given up or taken back."))
         self.settle(lease)
+
+    def cordon(self, reason: str | None) -> None:
+        """Give the worker no job, or (None) jobs again; it keeps what it has."""
+        self.cordon_reason = reason
+        self.hub.dispatcher.wake()
 
     # ---- checks of leases ----
 
@@ -151,17 +162,24 @@ class Session:
 
     def refresh_wishes(self) -> None:
         """Read again what is desired of the worker, and tell it what is new."""
-        told = self.wishes.version
+        told = (self.wishes.version, self.queues)
         self.track(self.hub.wishes.submit(self), lambda _: self._tell_wishes(told))
 
-    def _tell_wishes(self, told: int) -> None:
-        if self.wishes.version != told:
+    def _tell_wishes(self, told: tuple[int, frozenset[str]]) -> None:
+        if (self.wishes.version, self.queues) != told:
             self.send_wishes()
+
+    def regrant(self, queues: tuple[str, ...] | None) -> None:
+        """Take over what the credential grants now; queues are worked out anew with the next look at the wishes."""
+        if queues != self.principal.queues:
+            self.principal = dataclasses.replace(self.principal, queues=queues)
+            self._regranted = True
 
     def take_wishes(self, wishes: Wishes) -> bool:
         """Work out queues and slots anew; False if there is nothing new."""
-        if wishes == self.wishes or self.ending is not None:
+        if (wishes == self.wishes and not self._regranted) or self.ending is not None:
             return False
+        self._regranted = False
         if self.hello is None:
             # Taken over from another replica: what the worker asked for itself is not stored.
             self.end("session_unknown", "What is desired has changed. Say hello again.", fatal=True)
@@ -209,6 +227,12 @@ class Session:
     def supersede(self) -> None:
         """End since another session of the worker has begun."""
         self.end("superseded", "The worker has connected anew; this session is an old one.")
+
+    def end_expired(self) -> None:
+        """End since the credential's time is over; not for good, since the worker may have its successor."""
+        self.end(
+            "credential_expired", "The worker's credential has expired. Connect with its successor, or enrol again."
+        )
 
     def end_silent(self, window_s: float) -> None:
         """End since nothing was heard of the worker."""

@@ -94,6 +94,9 @@ class SyncSessions:
 
         """
         session = await self._session(principal, request.session_id)
+        if session is not None and session.principal.credential_id != principal.credential_id:
+            # Claims go by the credential of the hello; after a rotation the worker says hello with the new one.
+            session = None
         if session is None:
             return SyncResponse(frames=[_UNKNOWN.model_dump_json()])
         async with session.turn:
@@ -131,7 +134,8 @@ class SyncSessions:
         wishes = await database.rows(workers.desired_of([principal.worker]), "desired")
         if (known := self._known(principal.worker, session_id)) is not None:  # a call at the same time was faster
             return known
-        if not rows or not wishes or (rows[0].session_id, rows[0].identity) != (session_id, principal.identity):
+        proof = (session_id, principal.identity, principal.credential_id)
+        if not rows or not wishes or (rows[0].session_id, rows[0].identity, rows[0].credential_id) != proof:
             return None
         self._hub.registry.admit()
         session = SyncSession(self._hub, principal)
@@ -140,6 +144,7 @@ class SyncSessions:
         session.queues = frozenset(rows[0].queues)
         session.leases.concurrency = rows[0].concurrency
         session.withdrawn = rows[0].maintenance_acknowledged or rows[0].terminating
+        session.cordon_reason = rows[0].cordon_reason
         session.opened = True
         self._hub.registry.add(session)
         return session
