@@ -21,11 +21,13 @@ from uuid import UUID, uuid4
 
 import aiohttp
 import pytest
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Engine, Row, text, update
 
 from edge_api.cli import main
 from edge_protocol import rest
 from edge_store import engine, jobs
+from edge_store.notify import Notification, notify
+from edge_store.tables import worker_desired
 
 DEADLINE_S = 20.0
 
@@ -101,6 +103,14 @@ class ApiProcess:
         if self.process is not None and self.process.poll() is None:
             self.terminate()
 
+    async def metric(self, name: str) -> float:
+        """Return one sample by its full name with labels; 0 while there is none."""
+        async with aiohttp.ClientSession() as http, http.get(f"{self.url}/metrics") as answer:
+            for line in (await answer.text()).splitlines():
+                if line.startswith(f"{name} "):
+                    return float(line.rpartition(" ")[2])
+        return 0
+
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
@@ -111,7 +121,6 @@ class Db:
     def __init__(self, url: str) -> None:
         self.url = url
         self._engine: Engine = engine.make_engine(url)
-        self._connection: Connection | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -140,6 +149,16 @@ class Db:
 
     def state(self, job_id: UUID) -> str:
         return str(self.job(job_id).state)
+
+    def revoke(self, job_id: UUID) -> None:
+        self.rows(jobs.revoke(job_id))
+
+    def wish(self, worker: str, **values: Any) -> None:
+        """Change what is desired of a worker, as an administrator does."""
+        change = update(worker_desired).where(worker_desired.c.worker_name == worker)
+        with self._engine.begin() as connection:
+            connection.execute(change.values(version=worker_desired.c.version + 1, **values))
+            connection.execute(notify(Notification("desired", worker)))
 
     def worker(self, name: str) -> Row[Any]:
         return self.rows(text("SELECT * FROM edge.worker WHERE name = :name").bindparams(name=name))[0]

@@ -46,7 +46,7 @@ async def test_bad_join_tokens(shared: ApiProcess, shared_db: Db) -> None:
     assert (await refused(shared, good, "w1"))[:2] == (403, "join_token_expired")
     shared_db.rows("UPDATE edge.join_token SET revoked_at = now()")
     assert (await refused(shared, good, "w1"))[:2] == (403, "join_token_revoked")
-    assert shared_db.rows("SELECT count(*) FROM edge.credential")[0].count == 0
+    assert shared_db.rows("SELECT count(*) AS n FROM edge.credential")[0].n == 0
 
 
 async def test_limits_of_a_join_token(shared: ApiProcess, shared_db: Db) -> None:
@@ -135,8 +135,8 @@ async def test_guessing_is_slowed_down(start_api: StartApi, db: Db) -> None:
     good = await enroll(api.url, db.url, "w1")
     async with session(api.url, good):
         seen = set()
-        for number in range(80):
-            forged = f"edgew_{number:032x}_{'A' * 43}"
+        for guess in range(80):
+            forged = f"edgew_{guess:032x}_{'A' * 43}"
             status, _ = await post(api, rest.SYNC_PATH, {"frames": []}, forged)
             seen.add(status)
         assert seen == {401, 429}

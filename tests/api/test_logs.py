@@ -1,0 +1,69 @@
+"""Task logs: repeats, overlaps, gaps, losses that are told, and foreign leases."""
+
+import os
+from uuid import UUID, uuid4
+
+from tests.api.kit import ApiProcess, Client, Db, enroll, frame, log_frame, session
+
+
+async def running(worker: Client, db: Db) -> str:
+    db.enqueue()
+    return await worker.accept()
+
+
+async def test_chunks_that_do_not_fit_get_a_true_answer(shared: ApiProcess, shared_db: Db) -> None:
+    credential = await enroll(shared.url, shared_db.url, "w1")
+    async with session(shared.url, credential) as worker:
+        lease = await running(worker, shared_db)
+
+        async def send(offset: int, data: bytes, expected_end: int, **fields: int) -> None:
+            await worker.send(log_frame(lease, offset, data, **fields))
+            answer = await worker.expect("ack", of="log")
+            assert answer["offset"] == expected_end
+
+        await send(0, b"abc", 3)
+        await send(0, b"abc", 3)  # a repeat
+        await send(1, b"bcdef", 6)  # an overlap
+        await send(10, b"gap", 6)
+        await send(0, b"", 6)  # a question
+        await send(10, b"xyz", 13, skipped=4)  # bytes 6 to 9 are gone for good
+        await send(10, b"xyz", 13, skipped=4)
+        assert shared_db.log_of(UUID(lease)) == b"abcdefxyz"
+
+
+async def test_a_burst_arrives_whole_and_in_order(shared: ApiProcess, shared_db: Db) -> None:
+    credential = await enroll(shared.url, shared_db.url, "w1")
+    async with session(shared.url, credential) as worker:
+        leases = [await running(worker, shared_db) for _ in range(3)]
+        text = os.urandom(300_000)
+        for start in range(0, len(text), 50_000):
+            chunk = text[start : start + 50_000]
+            await worker.send(*[log_frame(lease, start, chunk) for lease in leases])
+        for lease in leases:
+            await worker.expect("ack", of="log", lease_id=lease, offset=len(text))
+            assert shared_db.log_of(UUID(lease)) == text
+
+
+async def test_a_log_may_come_after_the_report_and_after_a_fence(shared: ApiProcess, shared_db: Db) -> None:
+    credential = await enroll(shared.url, shared_db.url, "w1")
+    async with session(shared.url, credential) as worker:
+        [job] = shared_db.enqueue()
+        lease = await worker.accept()
+        shared_db.revoke(job)
+        await worker.send(frame("report", lease_id=lease, outcome="succeeded"))
+        await worker.expect("fenced", lease_id=lease)
+        await worker.send(log_frame(lease, 0, b"late"))
+        await worker.expect("ack", of="log", offset=4)
+
+
+async def test_logs_of_foreign_and_unknown_leases_are_fenced(shared: ApiProcess, shared_db: Db) -> None:
+    one = await enroll(shared.url, shared_db.url, "w1")
+    other = await enroll(shared.url, shared_db.url, "w2")
+    async with session(shared.url, one) as worker, session(shared.url, other, name="w2", queues=["none"]) as thief:
+        lease = await running(worker, shared_db)
+        for bad in (lease, str(uuid4())):
+            await thief.send(log_frame(bad, 0, b"forged"))
+            await thief.expect("fenced", lease_id=bad)
+        await worker.send(log_frame(lease, 0, b"mine"))
+        await worker.expect("ack", of="log", lease_id=lease, offset=4)
+        assert shared_db.log_of(UUID(lease)) == b"mine"
