@@ -96,11 +96,17 @@ class AirflowClient:
         """Return the current try of each task instance, mapped ones too."""
         return self.pages(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances", "task_instances")
 
-    def log_events(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> list[str]:
-        """Return the messages of a task's log, one for each line, without the lines that say where it was read."""
+    def log_entries(
+        self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1
+    ) -> list[dict[str, Any]]:
+        """Return a task's log, one entry for each line, without the lines that say where it was read."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         content = self.request("GET", path, params={"map_index": map_index, "full_content": True})["content"]
-        return list(_without_sources(content))
+        return _without_sources(content)
+
+    def log_events(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> list[str]:
+        """Return the messages of a task's log."""
+        return [str(entry["event"]) for entry in self.log_entries(dag_id, run_id, task_id, try_number, map_index)]
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, key: str = "return_value") -> Any:
         """Return an XCom's value."""
@@ -126,15 +132,14 @@ class AirflowClient:
         return state
 
 
-def _without_sources(content: list[Any]) -> list[str]:
-    lines: list[str] = []
+def _without_sources(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = []
     in_header = False
     for entry in content:
-        event = str(entry["event"] if isinstance(entry, dict) else entry)
-        if event.startswith("::group::Log message source details"):
+        if entry["event"].startswith("::group::Log message source details"):
             in_header = True
         elif in_header:
-            in_header = event != "::endgroup::"
+            in_header = entry["event"] != "::endgroup::"
         else:
-            lines.append(event)
-    return lines
+            entries.append(entry)
+    return entries

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted; everything is stopped.", file=sys.stderr)
         return 130
-    except (runs.RunError, ProcessError, TimeoutError, RuntimeError, httpx.HTTPError) as error:
+    except (runs.RunError, ProcessError, TimeoutError, httpx.HTTPError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
 
@@ -134,14 +134,16 @@ def _run(platform: Platform, arguments: argparse.Namespace, screen: _Screen) -> 
 
 def _show_log(platform: Platform, tasks: Sequence[runs.TaskResult]) -> None:
     """Print the end of one task's log, as Airflow's web page would get it."""
-    done = [task for task in tasks if task.state == "success"] or [task for task in tasks if task.try_number]
-    if not done:
+    ran = [task for task in tasks if task.try_number]
+    if not ran:
         return
-    task = done[len(done) // 2]
-    lines = platform.airflow.log_events(task.dag_id, task.run_id, task.task_id, task.try_number, task.map_index)
+    # A mapped task by preference: its log is hard to find by other means.
+    task = max(ran, key=lambda one: (one.state == "success", one.map_index))
+    entries = platform.airflow.log_entries(task.dag_id, task.run_id, task.task_id, task.try_number, task.map_index)
+    printed = [entry for entry in entries if entry.get("logger") == "task.stdout"]
     print(f"Log of {task.dag_id}.{task.name} on {task.worker or 'no worker'}, read through Airflow's REST API:")
-    for line in lines[-LOG_LINES:]:
-        print(f"  | {line}")
+    for entry in (printed or entries)[-LOG_LINES:]:
+        print(f"  | {entry['event']}")
     print()
 
 

@@ -1,7 +1,6 @@
 """The whole platform on one machine: real processes of every part, each of which can be killed and started again."""
 
 import contextlib
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +13,9 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from edge_demo.airflow_client import AirflowClient
-from edge_demo.environment import LOCALHOST, airflow_env, edge_api_env, free_port, worker_env
+from edge_demo.environment import LOCALHOST, airflow_env, base_env, edge_api_env, free_port, worker_env
 from edge_demo.postgres import EmbeddedPostgres
-from edge_demo.processes import ManagedProcess, wait_until
+from edge_demo.processes import ManagedProcess, run_command, wait_until
 
 EDGE_EXECUTOR = "edge_provider.executor.EdgeExecutor"
 START_TIMEOUT_S = 120.0
@@ -82,6 +81,7 @@ class Platform:
     def _start(self) -> None:
         self._say("PostgreSQL")
         self.postgres = self._closing.enter_context(EmbeddedPostgres(self.folder / "postgres"))
+        self._guard_postgres()
         self.database_url = self.postgres.create_database("airflow")
         self._engine = create_engine(self.database_url, poolclass=NullPool)
         self.airflow = self._closing.enter_context(AirflowClient(self.airflow_url))
@@ -117,6 +117,13 @@ class Platform:
             process.stop(timeout_s=5)
         self._closing.close()
 
+    def _guard_postgres(self) -> None:
+        folder = self.folder / "postgres"
+        command = [sys.executable, "-m", "edge_demo.guard", str(folder / "postmaster.pid")]
+        guard = ManagedProcess("guard", command, base_env(folder), self.folder / "guard.log", self.folder)
+        guard.start()
+        self._closing.callback(guard.kill)
+
     def _home(self, name: str) -> Path:
         home = self.folder / name
         home.mkdir(parents=True, exist_ok=True)
@@ -130,20 +137,14 @@ class Platform:
         self.processes[name] = process
         return process
 
-    def run(self, program: str, *arguments: str, env: Mapping[str, str], timeout_s: float = START_TIMEOUT_S) -> str:
-        """Run a command to its end and return what it printed on stdout.
+    def run(self, program: str, *arguments: str, env: Mapping[str, str]) -> str:
+        """Run one of the platform's programs to its end and return what it printed on stdout.
 
         Raises:
-            RuntimeError: it failed; the message has its stderr.
+            ProcessError: it failed; the message has its stderr.
 
         """
-        done = subprocess.run(
-            [str(self.spec.programs / program), *arguments],
-            env=dict(env), cwd=self.folder, capture_output=True, text=True, timeout=timeout_s, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise RuntimeError(f"{program} {' '.join(arguments)}: exit code {done.returncode}\n{done.stderr[-4000:]}")
-        return done.stdout
+        return run_command([str(self.spec.programs / program), *arguments], env, self.folder, START_TIMEOUT_S)
 
     def _edge_api_env(self, url: str) -> dict[str, str]:
         port = {"EDGE_API_PORT": url.rsplit(":", 1)[1]}

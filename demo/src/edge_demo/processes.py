@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 POLL_S = 0.1
 TAIL_LINES = 40
 
@@ -58,18 +60,10 @@ class ManagedProcess:
         """
         if self.running:
             raise ProcessError(f"{self.name} runs already")
-        with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                self.command,
-                env=self.env,
-                cwd=self.cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_die_with_parent if _LIBC else None,  # noqa: PLW1509  (one system call, no locks)
-            )
-        self._groups.append(self._process.pid)
+        # An interrupt between the fork and the assignment would leave a child that nobody knows.
+        with self.log.open("ab") as output, _interrupts_wait():
+            self._process = _spawn(self.command, env=self.env, cwd=self.cwd, stdout=output, stderr=subprocess.STDOUT)
+            self._groups.append(self._process.pid)
 
     def check(self) -> None:
         """Raise where the process has ended by itself.
@@ -151,7 +145,51 @@ def wait_until(
         time.sleep(POLL_S)
 
 
-def _die_with_parent() -> None:
+def run_command(command: Sequence[str], env: Mapping[str, str], cwd: Path, timeout_s: float) -> str:
+    """Run a command to its end and return what it printed on stdout.
+
+    Raises:
+        ProcessError: it failed or took too long; the message has the end of its stderr.
+
+    """
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        with _interrupts_wait():
+            process = _spawn(command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        output, errors = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise ProcessError(f"{' '.join(command)}: not ended after {timeout_s:g} s") from error
+    finally:
+        if process is not None and process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    if process.returncode:
+        text = errors.decode(errors="replace")[-4000:]
+        raise ProcessError(f"{' '.join(command)}: exit code {process.returncode}\n{text}")
+    return output.decode()
+
+
+def _spawn(command: Sequence[str], **arguments: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_prepare_child,  # noqa: PLW1509  (two system calls, no locks)
+        **arguments,
+    )
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _prepare_child() -> None:
     # SIGTERM and not SIGKILL: Airflow's components then end their own children too.
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)

@@ -16,6 +16,10 @@ EXPECT_TAG = "expect:"
 
 RUN_TIMEOUT_S = 600.0
 POLL_S = 0.5
+SETTLED_S = 2.0
+"""A folder has been read when no DAG of it came up for so long."""
+EMPTY_S = 30.0
+"""A folder without a DAG after so long has none."""
 
 
 class RunError(Exception):
@@ -59,21 +63,25 @@ def choose_dags(platform: Platform, wanted: Sequence[str]) -> list[str]:
         RunError: a DAG file can't be read, the folder is empty, or a wanted DAG is not in it.
 
     """
-    deadline = time.monotonic() + 60
     found: set[str] = set()
+    changed_at = time.monotonic()
     while True:
         before, found = found, platform.airflow.dag_ids()
         if errors := platform.airflow.import_errors():
             raise RunError("A DAG file can't be read:\n" + "\n".join(errors))
-        # Files are read one by one: the folder is done when two looks in a row find the same.
-        if set(wanted) <= found if wanted else found and found == before:
-            return list(wanted) or sorted(found)
-        if time.monotonic() > deadline:
-            missing = ", ".join(sorted(set(wanted) - found)) or "any DAG"
-            raise RunError(
-                f"{platform.spec.dags} does not have {missing}. Found: {', '.join(sorted(found)) or 'nothing'}."
-            )
+        if wanted and set(wanted) <= found:
+            return list(wanted)
+        # Files are read one after another: the folder is done when nothing has come for a while.
+        if found != before:
+            changed_at = time.monotonic()
+        elif found and time.monotonic() - changed_at >= SETTLED_S:
+            break
+        elif time.monotonic() - changed_at >= EMPTY_S:
+            raise RunError(f"{platform.spec.dags} has no DAGs.")
         time.sleep(POLL_S)
+    if missing := sorted(set(wanted) - found):
+        raise RunError(f"{platform.spec.dags} does not have {', '.join(missing)}. It has {', '.join(sorted(found))}.")
+    return sorted(found)
 
 
 def start(platform: Platform, dag_ids: Sequence[str]) -> list[Run]:
