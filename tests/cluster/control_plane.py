@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -45,6 +46,11 @@ class ControlPlane:
     def kubeconfig(self) -> Path:
         """Kubeconfig of an administrator."""
         return self.folder / "admin.kubeconfig"
+
+    @property
+    def admin_token(self) -> str:
+        """Bearer token of an administrator."""
+        return self._tokens["admin"]
 
     @property
     def audit_log(self) -> Path:
@@ -136,6 +142,13 @@ class ControlPlane:
         """Run `kubectl apply` on objects."""
         where = ["-n", namespace] if namespace else []
         self.kubectl("apply", *where, "-f", "-", stdin=yaml.safe_dump_all(manifests))
+
+    def install_crds(self, folder: Path) -> None:
+        """Apply the custom resource definitions of a folder and wait until they are served."""
+        self.kubectl("apply", "-f", str(folder))
+        self.kubectl("wait", "--for=condition=Established", "-f", str(folder))
+        # kubectl asks for the known types once and keeps the answer for hours.
+        shutil.rmtree(self.folder / "kubectl-cache", ignore_errors=True)
 
     def service_account_token(self, namespace: str, name: str) -> str:
         """Return a token of a service account, as a pod of it would have one."""

@@ -75,14 +75,15 @@ async def run(settings: OperatorSettings) -> None:
         pulse = _Pulse(time.monotonic())
         port = await stack.enter_async_context(serve(settings.host, settings.port, pulse.problem))
         log.info("health and metrics on port %d", port)
+        state = FleetState()
         context = Context(
             settings=settings,
             kube=kube,
             cache=Cache(),
             events=EventRecorder(kube),
             http=http,
-            fleet=FleetClient(http),
-            state=FleetState(),
+            fleet=FleetClient(http, state),
+            state=state,
             queue=WorkQueue(),
         )
         await _supervise(context, pulse)
@@ -92,7 +93,7 @@ async def _supervise(context: Context, pulse: _Pulse) -> None:
     settings = context.settings
     controller = Controller(context)
     operator = kopf.operator(
-        registry=make_registry(settings, context.cache),
+        registry=make_registry(context.kube, context.cache),
         settings=make_kopf_settings(settings),
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,

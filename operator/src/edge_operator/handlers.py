@@ -9,19 +9,27 @@ from typing import Any
 import kopf
 
 from edge_operator.kube.cache import Cache
+from edge_operator.kube.client import KubeClient
 from edge_operator.kube.resources import Resource
 from edge_operator.reconcile.context import WATCHED
 from edge_operator.settings import OperatorSettings
 
 
-def make_registry(settings: OperatorSettings, cache: Cache) -> kopf.OperatorRegistry:
-    """Return the handlers of one operator."""
+def make_registry(kube: KubeClient, cache: Cache) -> kopf.OperatorRegistry:
+    """Return the handlers of one operator, which use the credentials of `kube`."""
     registry = kopf.OperatorRegistry()
 
-    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        if settings.kubeconfig is not None:
-            return kopf.login_with_kubeconfig(**kwargs)
-        return kopf.login_with_service_account(**kwargs)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        # Asked again when the apiserver refuses the token, so one that was replaced is found.
+        known = await kube.credentials()
+        return kopf.ConnectionInfo(
+            server=known.server,
+            ca_path=known.ca_path,
+            scheme="Bearer" if known.token else None,
+            token=known.token,
+            certificate_path=known.certificate_path,
+            private_key_path=known.key_path,
+        )
 
     kopf.on.login(registry=registry)(login)
     for resource in WATCHED:

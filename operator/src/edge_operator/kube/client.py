@@ -6,6 +6,7 @@ apiservers.
 
 import asyncio
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +26,17 @@ TIMEOUT_S = 20.0
 CONNECTIONS = 16
 PAGE = 500
 """Objects of one page of a list, which bounds memory on both sides."""
-IN_CLUSTER_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How to reach the apiserver."""
+
+    server: str
+    ca_path: str | None
+    token: str | None = field(repr=False)
+    certificate_path: str | None
+    key_path: str | None
 
 
 class KubeClient:
@@ -50,6 +61,19 @@ class KubeClient:
     ) -> None:
         if self._api is not None:
             await self._api.close()
+
+    async def credentials(self) -> Credentials:
+        """Return what to reach the apiserver with, as it is now (tokens are replaced while the operator runs)."""
+        configuration = self._opened().configuration
+        bearer = (await configuration.auth_settings()).get("BearerToken") or {}
+        scheme, _, token = str(bearer.get("value") or "").partition(" ")
+        return Credentials(
+            server=configuration.host,
+            ca_path=configuration.ssl_ca_cert,
+            token=(token or scheme).strip() or None,
+            certificate_path=configuration.cert_file,
+            key_path=configuration.key_file,
+        )
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Obj:
         """Return one object."""
@@ -126,15 +150,14 @@ class KubeClient:
         query: dict[str, str] | None = None,
         content: str = "application/json",
     ) -> Obj:
-        if self._api is None:
-            raise UnavailableError("the client is not open")
-        host = self._api.configuration.host.rstrip("/")
+        client = self._opened()
+        host = client.configuration.host.rstrip("/")
         url = f"{host}{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": "application/json", "Content-Type": content, "User-Agent": names.FIELD_MANAGER}
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-                response = await self._api.call_api(method, url, headers, body)
+                await client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+                response = await client.call_api(method, url, headers, body)
                 text = await response.read()
         except ApiException as error:
             raise KubeError(f"{method} {path}: {error.reason}") from error
@@ -143,6 +166,11 @@ class KubeClient:
                 f"{method} {path}: the apiserver does not answer ({type(error).__name__})"
             ) from error
         return _read_answer(method, path, response.status, text)
+
+    def _opened(self) -> ApiClient:
+        if self._api is None:
+            raise UnavailableError("the client is not open")
+        return self._api
 
 
 def _read_answer(method: str, path: str, status: int, text: bytes) -> Obj:

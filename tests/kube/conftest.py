@@ -1,0 +1,77 @@
+"""Fixtures of the tests on a real apiserver: one control plane for the session, everything else per test."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.kit import ApiProcess, Db
+from tests.cluster.binaries import Binaries, NoClusterError, find_binaries
+from tests.cluster.control_plane import ControlPlane
+from tests.kube.site import Site
+
+CRDS = Path(__file__).parents[2] / "crds"
+
+
+@pytest.fixture(scope="session")
+def binaries() -> Binaries:
+    """The programs of a control plane."""
+    try:
+        return find_binaries()
+    except NoClusterError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def cluster(binaries: Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane with the CRDs."""
+    print(binaries.source)  # noqa: T201  (says which programs were taken)
+    with ControlPlane(tmp_path_factory.mktemp("cluster"), binaries) as control_plane:
+        control_plane.install_crds(CRDS)
+        yield control_plane
+
+
+@pytest.fixture
+def namespace(cluster: ControlPlane) -> Iterator[str]:
+    """A namespace that only this test uses."""
+    name = f"test-{secrets.token_hex(4)}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture
+def edge_api(database: str, tmp_path: Path) -> Iterator[ApiProcess]:
+    """An edge API whose workers count as unknown after three seconds."""
+    api = ApiProcess(database, tmp_path / "api.log", heartbeat_interval_s=1)
+    api.start()
+    api.wait_ready()
+    yield api
+    api.stop()
+    assert "Traceback" not in api.log.read_text(), api.log.read_text()
+
+
+@pytest.fixture
+def bare_site(cluster: ControlPlane, namespace: str, edge_api: ApiProcess, tmp_path: Path) -> Iterator[Site]:
+    """A namespace with a node and an edge API; no operator yet. At the end no operator may lack a right."""
+    with Db(edge_api.database) as db:
+        site = Site(cluster, namespace, tmp_path, edge_api, db)
+        site.grant()
+        with site.node:
+            yield site
+            for operator in site.operators:
+                if operator.running:
+                    operator.stop()
+        problems = [line for operator in site.operators for line in operator.problems()]
+        assert not problems, problems[:5]
+
+
+@pytest.fixture
+def site(bare_site: Site) -> Site:
+    """A namespace with everything running."""
+    bare_site.start_operator()
+    return bare_site
