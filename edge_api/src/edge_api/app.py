@@ -6,6 +6,7 @@ from edge_api.routes import calls, problems, rotation, websocket
 from edge_api.routes.admin.app import make_admin_app
 from edge_api.routes.guard import Guard
 from edge_api.routes.limits import BodyLimit, Timing
+from edge_api.routes.v1.app import V1_PATH, make_v1_app
 from edge_api.services.runtime import Runtime
 from edge_protocol.admin import ADMIN_PATH
 
@@ -18,6 +19,7 @@ def make_app(runtime: Runtime) -> FastAPI:
     app.include_router(rotation.router)
     app.include_router(websocket.router)
     app.mount(ADMIN_PATH, make_admin_app(runtime))
+    app.mount(V1_PATH, make_v1_app(runtime))
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Guard, note=runtime.refusals.note)

@@ -73,6 +73,18 @@ class ApiSettings(BaseSettings):
     airflow_version: str | None = None
     """The platform's version of Airflow; None: what the executor has written into the database."""
 
+    v1_jwt_secret: SecretStr | None = None
+    """Airflow's `[api_auth] jwt_secret`: lets workers of the edge3 provider in (v1 wire). None: v1 is switched off."""
+
+    v1_heartbeat_interval_s: Seconds = 30
+    """`[edge] heartbeat_interval` of the v1 workers; one silent for three of them is lost."""
+
+    v1_accept_timeout_s: Seconds = 60
+    """As `accept_timeout_s`, for v1 workers: they start the task first and tell afterwards."""
+
+    v1_teams: bool = False
+    """Let v1 workers choose their team. Their shared secret does not prove one, so by default they have none."""
+
     audit_retention_s: Seconds = 365 * 24 * 3600
     """Entries of the audit trail are deleted after so long."""
 

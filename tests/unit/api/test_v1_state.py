@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_api.services.v1_state import ACKNOWLEDGED, LEFT, Before, Outcome, settle
+from edge_api.services.v1.state import ACKNOWLEDGED, LEFT, Before, Outcome, settle
 from edge_protocol.limits import COMMENT_MAX
 from edge_protocol.worker_state import WorkerState as S
 

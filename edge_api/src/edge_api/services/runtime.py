@@ -22,6 +22,9 @@ from edge_api.services.registry import Registry
 from edge_api.services.rotation import Rotation
 from edge_api.services.scrape import Scrape
 from edge_api.services.sync import SyncSessions
+from edge_api.services.v1.auth import V1Tokens
+from edge_api.services.v1.jobs import V1Jobs
+from edge_api.services.v1.workers import V1Workers
 from edge_api.services.version_policy import VersionPolicy
 from edge_api.services.wish_reader import WishReader
 from edge_api.services.writers import Writers
@@ -56,6 +59,10 @@ class Runtime:
         self.scrape = Scrape(self.database, metrics, settings.heartbeat_interval_s)
         self.sync = SyncSessions(self.hub)
         self.rotation = Rotation(self.database, settings)
+        secret = settings.v1_jwt_secret
+        self.v1_tokens = V1Tokens(None if secret is None else secret.get_secret_value())
+        self.v1_workers = V1Workers(self.database, self.versions, settings)
+        self.v1_jobs = V1Jobs(self.hub, self.v1_workers)
 
     def start(self, group: asyncio.TaskGroup) -> list[asyncio.Task[NoReturn]]:
         """Start all services in a task group; one that fails ends the group."""

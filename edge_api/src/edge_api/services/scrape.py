@@ -12,7 +12,8 @@ from sqlalchemy import Row
 from edge_api.errors import DatabaseAwayError
 from edge_api.metrics import Metrics
 from edge_api.services.database import Database
-from edge_protocol import Desired, Observed, WorkerState, worker_state
+from edge_api.services.fleet_views import observed_of
+from edge_protocol import Desired, WorkerState, worker_state
 from edge_store import jobs, workers
 
 CACHE_S: Final = 5.0
@@ -66,15 +67,7 @@ class Scrape:
         states: Counter[str] = Counter({state.value: 0 for state in WorkerState})
         slots: Counter[tuple[str, str]] = Counter()
         for row in rows:
-            observed = Observed(
-                last_heartbeat=row.last_heartbeat,
-                heartbeat_interval=self._interval,
-                initialised=row.initialised,
-                jobs_active=row.jobs_active,
-                maintenance_acknowledged=row.maintenance_acknowledged,
-                terminating=row.terminating,
-                offline=row.offline,
-            )
+            observed = observed_of(row, self._interval)
             state = worker_state(Desired(row.maintenance, row.shutdown), observed, now)
             states[state.value] += 1
             if state in (WorkerState.IDLE, WorkerState.RUNNING):
