@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from airflow import __version__ as airflow_version
 from airflow.configuration import conf
 from airflow.executors.base_executor import BaseExecutor
 from airflow.executors.workloads import ExecuteCallback, ExecuteTask
@@ -19,7 +20,7 @@ from sqlalchemy.orm import Session
 from edge_provider import database, log_reader
 from edge_provider.rollback import on_rollback
 from edge_provider.workloads import callback_job, failure_text, key_of, task_job
-from edge_store import jobs
+from edge_store import jobs, platform
 from edge_store.errors import StoreError
 
 EVENT_BATCH = 1000
@@ -46,7 +47,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         return f"{self.job_id}:{self.team_name}" if self.team_name else f"{self.job_id}"
 
     def start(self) -> None:
-        """Check the database.
+        """Check the database, and tell the edge APIs which Airflow this is: workers are compared with it.
 
         Raises:
             SystemExit: it can't be used; the message says why and what mends it.
@@ -55,6 +56,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         try:
             with create_session(scoped=False) as session:
                 database.check(session)
+                session.execute(platform.put(platform.AIRFLOW_VERSION, airflow_version))
         except StoreError as error:
             # The scheduler's own handling would bury the sentence that matters below a traceback.
             raise SystemExit(f"EdgeExecutor can't start: {error}") from error
