@@ -12,7 +12,7 @@ from edge_worker.settings import WorkerSettings
 from edge_worker.state import StateFolder, StateLocks
 
 
-def make_launcher(_settings: WorkerSettings, _state: StateFolder, locks: StateLocks) -> Launcher:
+def make_launcher(settings: WorkerSettings, state: StateFolder, locks: StateLocks) -> Launcher:
     command = [sys.executable, str(Path(__file__).with_name("shell_runner.py"))]
     return RunnerPool(command, lock_fd=locks.tasks.fileno(), environ=os.environ, learned=None)
 

@@ -304,7 +304,8 @@ class Agent:
         self._connection.finish(bye=not self._leases.held)
         if self._leases.held or len(self._leases):
             log.warning("not delivered, kept for the next start: %d leases", len(self._leases))
-        await asyncio.wait({connection}, timeout=_GOODBYE_S)
+        if self._connection.session is not None:
+            await asyncio.wait({connection}, timeout=_GOODBYE_S)
         connection.cancel()
 
     def _spawn(self, work: Awaitable[object], name: str) -> None:

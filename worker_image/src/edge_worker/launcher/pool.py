@@ -155,7 +155,7 @@ class RunnerPool:
         resident = (ready.resident_bytes or 0) >> 20
         log.info("runner %d is ready: %d modules, %d MB", process.pid, ready.modules, resident)
         for name, reason in ready.skipped.items():
-            log.info("module %s could not be preloaded: %s", name, reason)
+            log.debug("module %s could not be preloaded: %s", name, reason)
         if self._learned is not None:
             with suppress(OSError):
                 await asyncio.to_thread(self._learned.save)

@@ -47,7 +47,8 @@ class LogShipper:
             self._logs[lease_id] = ShippedLog(lease_id, folder, path, cursor)
 
     async def end(self, lease_id: UUID) -> None:
-        """Note that a log does not grow any more. Its size is read first: else it could count as delivered too early."""
+        """Note that a log does not grow any more."""
+        # With its size read first: else it could count as delivered too early.
         if (shipped := self._logs.get(lease_id)) is not None:
             shipped.cursor.size = await asyncio.to_thread(disk.file_size, shipped.path)
             shipped.ended = True

@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -39,7 +40,8 @@ def preload(modules: Iterable[str], channel: Channel) -> dict[str, str]:
         # Told before, not after: if the import takes the process down, the agent knows which one it was.
         channel.send(event="importing", module=name)
         try:
-            importlib.import_module(name)
+            with warnings.catch_warnings(action="ignore"):
+                importlib.import_module(name)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code at import may raise anything
             skipped[name] = f"{type(error).__name__}: {error}"
         if thread_count() > 1:

@@ -21,8 +21,11 @@ def main() -> None:
 
 def _execute(order: Order) -> int:
     # Here and not above: an Airflow that cannot be imported becomes the outcome that is reported.
+    from edge_worker.runner import warm  # noqa: PLC0415
     from edge_worker.runner.execute import execute  # noqa: PLC0415
 
+    warm.notice_exits_at_once()
+    warm.log_problems_only()
     return execute(order)
 
 

@@ -6,6 +6,7 @@ python -m edge_worker.runner.template --control-fd N --lock-fd N
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -58,10 +59,14 @@ def build(channel: Channel, modules: list[str]) -> tuple[Callable[..., int], dic
     # Only now, so that the agent is told why where Airflow cannot be imported.
     from edge_worker.runner import warm  # noqa: PLC0415
 
+    if preload.thread_count() > 1:
+        raise ImportError(
+            "Airflow starts a thread when it is imported, so it cannot be forked; set EDGE_WORKER_FORK=false"
+        )
+    warm.log_problems_only()
     skipped = preload.preload(modules, channel)
     warm.caches()
-    if preload.thread_count() > 1:
-        raise preload.UnfitTemplateError("airflow", "starts a thread when it is set up")
+    warm.notice_exits_at_once()
     observer = ImportObserver()
     warm.observe_tasks(observer)
 
@@ -70,12 +75,15 @@ def build(channel: Channel, modules: list[str]) -> tuple[Callable[..., int], dic
         pid = os.fork()
         if pid:
             return pid
+        status = 1
         try:
             let_go()
             warm.run_forked(message, template_pid, observer)
+            status = 0
+        except BaseException:  # noqa: BLE001 - never back into the template's loop, whatever was raised
+            traceback.print_exc()
         finally:
-            # Never back into the template's loop, whatever was raised.
-            os._exit(0)
+            os._exit(status)
 
     return spawn, skipped
 

@@ -1,0 +1,75 @@
+"""The real runner with the real Task SDK, against an Execution API that is not there."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from edge_protocol.frames import Report
+
+LOG_PATH = "dag_id=d/run_id=r/task_id=t/attempt=1.log"
+
+
+def workload() -> str:
+    """Return a task as Airflow's scheduler hands it to an executor."""
+    instance = {
+        "id": str(uuid4()),
+        "task_id": "t",
+        "dag_id": "d",
+        "run_id": "r",
+        "try_number": 1,
+        "dag_version_id": str(uuid4()),
+        "map_index": -1,
+        "pool_slots": 1,
+        "queue": "default",
+        "priority_weight": 1,
+    }
+    return json.dumps(
+        {
+            "type": "ExecuteTask",
+            "token": "the-token-of-the-task",
+            "dag_rel_path": "d.py",
+            "bundle_info": {"name": "dags-folder", "version": None},
+            "log_path": LOG_PATH,
+            "ti": instance,
+        }
+    )
+
+
+@pytest.fixture
+def airflow_environ(tmp_path: Path) -> dict[str, str]:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    return {
+        "AIRFLOW_HOME": str(tmp_path / "airflow"),
+        "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "1",
+        "EDGE_WORKER_EXECUTION_API_URL": f"http://127.0.0.1:{port}/execution/",
+    }
+
+
+@pytest.mark.parametrize("options", [(), ("--no-fork",)], ids=["fork", "fresh interpreter"])
+async def test_task_that_cannot_reach_the_execution_api(
+    api: Any, start_agent: Any, airflow_environ: dict[str, str], options: tuple[str, ...]
+) -> None:
+    agent = await start_agent(*options, airflow=True, environ=airflow_environ)
+    lease = api.offer(workload(), log_path=LOG_PATH)
+    report = await api.wait_for(Report, lease)
+    assert report.outcome == "failed"
+    assert report.error == "the task could not be run: ConnectError: [Errno 111] Connection refused"
+    lines = [json.loads(line) for line in (await api.wait_log(lease, b"Connection refused")).splitlines()]
+    assert lines[-1]["level"] == "error"
+    assert "Connection refused" in lines[-1]["event"]
+    assert "the-token-of-the-task" not in agent.output()
+
+
+async def test_workload_that_airflow_does_not_know(api: Any, start_agent: Any, airflow_environ: dict[str, str]) -> None:
+    await start_agent(airflow=True, environ=airflow_environ)
+    lease = api.offer('{"type": "ExecuteTask", "token": "the-token"}', log_path=LOG_PATH)
+    report = await api.wait_for(Report, lease)
+    assert report.outcome == "failed"
+    assert "UnknownWorkloadError" in report.error
+    assert "the-token" not in report.error
