@@ -77,6 +77,7 @@ async def serve(settings: ApiSettings, listener: socket.socket) -> None:
             stop.set()
             for service in services:
                 service.cancel()
+        log.info("edge API has stopped")
     finally:
         await runtime.database.close()
 
