@@ -85,8 +85,8 @@ _JOB_EXAMPLE: dict[str, Any] = {
 }
 
 
-def _example(value: dict[str, Any], **more: Any) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [value]}, **more)
+def _example(value: dict[str, Any], extra: Literal["ignore", "forbid"] = "ignore") -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [value]}, extra=extra)
 
 
 class ReasonCode(StrEnum):
