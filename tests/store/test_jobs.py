@@ -215,7 +215,7 @@ def test_revoke_and_adopt(db: Connection) -> None:
     assert lease
     assert db.execute(jobs.revoke(job.id)).one().worker_name == "w1"
     assert db.execute(jobs.revoke(job.id)).all() == []
-    assert db.execute(jobs.current_leases([lease])).all() == []
+    assert db.execute(jobs.lease_states([lease, uuid4()])).all() == [(lease, "w1", "removed", 1)]
     assert [row.id for row in db.execute(jobs.adopt("2", [job.id, other.id]))] == [other.id]
 
 

@@ -345,10 +345,10 @@ def held_by(worker: str) -> Executable:
     )
 
 
-def current_leases(lease_ids: Sequence[UUID]) -> Executable:
-    """Return which of these leases still hold their job: (lease_id, worker_name, state, slots)."""
+def lease_states(lease_ids: Sequence[UUID]) -> Executable:
+    """Return where the jobs of these leases are: (lease_id, worker_name, state, slots). A void lease has no row."""
     return select(job.c.lease_id, job.c.worker_name, job.c.state, job.c.slots).where(
-        job.c.lease_id.in_(list(lease_ids)), job.c.state.in_(("leased", "running"))
+        job.c.lease_id.in_(list(lease_ids))
     )
 
 

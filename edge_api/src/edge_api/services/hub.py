@@ -13,7 +13,7 @@ from edge_api.services.log_writer import LogResult
 from edge_api.services.refusals import Refusals
 from edge_api.services.registry import Registry
 from edge_api.services.version_policy import VersionPolicy
-from edge_api.services.writers import Current, LeaseCheck, Loss
+from edge_api.services.writers import LeaseCheck, LeaseState, Loss
 from edge_api.settings import ApiSettings
 from edge_store import jobs, logs
 
@@ -38,7 +38,7 @@ class Hub:
     reports: Batcher[jobs.JobReport, bool]
     logs: Batcher[logs.LogChunk, LogResult]
     losses: Batcher[Loss, None]
-    checks: Batcher[LeaseCheck, dict[UUID, Current]]
+    checks: Batcher[LeaseCheck, dict[UUID, LeaseState]]
     wishes: "Batcher[Session, Wishes | None]"
 
     @property

@@ -88,10 +88,17 @@ class LeaseView:
         if (holding := self._held.get(lease)) is not None:
             holding.reporting = begun
 
-    def cancel(self, lease: UUID) -> None:
+    def cancel(self, lease: UUID, now: float) -> None:
         """Note that the worker was told to stop the task."""
         if (holding := self._held.get(lease)) is not None:
             holding.phase = Phase.CANCELLED
+            holding.since = now
+
+    def forget_cancelled(self, before: float) -> None:
+        """Forget leases that were cancelled before a moment: their end was told elsewhere."""
+        for lease, holding in list(self._held.items()):
+            if holding.phase is Phase.CANCELLED and holding.since < before:
+                self.drop(lease, before)
 
     def drop(self, lease: UUID, now: float) -> bool:
         """Forget a lease and return whether that freed slots."""

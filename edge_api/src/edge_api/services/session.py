@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -20,8 +20,9 @@ from edge_api.services.lease_view import LeaseView, Phase
 from edge_api.services.outbox import Outbox
 from edge_api.services.registry import Transport
 from edge_api.services.wishes import Wishes, effective_concurrency, effective_queues
-from edge_api.services.writers import Current, LeaseCheck
-from edge_protocol.frames import Cancel, Error, Fenced, Frame, Hello, Job
+from edge_api.services.writers import LeaseCheck, LeaseState
+from edge_protocol.frames import Ack, Cancel, Error, Fenced, Frame, Hello, Job
+from edge_protocol.job_state import HELD_STATES, JobState
 
 PENDING_MOST: Final = 10_000
 """Frames whose effect is not durable yet; the session's reader waits while there are more."""
@@ -138,25 +139,33 @@ class Session:
         """Look up leases, and tell the worker which are not good."""
         asked = time.monotonic()
         future = self.hub.checks.submit(LeaseCheck(self.worker, leases))
-        self.track(future, lambda current: self.apply_check(leases, current, asked))
+        self.track(future, lambda states: self.apply_states(leases, states, asked))
 
-    def apply_check(self, leases: Sequence[UUID], current: dict[UUID, Current], asked: float) -> None:
+    def apply_states(self, leases: Sequence[UUID], states: Mapping[UUID, LeaseState], asked: float) -> None:
         """Take over what the store said at the time `asked` or later."""
         for lease in leases:
             holding = self.leases.get(lease)
-            good = current.get(lease)
             if (holding is not None and holding.reporting) or self.leases.settled_after(lease, asked):
                 continue
-            if good is not None:
-                phase = Phase.RUNNING if good.state == "running" else Phase.OFFERED
-                self.leases.add(lease, good.slots, phase, time.monotonic())
-                if phase is Phase.RUNNING:
-                    self.leases.accepted(lease)
-            elif holding is not None and holding.phase is Phase.RUNNING:
-                self.leases.cancel(lease)
-                self.send(Cancel(lease_id=lease, reason="The job was taken back."))
+            found = states.get(lease)
+            if found is not None and found.state in HELD_STATES:
+                self.keep(lease, found)
+            elif found is not None and found.state in (JobState.SUCCEEDED, JobState.FAILED):
+                # Reported by way of another session or replica; the worker may not know that yet.
+                self.send(Ack(of="report", lease_id=lease))
+                self.settle(lease)
             elif holding is None or holding.phase is Phase.OFFERED:
                 self.fence(lease, "held")
+            elif holding.phase is Phase.RUNNING:
+                self.leases.cancel(lease, time.monotonic())
+                self.send(Cancel(lease_id=lease, reason="The job was taken back."))
+
+    def keep(self, lease: UUID, found: LeaseState) -> None:
+        """Note a lease that is good."""
+        running = found.state is JobState.RUNNING
+        self.leases.add(lease, found.slots, Phase.RUNNING if running else Phase.OFFERED, time.monotonic())
+        if running:
+            self.leases.accepted(lease)
 
     # ---- wishes ----
 

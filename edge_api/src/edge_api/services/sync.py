@@ -26,11 +26,15 @@ from edge_api.services.hub import Hub
 from edge_api.services.incoming import receive
 from edge_api.services.session import Session
 from edge_api.services.wishes import Wishes
-from edge_api.services.writers import Current
+from edge_api.services.writers import LeaseState
+from edge_protocol import JobState
 from edge_protocol.frames import Error
 from edge_protocol.limits import FRAME_MAX_BYTES
 from edge_protocol.rest import SyncRequest, SyncResponse
 from edge_store import jobs, workers
+
+CANCEL_PATIENCE_S: Final = 60.0
+"""A cancelled task is killed by its worker well before that."""
 
 _UNKNOWN: Final = Error(code="session_unknown", message="The session is not known here. Say hello again.", fatal=True)
 
@@ -72,8 +76,12 @@ class SyncSession(Session):
         rows = await self.hub.database.rows(jobs.held_by(self.worker), "held_by")
         known = self.leases.ids(before=asked)
         unsent = [row for row in rows if row.state == "leased" and self.leases.get(row.lease_id) is None]
-        current = {row.lease_id: Current(row.state, row.slots) for row in rows}
-        self.apply_check([*known, *(lease for lease in current if lease not in set(known))], current, asked)
+        current = {row.lease_id: LeaseState(JobState(row.state), row.slots) for row in rows}
+        self.apply_states(list(current), current, asked)
+        if vanished := [lease for lease in known if lease not in current]:
+            self.check(vanished)
+        # The heartbeat that leaves a cancelled task out may have gone to another replica.
+        self.leases.forget_cancelled(asked - CANCEL_PATIENCE_S)
         for row in unsent:
             if self.leases.get(row.lease_id) is not None:
                 self.send_job(row)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from edge_api.metrics import Metrics
 from edge_api.services.database import Database
+from edge_protocol import JobState
 from edge_store import jobs
 
 
@@ -22,10 +23,10 @@ class LeaseCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Current:
-    """A lease that is good: its job is leased or running."""
+class LeaseState:
+    """Where the job of a lease is."""
 
-    state: str
+    state: JobState
     slots: int
 
 
@@ -73,14 +74,13 @@ class Writers:
             self._metrics.jobs_finished.labels("lost").inc(len(lost))
         return [None] * len(items)
 
-    async def checks(self, items: Sequence[LeaseCheck]) -> list[dict[UUID, Current]]:
-        """Return for each check the leases that are good and the worker's own."""
+    async def checks(self, items: Sequence[LeaseCheck]) -> list[dict[UUID, LeaseState]]:
+        """Return for each check the leases that are the worker's own; one that was voided is left out."""
         leases = [lease for item in items for lease in item.leases]
-        rows = await self._database.rows(jobs.current_leases(leases), "check")
-        current: dict[str, dict[UUID, Current]] = defaultdict(dict)
+        rows = await self._database.rows(jobs.lease_states(leases), "check")
+        found: dict[str, dict[UUID, LeaseState]] = defaultdict(dict)
         for row in rows:
-            current[row.worker_name][row.lease_id] = Current(row.state, row.slots)
+            found[row.worker_name][row.lease_id] = LeaseState(JobState(row.state), row.slots)
         return [
-            {lease: current[item.worker][lease] for lease in item.leases if lease in current[item.worker]}
-            for item in items
+            {lease: found[item.worker][lease] for lease in item.leases if lease in found[item.worker]} for item in items
         ]
