@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -11,10 +12,10 @@ from edge_store import engine, migrate
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def postgres() -> Iterator[EmbeddedPostgres]:
     """A server; its template database `edge_template` has the schema `edge`."""
-    folder: Path = tmp_path_factory.mktemp("postgres") / "data"
-    with EmbeddedPostgres(folder) as server:
+    # Not below pytest's own folder: another pytest of the same user closes that to the user that runs PostgreSQL.
+    with TemporaryDirectory(prefix="airflow-edge-tests-") as folder, EmbeddedPostgres(Path(folder) / "data") as server:
         template = engine.make_engine(server.create_database("edge_template"))
         with template.begin() as connection:
             migrate.upgrade(connection)

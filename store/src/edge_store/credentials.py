@@ -79,8 +79,8 @@ def get_credential(credential_id: UUID) -> Executable:
 
 
 def still_good(credential_ids: Sequence[UUID]) -> Executable:
-    """Return which of these credentials are neither revoked nor expired: (id, queues)."""
-    return select(credential.c.id, credential.c.queues).where(
+    """Return which of these credentials are neither revoked nor expired: (id, queues, expires_at)."""
+    return select(credential.c.id, credential.c.queues, credential.c.expires_at).where(
         credential.c.id.in_(list(credential_ids)),
         credential.c.revoked_at.is_(None),
         credential.c.expires_at > func.now(),

@@ -50,6 +50,14 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """What may change of a credential while a session is open: its queues (None: any), and its end by rotation."""
+
+    queues: tuple[str, ...] | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class _Cached:
     digest: bytes
     principal: Principal
@@ -173,10 +181,10 @@ class Authenticator:
         else:
             self._cache.pop(credential_id, None)
 
-    async def still_good(self, credential_ids: Sequence[UUID]) -> dict[UUID, tuple[str, ...] | None]:
-        """Return which credentials are neither revoked nor expired, and the queues that they grant (None: any)."""
+    async def still_good(self, credential_ids: Sequence[UUID]) -> "dict[UUID, Grant]":
+        """Return which credentials are neither revoked nor expired, and what they are good for now."""
         rows = await self._database.rows(credentials.still_good(credential_ids), "credential")
-        return {row.id: None if row.queues is None else tuple(row.queues) for row in rows}
+        return {row.id: Grant(None if row.queues is None else tuple(row.queues), row.expires_at) for row in rows}
 
 
 def _expired(row: Row[Any]) -> RefusedError:

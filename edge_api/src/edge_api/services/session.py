@@ -14,7 +14,7 @@ from sqlalchemy import Row
 
 from edge_api.errors import DatabaseAwayError, EdgeApiError
 from edge_api.services.assign import Waiter
-from edge_api.services.auth import Principal
+from edge_api.services.auth import Grant, Principal
 from edge_api.services.hub import Hub
 from edge_api.services.lease_view import LeaseView, Phase
 from edge_api.services.outbox import Outbox
@@ -178,11 +178,10 @@ class Session:
         if (self.wishes.version, self.queues) != told:
             self.send_wishes()
 
-    def regrant(self, queues: tuple[str, ...] | None) -> None:
+    def regrant(self, grant: Grant) -> None:
         """Take over what the credential grants now; queues are worked out anew with the next look at the wishes."""
-        if queues != self.principal.queues:
-            self.principal = dataclasses.replace(self.principal, queues=queues)
-            self._regranted = True
+        self._regranted = self._regranted or grant.queues != self.principal.queues
+        self.principal = dataclasses.replace(self.principal, queues=grant.queues, expires_at=grant.expires_at)
 
     def take_wishes(self, wishes: Wishes) -> bool:
         """Work out queues and slots anew; False if there is nothing new."""

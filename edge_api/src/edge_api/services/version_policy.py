@@ -16,7 +16,7 @@ from edge_api.services.versions import version_skew
 from edge_api.settings import ApiSettings
 from edge_store import fleet, platform
 
-PERIOD_S: Final = 5.0
+PERIOD_S: Final = 2.0
 
 log = logging.getLogger(__name__)
 
