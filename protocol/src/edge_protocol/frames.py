@@ -25,6 +25,11 @@ PROTOCOL_MIN = 2
 PROTOCOL_MAX = 2
 """Newest protocol this code speaks."""
 
+BY_HOST = "worker host"
+"""Who set a maintenance that was asked for on the worker's own machine."""
+BY_HEALTH = "worker health check"
+"""Who set a maintenance that the worker's health check asked for."""
+
 
 class Frame(BaseModel):
     """Base of all frames. Bytes travel as base64, since JSON has no bytes."""
@@ -108,6 +113,20 @@ class Log(Frame):
     data: bytes
 
 
+class Maintenance(Frame):
+    """The worker's own side wishes to enter maintenance (or to change its comment), or to leave it.
+
+    Repeated until `maintained` comes back. `host`: somebody on the worker's machine asked, which counts like the wish
+    of an administrator. `health`: its health check did; that never touches a maintenance that somebody else set.
+    """
+
+    type: Literal["maintenance"] = "maintenance"
+    id: UUID
+    on: bool
+    comment: str | None = Field(default=None, max_length=COMMENT_MAX)
+    source: Literal["host", "health"] = "host"
+
+
 class Bye(Frame):
     """The agent stops. It holds no unfinished lease any more."""
 
@@ -148,6 +167,8 @@ class DesiredFrame(Frame):
     version: int
     maintenance: bool = False
     maintenance_comment: str | None = None
+    maintenance_by: str | None = None
+    """Who set it: a person, `worker host` or `worker health check`."""
     shutdown: bool = False
     queues: list[str]
     """Effective queues: asked for, granted, added and removed, worked out by the server."""
@@ -171,6 +192,13 @@ class Ack(Frame):
     offset: int | None = None
 
 
+class Maintained(Frame):
+    """A `maintenance` frame is stored as far as it counts; the `desired` frame before this one has the outcome."""
+
+    type: Literal["maintained"] = "maintained"
+    id: UUID
+
+
 class Fenced(Frame):
     """The lease is not good (any more): kill its task, drop its report, keep sending its log."""
 
@@ -188,11 +216,11 @@ class Error(Frame):
     fatal: bool = False
 
 
-AgentFrame = Annotated[Hello | Heartbeat | Accept | Report | Log | Bye, Field(discriminator="type")]
+AgentFrame = Annotated[Hello | Heartbeat | Accept | Report | Log | Maintenance | Bye, Field(discriminator="type")]
 """Frames that a worker sends."""
 
 ServerFrame = Annotated[
-    Welcome | Job | DesiredFrame | Cancel | Ack | Fenced | Error,
+    Welcome | Job | DesiredFrame | Cancel | Ack | Maintained | Fenced | Error,
     Field(discriminator="type"),
 ]
 """Frames that the edge API sends."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Executable, Select, bindparam, func, select, text, union
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import Integer, Text
+from sqlalchemy.types import Boolean, Integer, Text
 
 from edge_store.tables import credential, job, worker, worker_desired
 
@@ -72,16 +72,22 @@ _MAINTENANCE = text(
             version = version + 1, revision = DEFAULT
         WHERE worker_name = ANY (:names)
           AND (NOT maintenance OR (maintenance_comment, maintenance_by) IS DISTINCT FROM (:comment, :by))
+          AND (NOT :own_only OR NOT maintenance OR maintenance_by = :by)
         RETURNING worker_name
     )
     SELECT worker_name AS name, pg_notify('edge', 'desired ' || worker_name) FROM changed
     """
-).bindparams(_NAMES, bindparam("comment", type_=Text), bindparam("by", type_=Text))
+).bindparams(
+    _NAMES, bindparam("comment", type_=Text), bindparam("by", type_=Text), bindparam("own_only", type_=Boolean)
+)
 
 
-def request_maintenance(names: Sequence[str], comment: str | None, by: str) -> Executable:
-    """Wish for maintenance, or change its comment; returns (name) of the workers for which that is news."""
-    return _MAINTENANCE.bindparams(names=list(names), comment=comment, by=by)
+def request_maintenance(names: Sequence[str], comment: str | None, by: str, *, own_only: bool = False) -> Executable:
+    """Wish for maintenance, or change its comment; returns (name) of the workers for which that is news.
+
+    `own_only` leaves a maintenance alone that somebody else than `by` wished for.
+    """
+    return _MAINTENANCE.bindparams(names=list(names), comment=comment, by=by, own_only=own_only)
 
 
 _EXIT = text(
@@ -90,17 +96,20 @@ _EXIT = text(
         UPDATE edge.worker_desired
         SET maintenance = false, maintenance_comment = NULL, maintenance_by = NULL, maintenance_at = NULL,
             version = version + 1, revision = DEFAULT
-        WHERE worker_name = ANY (:names) AND maintenance
+        WHERE worker_name = ANY (:names) AND maintenance AND (:only_by IS NULL OR maintenance_by = :only_by)
         RETURNING worker_name
     )
     SELECT worker_name AS name, pg_notify('edge', 'desired ' || worker_name) FROM changed
     """
-).bindparams(_NAMES)
+).bindparams(_NAMES, bindparam("only_by", type_=Text))
 
 
-def exit_maintenance(names: Sequence[str]) -> Executable:
-    """Wish for the end of maintenance; returns (name) of the workers for which that is news."""
-    return _EXIT.bindparams(names=list(names))
+def exit_maintenance(names: Sequence[str], *, only_by: str | None = None) -> Executable:
+    """Wish for the end of maintenance; returns (name) of the workers for which that is news.
+
+    `only_by`: end it only where that one wished for it.
+    """
+    return _EXIT.bindparams(names=list(names), only_by=only_by)
 
 
 _SHUTDOWN = text(

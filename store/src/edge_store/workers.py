@@ -11,6 +11,7 @@ from sqlalchemy import Executable, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Integer, Interval, Text
 
+from edge_protocol.frames import BY_HOST
 from edge_store.tables import worker, worker_desired
 
 
@@ -232,7 +233,7 @@ def request_maintenance(name: str, comment: str | None) -> Executable:
         .values(
             maintenance=True,
             maintenance_comment=comment,
-            maintenance_by=f"worker {name}",
+            maintenance_by=BY_HOST,
             maintenance_at=func.now(),
             version=worker_desired.c.version + 1,
             revision=text("DEFAULT"),

@@ -14,6 +14,7 @@ from uuid import UUID
 from edge_api.services.heartbeats import clean_sysinfo, clean_text
 from edge_api.services.log_writer import LogResult
 from edge_api.services.opening import say_bye, say_hello
+from edge_api.services.own_maintenance import take_maintenance
 from edge_api.services.session import Session
 from edge_api.services.writers import Loss
 from edge_protocol.frames import (
@@ -26,6 +27,7 @@ from edge_protocol.frames import (
     Heartbeat,
     Hello,
     Log,
+    Maintenance,
     Report,
     parse_agent_frame,
 )
@@ -55,6 +57,8 @@ async def receive(session: Session, data: str | bytes) -> None:
         session.end("hello_first", "The first frame of a session must be a hello.", fatal=True)
     elif isinstance(frame, Bye):
         await say_bye(session)
+    elif isinstance(frame, Maintenance):
+        await take_maintenance(session, frame)
     else:
         _handle(session, frame)
 

@@ -19,6 +19,7 @@ class Wishes:
     version: int = 0
     maintenance: bool = False
     maintenance_comment: str | None = None
+    maintenance_by: str | None = None
     shutdown: bool = False
     concurrency: int | None = None
     queues_added: tuple[str, ...] = ()
@@ -31,6 +32,7 @@ class Wishes:
             version=row.version,
             maintenance=row.maintenance,
             maintenance_comment=row.maintenance_comment,
+            maintenance_by=row.maintenance_by,
             shutdown=row.shutdown,
             concurrency=row.concurrency,
             queues_added=tuple(row.queues_added),
@@ -48,6 +50,7 @@ class Wishes:
             version=self.version,
             maintenance=self.maintenance,
             maintenance_comment=self.maintenance_comment,
+            maintenance_by=self.maintenance_by,
             shutdown=self.shutdown,
             queues=sorted(queues),
             concurrency=concurrency,
