@@ -21,7 +21,7 @@ from edge_api.services.admin.identity import credential_view, new_credential
 from edge_api.services.explain import explain
 from edge_api.services.fleet_views import job_view, worker_view
 from edge_api.settings import ApiSettings
-from edge_protocol.admin import CredentialRequest, Explanation, TokenView
+from edge_protocol.admin import LABEL_MAX, CredentialRequest, Explanation, TokenView
 from edge_store import audit, credentials, engine, fleet, job_views, migrate
 
 ACTOR: Final = "command line"
@@ -65,7 +65,9 @@ def add_commands(
     credential = commands.add_parser("credential", help="credentials").add_subparsers(required=True, metavar="COMMAND")
     create = credential.add_parser("create", help="make a credential for the admin API and print it, this once")
     create.add_argument("--role", choices=("admin", "read"), required=True, help="admin: everything; read: GET only")
-    create.add_argument("--label", default=ACTOR, help="who uses it: shown in lists and in the audit trail")
+    create.add_argument(
+        "--label", type=_label, default=ACTOR, help="who uses it: shown in lists and in the audit trail"
+    )
     create.add_argument("--expires", type=duration, default=timedelta(days=90), metavar="90d", help="s, m, h or d")
     create.set_defaults(run=_create_credential)
     listing = credential.add_parser("list", help="list credentials, the newest first, without their secrets")
@@ -95,6 +97,12 @@ def _id(text: str) -> UUID:
         return UUID(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not an id; give one like those of the list") from error
+
+
+def _label(text: str) -> str:
+    if not 1 <= len(text) <= LABEL_MAX:
+        raise argparse.ArgumentTypeError(f"a label has 1 to {LABEL_MAX} characters")
+    return text
 
 
 def record(connection: Connection, action: str, object_: str, detail: dict[str, Any] | None = None) -> None:

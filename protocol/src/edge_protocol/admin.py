@@ -35,6 +35,8 @@ OPENAPI_PATH = f"{ADMIN_PATH}/openapi.json"
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 1000
+LABEL_MAX = 128
+"""Characters of the name of a credential."""
 
 Comment = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=COMMENT_MAX)]
 Lifetime = Annotated[int, Field(ge=1, le=10 * 366 * 86400)]
@@ -439,7 +441,7 @@ class CredentialRequest(BaseModel):
     model_config = _example({"role": "read", "label": "grafana", "expires_s": 7776000}, extra="forbid")
 
     role: Literal["admin", "read"]
-    label: str = Field(min_length=1, max_length=128)
+    label: str = Field(min_length=1, max_length=LABEL_MAX)
     """Who or what uses it: shown in lists and as the actor of the audit trail."""
     expires_s: Lifetime = 90 * 86_400
 
