@@ -8,7 +8,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from uuid import uuid4
 
 import aiohttp
@@ -59,11 +59,13 @@ class Agent:
         client: aiohttp.ClientSession,
         launcher: Launcher,
         versions: Versions,
+        rotation: Callable[[], Awaitable[None]],
     ) -> None:
         self.wake = asyncio.Event()
         self._settings = settings
         self._launcher = launcher
         self._versions = versions
+        self._rotation = rotation
         self._instance = uuid4()
         self._leases = Leases(settings.concurrency)
         self._spool = Spool(settings.state_folder / "leases")
@@ -94,6 +96,7 @@ class Agent:
                 side = [
                     self._group.create_task(self._launcher.supervise(), name="runner supervision"),
                     self._group.create_task(self._watch_logs(), name="log watch"),
+                    self._group.create_task(_run(self._rotation()), name="credential rotation"),
                     self._group.create_task(self._connect(), name="connection"),
                 ]
                 await self._recover()
@@ -170,6 +173,7 @@ class Agent:
                     self._shipper.on_ack(frame.lease_id, frame.offset)
                 self._carry_out(self._leases.on_log_ack(frame.lease_id))
             case Fenced():
+                self._shipper.on_refused(frame.lease_id)
                 self._carry_out(self._leases.on_fenced(frame.lease_id, frame.reason))
             case Cancel():
                 self._carry_out(self._leases.on_cancel(frame.lease_id, frame.reason))
@@ -309,10 +313,11 @@ class Agent:
         connection.cancel()
 
     def _spawn(self, work: Awaitable[object], name: str) -> None:
-        async def run() -> None:
-            await work
+        self._group.create_task(_run(work), name=name)
 
-        self._group.create_task(run(), name=name)
+
+async def _run(work: Awaitable[object]) -> None:
+    await work
 
 
 def _settle(folder: LeaseFolder, lease: Lease, task_exit: TaskExit) -> tuple[Outcome, set[str]]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 import aiohttp
 
 from edge_worker.backoff import Backoff
-from edge_worker.errors import CredentialRefusedError, ProtocolMismatchError, WorkerError
+from edge_worker.errors import CredentialRefusedError, WorkerError, WorkerRefusedError
 from edge_worker.session import Peer, Session, SessionOverError
 from edge_worker.transport.base import Transport, TransportError, UnauthorisedError, UpgradeRefusedError
 from edge_worker.transport.choice import Kind, TransportChoice
@@ -46,7 +46,7 @@ class Connection:
 
         Raises:
             CredentialRefusedError: the credential is not good, and no task runs.
-            ProtocolMismatchError: the edge API does not speak this worker's protocol, and no task runs.
+            WorkerRefusedError: the edge API does not take this worker, and no task runs.
 
         """
         while self._finishing is None:
@@ -63,7 +63,7 @@ class Connection:
                 # At once with the other transport: this one is not to blame on the edge API.
                 if self._choice.next(time.monotonic()) != kind:
                     continue
-            except (UnauthorisedError, ProtocolMismatchError) as error:
+            except (UnauthorisedError, WorkerRefusedError) as error:
                 self._on_refusal(error)
             except TransportError as error:
                 log.warning("%s", error)
@@ -116,7 +116,7 @@ class Connection:
 
     def _on_refusal(self, error: Exception) -> None:
         refusal: WorkerError
-        if isinstance(error, ProtocolMismatchError):
+        if isinstance(error, WorkerRefusedError):
             refusal = error
         else:
             refusal = CredentialRefusedError(

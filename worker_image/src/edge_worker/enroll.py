@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from edge_protocol.frames import PROTOCOL_MAX, PROTOCOL_MIN
 from edge_protocol.rest import API_NAME, ENROLL_PATH, INFO_PATH, ApiInfo, EnrollRequest, EnrollResponse
-from edge_worker.errors import ConfigError, ProtocolMismatchError
+from edge_worker.errors import ConfigError, WorkerRefusedError
 from edge_worker.http import client_session, read_problem, reason
 from edge_worker.settings import WorkerSettings
 from edge_worker.state import StoredCredential
@@ -50,7 +50,7 @@ async def enroll(settings: WorkerSettings, join_token: str) -> StoredCredential:
 
     Raises:
         ConfigError: the URL is not an edge API, or that refuses the token or the name.
-        ProtocolMismatchError: the edge API speaks no protocol that this worker knows.
+        WorkerRefusedError: the edge API speaks no protocol that this worker knows.
 
     """
     if settings.api_url is None:
@@ -85,7 +85,7 @@ async def check_api(client: aiohttp.ClientSession, api_url: str) -> None:
 
     Raises:
         ConfigError: nothing answers there, or something else does.
-        ProtocolMismatchError: it speaks no protocol that this worker knows.
+        WorkerRefusedError: it speaks no protocol that this worker knows.
 
     """
     try:
@@ -99,7 +99,7 @@ async def check_api(client: aiohttp.ClientSession, api_url: str) -> None:
         raise _not_the_api(api_url)
     if info.protocol_min > PROTOCOL_MAX or info.protocol_max < PROTOCOL_MIN:
         newer = "this worker" if info.protocol_min > PROTOCOL_MAX else "the edge API"
-        raise ProtocolMismatchError(
+        raise WorkerRefusedError(
             f"{api_url} speaks protocol {info.protocol_min} to {info.protocol_max}, this worker {PROTOCOL_MIN} to "
             f"{PROTOCOL_MAX}; upgrade {newer}"
         )

@@ -1,10 +1,11 @@
 """What can stop the worker, with the exit code of the command.
 
     WorkerError
-      +- ConfigError           2  a setting, the API URL or the join token is wrong: mend it and start again
-      +- StateFolderError      2  the state folder is in use or not usable
-      +- ProtocolMismatchError      2  worker and edge API do not speak a common protocol
-      +- CredentialRefusedError     3  the worker's credential is not good any more: enrol again
+      +- ConfigError             2  a setting, the API URL or the join token is wrong: mend it and start again
+      +- StateFolderError        2  the state folder is in use or not usable
+      +- WorkerRefusedError      2  the edge API does not take this worker: its protocol, or its name
+      +- CredentialRefusedError  3  the worker's credential is not good any more: enrol again
+      +- RunnerBrokenError       1  tasks cannot be started on this host (edge_worker.launcher.base)
 
 The message is one line for a person: what is wrong and what mends it.
 """
@@ -30,8 +31,8 @@ class StateFolderError(WorkerError):
     exit_code = 2
 
 
-class ProtocolMismatchError(WorkerError):
-    """The edge API refuses this version of the worker."""
+class WorkerRefusedError(WorkerError):
+    """The edge API does not take this worker as it is."""
 
     exit_code = 2
 

@@ -12,6 +12,7 @@ from edge_worker.launcher.base import Launcher
 from edge_worker.launcher.learned import LearnedModules
 from edge_worker.launcher.pool import RunnerPool
 from edge_worker.launcher.process import runner_command, runner_environ
+from edge_worker.rotation import CredentialRotation
 from edge_worker.settings import WorkerSettings
 from edge_worker.state import StateFolder, StateLocks, StoredCredential
 
@@ -27,12 +28,14 @@ async def run_agent(settings: WorkerSettings, state: StateFolder, credential: St
     try:
         processes.adopt_orphans()
         async with client_session(settings.ca_bundle, credential.credential) as client:
+            api_url = settings.api_url or credential.api_url
             agent = Agent(
                 settings,
-                api_url=settings.api_url or credential.api_url,
+                api_url=api_url,
                 client=client,
                 launcher=make_launcher(settings, state, locks),
                 versions=installed_versions(),
+                rotation=CredentialRotation(client, state, credential, api_url).keep_fresh,
             )
             await agent.run()
     finally:

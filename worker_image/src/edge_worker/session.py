@@ -22,12 +22,14 @@ from edge_protocol.frames import (
     Welcome,
     parse_server_frame,
 )
-from edge_worker.errors import ProtocolMismatchError
+from edge_worker.errors import WorkerRefusedError
 from edge_worker.transport.base import Transport, TransportError, UnauthorisedError
 
 log = logging.getLogger(__name__)
 
 WELCOME_TIMEOUT_S = 20.0
+_NOT_TAKEN = frozenset({"protocol_mismatch", "wrong_worker", "name_taken", "bad_hello"})
+"""Codes of fatal errors that another attempt would only meet again."""
 _LOG_FRAMES_PER_CALL = {"websocket": 1, "sync": 8}
 
 
@@ -76,7 +78,7 @@ class Session:
         Raises:
             SessionOverError: `finish` was called.
             TransportError: the connection broke, or the edge API ended the session.
-            ProtocolMismatchError: the edge API does not speak this worker's protocol.
+            WorkerRefusedError: the edge API does not take this worker.
 
         """
         await self._transport.send([self._peer.hello().model_dump_json()])
@@ -174,9 +176,9 @@ def _parse(text: str) -> ServerFrame | None:
 
 
 def _refusal(frame: Error) -> Exception:
-    if frame.code.startswith("protocol"):
-        return ProtocolMismatchError(frame.message)
-    if frame.code.startswith(("credential", "unauthori")):
+    if frame.code in _NOT_TAKEN:
+        return WorkerRefusedError(frame.message)
+    if frame.code.startswith("credential_"):
         return UnauthorisedError(frame.message)
     return TransportError(f"the edge API ended the session: {frame.message} ({frame.code})")
 

@@ -111,14 +111,15 @@ class LeaseFolder:
     def read_cursor(self) -> LogCursor:
         """Return where the log's delivery stood."""
         content: Any = read_json(self.root / "log.json")
-        if not isinstance(content, dict):
+        try:
+            hole = content["hole"]
+            return LogCursor(
+                acked=int(content["acked"]),
+                freed=int(content["freed"]),
+                hole=Hole(int(hole[0]), int(hole[1])) if hole else None,
+            )
+        except (TypeError, KeyError, IndexError, ValueError, OverflowError):
             return LogCursor()
-        hole = content.get("hole")
-        return LogCursor(
-            acked=int(content.get("acked", 0)),
-            freed=int(content.get("freed", 0)),
-            hole=Hole(int(hole[0]), int(hole[1])) if hole else None,
-        )
 
     def remove(self) -> None:
         """Delete the folder."""

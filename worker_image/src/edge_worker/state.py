@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +22,8 @@ class StoredCredential(BaseModel):
     credential_id: str
     expires_at: datetime
     api_url: str
+    received_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    """When it was issued to this worker: says, with its end, how long its life is."""
 
 
 @dataclass(frozen=True)

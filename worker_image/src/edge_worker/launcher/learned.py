@@ -24,8 +24,11 @@ class LearnedModules:
         self._common = tuple(common if common is not None else common_modules())
         content = read_json(path)
         content = content if isinstance(content, dict) else {}
-        self._learned = dict.fromkeys(str(name) for name in content.get("modules", []))
-        self.denied: dict[str, str] = {str(name): str(why) for name, why in content.get("denied", {}).items()}
+        modules, denied = content.get("modules"), content.get("denied")
+        self._learned = dict.fromkeys(str(name) for name in (modules if isinstance(modules, list) else ()))
+        self.denied: dict[str, str] = {
+            str(name): str(why) for name, why in (denied if isinstance(denied, dict) else {}).items()
+        }
 
     def preload_list(self) -> list[str]:
         """Return what a new template has to import."""

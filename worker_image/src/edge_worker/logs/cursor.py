@@ -101,8 +101,8 @@ class LogCursor:
         self.acked = offset
         self.highest_sent = max(self.highest_sent, offset)
 
-    def on_disconnect(self) -> None:
-        """Send again what was not acknowledged."""
+    def rewind(self) -> None:
+        """Send again what was not acknowledged: the connection broke, or the server refused it."""
         self.sent = self.acked
         self._probing = True
         self._probe_out = False

@@ -67,10 +67,15 @@ class LogShipper:
         if lease_id in self._logs:
             self._logs[lease_id].cursor.on_ack(offset)
 
+    def on_refused(self, lease_id: UUID) -> None:
+        """Try again with a log that the server may not know any more."""
+        if lease_id in self._logs:
+            self._logs[lease_id].cursor.rewind()
+
     def on_disconnect(self) -> None:
         """Forget what was in flight."""
         for shipped in self._logs.values():
-            shipped.cursor.on_disconnect()
+            shipped.cursor.rewind()
 
     @property
     def active(self) -> bool:

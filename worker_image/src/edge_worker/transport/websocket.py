@@ -54,8 +54,8 @@ async def open_websocket(client: aiohttp.ClientSession, api_url: str) -> WebSock
 
     Raises:
         UnauthorisedError: the edge API refuses the credential.
-        UpgradeRefusedError: something answered, but not with a WebSocket.
-        TransportError: nothing answered.
+        UpgradeRefusedError: something that is not the edge API answered, and not with a WebSocket.
+        TransportError: nothing answered, or the edge API cannot take a session now.
 
     """
     try:
@@ -68,8 +68,10 @@ async def open_websocket(client: aiohttp.ClientSession, api_url: str) -> WebSock
         )
     except aiohttp.WSServerHandshakeError as error:
         kind = error.headers.get("Content-Type", "").split(";")[0] if error.headers else ""
-        if error.status in _AUTH_STATUS and kind == PROBLEM_TYPE:
-            raise UnauthorisedError("the edge API refuses the worker's credential") from error
+        if kind == PROBLEM_TYPE:
+            if error.status in _AUTH_STATUS:
+                raise UnauthorisedError("the edge API refuses the worker's credential") from error
+            raise TransportError(f"the edge API answers {error.status}: {error.message}") from error
         raise UpgradeRefusedError(f"the WebSocket was refused with HTTP status {error.status}") from error
     except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
         raise TransportError(f"cannot reach the edge API at {api_url}: {reason(error)}") from error

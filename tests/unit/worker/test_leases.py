@@ -1,0 +1,192 @@
+"""What follows from each frame and each end of a task."""
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from edge_protocol.frames import Accept, Job, Report
+from edge_protocol.limits import ERROR_TEXT_MAX
+from edge_worker.leases import UNWANTED_LOG_ANSWERS, Kill, Lease, Leases, Phase, Start, Tidy
+from edge_worker.spool import JobInfo, Outcome
+
+DONE = Outcome("succeeded", 0)
+
+
+def job(*, slots: int = 1, lease_id: UUID | None = None) -> Job:
+    return Job(
+        lease_id=lease_id or uuid4(),
+        job_id=uuid4(),
+        kind="task",
+        slots=slots,
+        log_path="a.log",
+        workload="the workload",
+    )
+
+
+def running(leases: Leases) -> Lease:
+    frame = job()
+    leases.on_job(frame)
+    (start,) = leases.on_accept_ack(frame.lease_id)
+    assert isinstance(start, Start)
+    leases.outbox.clear()
+    return start.lease
+
+
+def ended(leases: Leases) -> Lease:
+    lease = running(leases)
+    leases.on_ended(lease, DONE)
+    leases.outbox.clear()
+    return lease
+
+
+def test_job_is_accepted_and_started_after_the_acknowledgement() -> None:
+    leases = Leases(2)
+    frame = job()
+    assert leases.on_job(frame) == []
+    assert list(leases.outbox) == [Accept(lease_id=frame.lease_id)]
+    (start,) = leases.on_accept_ack(frame.lease_id)
+    assert isinstance(start, Start)
+    assert start.workload == "the workload"
+    assert start.lease.workload is None, "the token is not kept longer than needed"
+    assert leases.on_accept_ack(frame.lease_id) == [], "a repeat starts nothing"
+
+
+def test_offers_take_slots_and_too_large_ones_lapse() -> None:
+    leases = Leases(4)
+    leases.on_job(job(slots=3))
+    assert (leases.free_slots, leases.active) == (1, 1)
+    leases.on_job(job(slots=2))
+    assert len(leases) == 1
+    leases.on_job(job(slots=1))
+    assert (leases.free_slots, leases.active) == (0, 2)
+
+
+def test_worker_that_takes_no_jobs_accepts_none_but_repeats_old_accepts() -> None:
+    leases = Leases(4)
+    lease = running(leases)
+    leases.taking_jobs = False
+    leases.on_job(job())
+    assert not leases.outbox
+    leases.on_job(job(lease_id=lease.id))
+    assert list(leases.outbox) == [Accept(lease_id=lease.id)]
+
+
+def test_end_is_reported_until_acknowledged() -> None:
+    leases = Leases(4)
+    lease = running(leases)
+    leases.on_ended(lease, Outcome("failed", 1, "x" * 10_000))
+    (report,) = leases.outbox
+    assert isinstance(report, Report)
+    assert (report.outcome, report.exit_code) == ("failed", 1)
+    assert len(report.error or "") == ERROR_TEXT_MAX
+    assert leases.held == [lease.id]
+    assert leases.free_slots == 4
+    leases.on_session()
+    assert list(leases.outbox) == [report]
+    assert leases.on_report_ack(lease.id) == [Tidy(lease)]
+    assert leases.held == []
+    assert leases.on_report_ack(lease.id) == []
+
+
+def test_new_session_repeats_accepts_and_reports_but_nothing_of_running_tasks() -> None:
+    leases = Leases(4)
+    running(leases)
+    done, frame = ended(leases), job()
+    leases.on_job(frame)
+    leases.on_session()
+    assert {(type(said), said.lease_id) for said in leases.outbox} == {(Report, done.id), (Accept, frame.lease_id)}
+    assert len(leases.held) == 3
+
+
+def test_fenced_offer_is_forgotten() -> None:
+    leases = Leases(4)
+    frame = job()
+    leases.on_job(frame)
+    assert leases.on_fenced(frame.lease_id, "late") == []
+    assert leases.on_accept_ack(frame.lease_id) == []
+    assert len(leases) == 0
+
+
+def test_fenced_task_is_killed_and_not_reported() -> None:
+    leases = Leases(4)
+    lease = running(leases)
+    assert leases.on_fenced(lease.id, "late") == [Kill(lease)]
+    assert leases.held == []
+    assert leases.on_fenced(lease.id, "late") == [], "once is enough"
+    assert leases.on_ended(lease, DONE) == [Tidy(lease)]
+    assert not leases.outbox
+
+
+def test_fenced_report_is_dropped_and_its_log_still_sent() -> None:
+    leases = Leases(4)
+    lease = ended(leases)
+    assert leases.on_fenced(lease.id, "late") == [Tidy(lease)]
+    leases.on_session()
+    assert not leases.outbox
+
+
+def test_log_that_nobody_wants_is_given_up() -> None:
+    leases = Leases(4)
+    lease = ended(leases)
+    leases.on_report_ack(lease.id)
+    answers = [leases.on_fenced(lease.id, "unknown") for _ in range(UNWANTED_LOG_ANSWERS)]
+    assert answers == [[Tidy(lease)]] * (UNWANTED_LOG_ANSWERS - 1) + [[Tidy(lease, drop_log=True)]]
+
+
+def test_log_that_goes_on_is_wanted() -> None:
+    leases = Leases(4)
+    lease = ended(leases)
+    leases.on_report_ack(lease.id)
+    for _ in range(UNWANTED_LOG_ANSWERS * 2):
+        assert leases.on_fenced(lease.id, "an old heartbeat") == [Tidy(lease)]
+        assert leases.on_log_ack(lease.id) == [Tidy(lease)]
+
+
+def test_cancelled_offer_is_reported_and_never_started() -> None:
+    leases = Leases(4)
+    frame = job()
+    leases.on_job(frame)
+    leases.outbox.clear()
+    assert leases.on_cancel(frame.lease_id, "marked failed") == []
+    (report,) = leases.outbox
+    assert isinstance(report, Report)
+    assert report.error == "cancelled before it started: marked failed"
+    assert leases.on_accept_ack(frame.lease_id) == []
+
+
+def test_cancelled_task_is_killed_once() -> None:
+    leases = Leases(4)
+    lease = running(leases)
+    assert leases.on_cancel(lease.id, "marked failed") == [Kill(lease)]
+    assert lease.kill_reason == "cancelled: marked failed"
+    assert leases.on_cancel(lease.id, "again") == []
+
+
+def test_frames_about_unknown_leases_do_nothing() -> None:
+    leases, unknown = Leases(4), uuid4()
+    assert leases.on_accept_ack(unknown) == []
+    assert leases.on_report_ack(unknown) == []
+    assert leases.on_log_ack(unknown) == []
+    assert leases.on_fenced(unknown, "x") == []
+    assert leases.on_cancel(unknown, "x") == []
+    assert not leases.outbox
+
+
+def test_restored_lease_is_held_and_reported() -> None:
+    leases = Leases(4)
+    lease = leases.restore(JobInfo(uuid4(), uuid4(), "callback", 1, None), Outcome("failed", error="stopped"))
+    assert leases.held == [lease.id]
+    assert leases.in_phase(Phase.ENDED) == [lease]
+    leases.on_session()
+    (report,) = leases.outbox
+    assert isinstance(report, Report)
+    assert report.error == "stopped"
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_slots_never_count_below_zero(concurrency: int) -> None:
+    leases = Leases(4)
+    for _ in range(4):
+        leases.on_job(job())
+    leases.concurrency = concurrency
+    assert leases.free_slots == 0
