@@ -213,11 +213,7 @@ class Node:
         folders = self._volumes(pod)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("EDGE_")}
         for variable in spec.get("env", []):
-            value = variable.get("value", "")
-            for mount, folder in folders.items():
-                if value == mount or value.startswith(f"{mount}/"):
-                    value = str(folder) + value[len(mount) :]
-            environment[variable["name"]] = value
+            environment[variable["name"]] = _on_this_machine(variable.get("value", ""), folders)
         environment |= self.environment
         assert spec["command"] == ["edge-worker", "run"]
         container.log = self._folder / f"{pod['metadata']['name']}.log"
@@ -271,3 +267,11 @@ class Node:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=10)
+
+
+def _on_this_machine(value: str, folders: dict[str, Path]) -> str:
+    """Return a path inside a container as it is here; other values stay."""
+    for mount, folder in folders.items():
+        if value == mount or value.startswith(f"{mount}/"):
+            return str(folder) + value[len(mount) :]
+    return value

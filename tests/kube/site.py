@@ -69,6 +69,15 @@ class Site:
         made = [{"apiVersion": f"{GROUP}/v1alpha1", **obj} for obj in objects]
         self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(made))
 
+    def uid(self, kind: str, name: str) -> str | None:
+        """Return the uid of an object, or None."""
+        found = self.find(kind, name)
+        return found["metadata"]["uid"] if found is not None else None
+
+    def wait_another(self, kind: str, name: str, uid: str | None, deadline_s: float = 30) -> None:
+        """Wait until there is another object of the name than that of `uid`."""
+        eventually(lambda: self.uid(kind, name) not in (None, uid), f"another {kind} {name}", deadline_s)
+
     def worker(self, name: str) -> Obj:
         """Return an EdgeWorker."""
         found: Obj = self.get("edgeworker", name)
@@ -157,9 +166,12 @@ class Site:
 
     # The operator
 
-    def start_operator(self, **settings: Any) -> OperatorProcess:
-        """Start an operator that works in the namespace under the rights of `operator/manifests/rbac.yaml`."""
-        token = self.cluster.service_account_token(self.namespace, SERVICE_ACCOUNT)
+    def start_operator(self, home: str | None = None, **settings: Any) -> OperatorProcess:
+        """Start an operator that works in the namespace under the rights of `operator/manifests/rbac.yaml`.
+
+        `home` is the namespace of its ServiceAccount.
+        """
+        token = self.cluster.service_account_token(home or self.namespace, SERVICE_ACCOUNT)
         kubeconfig = self.cluster.write_kubeconfig(self.folder / "operator.kubeconfig", token)
         defaults = {
             "api_url": self.api.url,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.kube.polling import eventually
+from tests.kube.polling import eventually, never
 from tests.kube.site import Site
 
 SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 2, "drainTimeoutSeconds": 20}
@@ -22,3 +22,167 @@ def test_apply_starts_a_worker_that_runs_jobs(site: Site) -> None:
     assert "idle" in line
     assert "0/2" in line
     assert "Ready" in site.events("plant-7")
+
+
+def test_pod_is_restricted_and_has_its_identity_from_a_secret(site: Site) -> None:
+    bundle = {
+        "name": "dags",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": "/d"},
+    }
+    template = {
+        "image": "mine:1",
+        "env": [{"name": "PLANT", "value": "7"}],
+        "resources": {"requests": {"cpu": "1000m", "memory": "256Mi"}},
+        "nodeSelector": {"site": "north"},
+        "tolerations": [{"key": "edge", "operator": "Exists"}],
+        "volumes": [{"name": "data", "emptyDir": {}}],
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+        "labels": {"team": "press"},
+    }
+    site.node.schedules = False
+    site.apply_worker("plant-7", **SPEC, template=template, dagBundles=[bundle])
+    pod = eventually(lambda: site.find("pod", "edge-plant-7-0"), "the pod is made")
+    assert pod is not None
+    spec, container = pod["spec"], pod["spec"]["containers"][0]
+    assert container["image"] == "mine:1"
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["terminationGracePeriodSeconds"] >= SPEC["drainTimeoutSeconds"]
+    assert spec["nodeSelector"] == {"site": "north"}
+    assert container["readinessProbe"]["exec"]["command"] == ["edge-worker", "status"]
+    env = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert env["PLANT"] == "7"
+    assert "LocalDagBundle" in env["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"]
+    assert not [name for name, value in env.items() if "edgej_" in value], "a token is in the environment"
+    assert pod["metadata"]["labels"]["team"] == "press"
+    secret = site.get("secret", "edge-plant-7")
+    assert secret["metadata"]["ownerReferences"][0]["name"] == "plant-7"
+    claim = site.get("pvc", "edge-plant-7")
+    assert claim["spec"]["resources"]["requests"]["storage"] == "1Gi"
+    site.wait_condition("plant-7", "Ready", "PodPending")
+
+
+def test_queues_and_slots_change_without_a_restart(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    uid = site.uid("pod", "edge-plant-7-0")
+    site.apply_worker("plant-7", **(SPEC | {"queues": ["press", "paint"], "concurrency": 5}))
+    eventually(lambda: site.status("plant-7").get("slots") == "0/5", "it has five slots")
+    eventually(lambda: sorted(site.status("plant-7")["queues"]) == ["paint", "press"], "it serves both queues")
+    (job,) = site.enqueue("true", queue="paint")
+    site.wait_job(job, "succeeded")
+    site.apply_worker("plant-7", **(SPEC | {"queues": ["paint"], "concurrency": 5}))
+    eventually(lambda: site.status("plant-7")["queues"] == ["paint"], "it serves one queue")
+    assert site.pod("plant-7")["metadata"]["uid"] == uid  # type: ignore[index]
+
+
+def test_spec_change_replaces_the_pod_only_after_the_drain(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    before = site.uid("pod", "edge-plant-7-0")
+    (job,) = site.enqueue("sleep 3")
+    site.wait_job(job, "running")
+    site.apply_worker("plant-7", **SPEC, template={"env": [{"name": "NEW", "value": "1"}]})
+    site.wait_condition("plant-7", "Progressing", "Rolling")
+    site.wait_job(job, "succeeded")
+    site.wait_another("pod", "edge-plant-7-0", before)
+    site.wait_condition("plant-7", "Progressing", "Settled")
+    site.wait_ready("plant-7")
+    environment = site.get("pod", "edge-plant-7-0")["spec"]["containers"][0]["env"]
+    assert {"name": "NEW", "value": "1"} in environment
+
+
+def test_oom_kill_heals_with_the_same_identity(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    first = site.fleet("plant-7")
+    site.node.kill_container("edge-plant-7-0")
+    assert first is not None
+    seen = first["last_heartbeat"]
+    eventually(lambda: (site.fleet("plant-7") or first)["last_heartbeat"] > seen, "it is heard of again")
+    site.wait_ready("plant-7")
+    (job,) = site.enqueue("true")
+    site.wait_job(job, "succeeded")
+
+
+def test_eviction_with_the_volume_lost_heals_with_a_new_token(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC, spool={"type": "EmptyDir"})
+    site.wait_ready("plant-7")
+    before = site.uid("pod", "edge-plant-7-0")
+    site.node.evict("edge-plant-7-0")
+    site.wait_another("pod", "edge-plant-7-0", before)
+    site.wait_ready("plant-7", deadline_s=60)
+    (job,) = site.enqueue("true")
+    site.wait_job(job, "succeeded")
+
+
+def test_objects_that_are_edited_or_deleted_by_hand_are_healed(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    site.kubectl("scale", "statefulset", "edge-plant-7", "--replicas=0")
+    eventually(lambda: site.get("statefulset", "edge-plant-7")["spec"]["replicas"] == 1, "one replica again")
+    site.kubectl("delete", "serviceaccount", "edge-plant-7")
+    eventually(lambda: site.find("serviceaccount", "edge-plant-7"), "the service account is back")
+    before = site.uid("statefulset", "edge-plant-7")
+    site.kubectl("delete", "statefulset", "edge-plant-7")
+    eventually(
+        lambda: (
+            (site.find("statefulset", "edge-plant-7") or {"metadata": {"uid": before}})["metadata"]["uid"] != before
+        ),
+        "the StatefulSet is back",
+    )
+    site.wait_ready("plant-7", deadline_s=60)
+
+
+def test_secret_deleted_by_hand_is_made_again_when_it_is_needed(site: Site) -> None:
+    site.node.schedules = False
+    site.apply_worker("plant-7", **SPEC)
+    eventually(lambda: site.find("secret", "edge-plant-7"), "the Secret is made")
+    eventually(lambda: site.pod("plant-7"), "the pod is made")
+    site.kubectl("delete", "secret", "edge-plant-7")
+    site.node.schedules = True
+    site.wait_ready("plant-7", deadline_s=60)
+
+
+def test_wrong_template_is_told_and_does_no_harm(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    before = site.uid("pod", "edge-plant-7-0")
+    site.apply_worker("plant-7", **SPEC, template={"nodeSelektor": {"a": "b"}})
+    site.wait_condition("plant-7", "Ready", "InvalidSpec")
+    assert "nodeSelektor" in site.events("plant-7")["InvalidSpec"]
+    site.apply_worker("plant-7", **SPEC, template={"volumeMounts": [{"name": "nowhere", "mountPath": "/x"}]})
+    site.wait_condition("plant-7", "Ready", "InvalidTemplate")
+    assert "nowhere" in site.events("plant-7")["InvalidTemplate"]
+    never(lambda: site.uid("pod", "edge-plant-7-0") != before, "the pod was replaced", 1.0)
+    site.apply_worker("plant-7", **SPEC, template={})
+    site.wait_ready("plant-7")
+    assert site.pod("plant-7")["metadata"]["uid"] == before  # type: ignore[index]
+
+
+def test_shutdown_by_annotation_drains_and_keeps_it_down(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    (job,) = site.enqueue("sleep 2")
+    site.wait_job(job, "running")
+    site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/shutdown=true")
+    site.wait_job(job, "succeeded")
+    site.wait_condition("plant-7", "Ready", "ShutDown")
+    site.wait_state("plant-7", "offline")
+    assert site.pod("plant-7") is None
+    site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/shutdown-")
+    site.wait_ready("plant-7")
+
+
+def test_two_objects_cannot_have_one_worker(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    site.apply_worker("other", **SPEC, workerName="plant-7")
+    site.wait_condition("other", "Ready", "NameTaken")
+    site.kubectl("delete", "ew", "other")
+    site.wait_gone("ew", "other")
+    site.wait_ready("plant-7")
+    assert site.fleet("plant-7") is not None

@@ -52,7 +52,7 @@ class Member:
     name: str
     deleting: bool
     available: bool
-    """It takes jobs, and its status is about its present spec."""
+    """It takes jobs, its status is about its present spec, and its pod is not being replaced."""
     fresh: bool
     """Its spec is the pool's."""
     stale: bool
@@ -67,14 +67,18 @@ def read_member(worker: EdgeWorker, view: WorkerView | None, wanted: Obj, defaul
     """Return what the plan needs of an EdgeWorker of the pool."""
     conditions = {condition["type"]: condition for condition in worker.status.get("conditions") or []}
     ready: Obj = conditions.get(Condition.READY) or {}
-    current = worker.status.get("observedGeneration") == worker.meta.generation
+    going: Obj = conditions.get(Condition.PROGRESSING) or {}
+    # A worker whose pod is on its way out may still be ready for a moment.
+    staying = (
+        worker.status.get("observedGeneration") == worker.meta.generation and going.get("reason") != Reason.ROLLING
+    )
     want, have = WorkerSpec.model_validate(wanted), _spec_or_none(worker)
     there = view if live(view) else None
     cordoned = ready.get("reason") == Reason.CORDONED and there is not None and there.maintenance is not None
     return Member(
         name=worker.meta.name,
         deleting=worker.meta.deleted_at is not None,
-        available=ready.get("status") == "True" and current and there is not None,
+        available=ready.get("status") == "True" and staying and there is not None,
         fresh=want == have,
         stale=have is not None and _hashes_differ(worker, want, have, defaults),
         failing=ready.get("reason") == Reason.POD_FAILING or cordoned,

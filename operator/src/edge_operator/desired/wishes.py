@@ -1,8 +1,8 @@
 """What has to be told to the edge API so that a worker becomes as its object wants it.
 
-Maintenance that was set elsewhere (command line, UI, the host) is left alone. To know which one is ours, the comment
-that was asked for is written to `status.requestedMaintenance` before the call: an operator that dies in between
-finds it there.
+Maintenance that was set elsewhere (command line, UI, the host) is left alone. To know which one is ours,
+`status.requestedMaintenance` says so before the first call (`NOT_YET`) and has the comment after it: an operator that
+dies in between finds it there, and asks again.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ from edge_protocol.worker_state import WorkerState
 
 GONE_STATES = frozenset({WorkerState.OFFLINE, WorkerState.UNKNOWN, WorkerState.OFFLINE_MAINTENANCE})
 """States of a worker that is not there."""
+NOT_YET = "(not asked yet)"
+"""`status.requestedMaintenance` of a request that may not have been made."""
 NO_COMMENT = "no comment given"
 """The edge API wants a comment; an empty annotation has none."""
 
@@ -29,7 +31,7 @@ class Wishes:
     """Calls to make, at most one of each kind; None or False: nothing to do."""
 
     requested: str | None = None
-    """What `status.requestedMaintenance` has to say before the calls are made."""
+    """What `status.requestedMaintenance` has to say after the calls."""
     enter: str | None = None
     exit: bool = False
     shutdown: bool | None = None

@@ -103,6 +103,11 @@ class KubeClient:
         query = {"fieldManager": names.FIELD_MANAGER}
         return await self._call("POST", resource.path(obj["metadata"]["namespace"]), obj, query)
 
+    async def try_create(self, resource: Resource, obj: Obj) -> None:
+        """Have the apiserver check an object as if it were created."""
+        query = {"fieldManager": names.FIELD_MANAGER, "dryRun": "All"}
+        await self._call("POST", resource.path(obj["metadata"]["namespace"]), obj, query)
+
     async def apply(self, resource: Resource, obj: Obj) -> Obj:
         """Make an object as given, fields that are not given apart (server-side apply)."""
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}

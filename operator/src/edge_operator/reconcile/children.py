@@ -11,7 +11,7 @@ from edge_operator.api.types import EdgeWorker, Obj, WorkerSpec
 from edge_operator.desired import children
 from edge_operator.desired.pod import grace_seconds
 from edge_operator.desired.pods import PodView, abandoned
-from edge_operator.kube.errors import InvalidError
+from edge_operator.kube.errors import ForbiddenError, InvalidError
 from edge_operator.kube.resources import CLAIMS, PODS, SERVICE_ACCOUNTS, STATEFUL_SETS, Resource
 from edge_operator.reconcile.context import Context
 from edge_protocol.admin import WorkerView
@@ -48,9 +48,28 @@ async def _apply(context: Context, worker: EdgeWorker, resource: Resource, wante
     digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
     if live is not None and memory.applied.get(resource.kind) == (digest, _version(live)):
         return
+    if resource is STATEFUL_SETS:
+        await _check_pod(context, wanted)
     made = await context.kube.apply(resource, wanted)
     memory.applied[resource.kind] = (digest, _version(made))
     context.cache.put(resource, made)
+
+
+async def _check_pod(context: Context, stateful_set: Obj) -> None:
+    """Have the pod checked before anything is changed: of a StatefulSet's template the apiserver checks little.
+
+    Raises:
+        InvalidError: no pod could be made from the template.
+
+    """
+    meta, template = stateful_set["metadata"], stateful_set["spec"]["template"]
+    pod_meta = template["metadata"] | {"name": f"{meta['name']}-check", "namespace": meta["namespace"]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": pod_meta, "spec": template["spec"]}
+    try:
+        await context.kube.try_create(PODS, pod)
+    except ForbiddenError as error:
+        # A quota or a policy, which may change; the StatefulSet's own events tell of it too.
+        log.warning("the pod of StatefulSet %s/%s would be refused: %s", meta["namespace"], meta["name"], error)
 
 
 def _version(live: Obj) -> int:

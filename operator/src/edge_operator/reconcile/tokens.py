@@ -21,18 +21,20 @@ async def keep_token(
     A token is good for one enrolment of this one worker. Whoever steals the Secret of a worker that has joined gets
     nothing.
     """
-    running = any(pod.running for pod in context.pods(worker))
-    need = TokenNeed(enrolled=view is not None, live=live(view), pod_running=running)
-    names = ("joinTokenSecret", "joinTokenExpires", "joinTokenId")
-    known: Obj = {name: worker.status.get(name) for name in names}
+    tries = any(pod.running or pod.failing for pod in context.pods(worker))
+    need = TokenNeed(enrolled=view is not None, live=live(view), pod_tries=tries)
+    known: Obj = {field: worker.status.get(field) for field in ("joinTokenSecret", "joinTokenExpires", "joinTokenId")}
+    if need.live:
+        # It has joined, so its token is used up.
+        return ({"joinTokenSecret": known["joinTokenSecret"]} if worker.managed else {}), None
     if not context.state.ready.is_set() or not may_need_token(worker, need):
         return (known if worker.managed else {}), None
     secret = await context.kube.find(SECRETS, worker.meta.namespace, worker.child_name)
-    if not token_is_good(secret, need, now):
+    if not token_is_good(secret, known["joinTokenId"], need, now):
         known = await _renew(context, worker, spec, now)
     if not worker.managed:
         known["howToStart"] = how_to_start(context, worker)
-    return known, RETRY_AFTER if running else None
+    return known, RETRY_AFTER if tries else None
 
 
 async def _renew(context: Context, worker: EdgeWorker, spec: WorkerSpec, now: datetime) -> Obj:

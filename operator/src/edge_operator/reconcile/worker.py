@@ -7,7 +7,7 @@ from edge_operator.api import names
 from edge_operator.api.reasons import Reason
 from edge_operator.api.types import EdgeWorker, Obj, SpecError, WorkerSpec, read_worker
 from edge_operator.desired.status import Observed, worker_status
-from edge_operator.desired.wishes import Wishes, live, wishes
+from edge_operator.desired.wishes import NOT_YET, Wishes, live, wishes
 from edge_operator.fleet.errors import FleetError, MissingError, UnreachableError
 from edge_operator.kube.resources import WORKERS
 from edge_operator.reconcile.children import Problem, apply_children, roll_pods
@@ -89,11 +89,13 @@ class _Pass:
         return False
 
     async def _carry_out(self, spec: WorkerSpec) -> None:
-        await self._note_wishes_ahead(spec)
+        wish = wishes(self.worker, spec, self.view) if self.view is not None else Wishes()
+        await self._note_ahead(wish)
         await self._token(spec)
         if self.worker.managed:
             await self._pod(spec)
-        await self._tell_fleet(spec)
+        if self.view is not None:
+            await self._tell_fleet(wish, self.view)
 
     async def _token(self, spec: WorkerSpec) -> None:
         try:
@@ -117,14 +119,10 @@ class _Pass:
         elif not live(self.view) and self.problem is None and names.SHUTDOWN not in self.worker.meta.annotations:
             self.progressing = Reason.CREATING, "The pod starts and joins the fleet."
 
-    async def _note_wishes_ahead(self, spec: WorkerSpec) -> None:
-        """Write down what will be asked of the edge API before it is asked, see `desired.wishes`."""
-        if self.view is None:
-            return
-        wish = wishes(self.worker, spec, self.view)
-        before = self.worker.status.get("requestedMaintenance")
-        if wish.enter is not None and wish.requested != before:
-            await self._keep({"requestedMaintenance": wish.requested})
+    async def _note_ahead(self, wish: Wishes) -> None:
+        """Write down that a request is ours before it is made, see `desired.wishes`."""
+        if wish.enter is not None and self.worker.status.get("requestedMaintenance") is None:
+            await self._keep({"requestedMaintenance": NOT_YET})
         if wish.shutdown and not self.worker.status.get("requestedShutdown"):
             await self._keep({"requestedShutdown": True})
 
@@ -136,28 +134,28 @@ class _Pass:
         self.worker = read_worker(made)
         self.extra |= {field: self.worker.status.get(field) for field in ("requestedMaintenance", "requestedShutdown")}
 
-    async def _tell_fleet(self, spec: WorkerSpec) -> None:
-        if self.view is None:
+    async def _tell_fleet(self, wish: Wishes, view: WorkerView) -> None:
+        if not wish.any:
+            self._settle(wish)
             return
-        wish = wishes(self.worker, spec, self.view)
         memory = self.context.memory(self.worker.meta.uid)
-        sent = (wish, self.view.revision)
-        if wish.any and memory.sent == sent and time.monotonic() - memory.sent_at < REPEAT_AFTER_S:
+        sent = (wish, view.revision)
+        self.progressing = self.progressing or (Reason.CHANGING, "A change was sent to the worker.")
+        if memory.sent == sent and time.monotonic() - memory.sent_at < REPEAT_AFTER_S:
             # The view is still that of before the call.
-            self.progressing = self.progressing or (Reason.CHANGING, "A change was sent to the worker.")
             self.again.append(timedelta(seconds=REPEAT_AFTER_S))
             return
         try:
             await self._call(wish)
-            memory.sent, memory.sent_at = sent, time.monotonic()
         except MissingError:
             # Removed meanwhile; the change stream will say so.
             return
         except FleetError as error:
             self._failed(error)
             return
-        if not wish.any:
-            self._settle(wish)
+        memory.sent, memory.sent_at = sent, time.monotonic()
+        self.extra["requestedMaintenance"] = wish.requested
+        self.view = self.context.state.get(view.name) or view
 
     def _settle(self, wish: Wishes) -> None:
         """Forget requests that are over, once the fleet shows it."""
@@ -177,8 +175,6 @@ class _Pass:
             await fleet.cancel_shutdown(name)
         if wish.patch is not None:
             await fleet.patch(name, wish.patch)
-        if wish.any:
-            self.progressing = self.progressing or (Reason.CHANGING, "A change was sent to the worker.")
 
     def _failed(self, error: FleetError) -> None:
         self.failure = error

@@ -1,0 +1,133 @@
+"""Deletions always finish, wait for running tasks as long as they may, and say what they had to leave behind."""
+
+import signal
+from typing import Any
+
+import yaml
+
+from tests.kube.host import Host
+from tests.kube.polling import eventually, never
+from tests.kube.site import RBAC, SERVICE_ACCOUNT, Site
+
+SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 2, "drainTimeoutSeconds": 20}
+
+
+def leaks(site: Site, name: str) -> str:
+    return eventually(lambda: site.events(name).get("CleanupIncomplete", ""), "an Event lists what leaked")
+
+
+def test_deletion_drains_and_leaves_nothing(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    (job,) = site.enqueue("sleep 3")
+    site.wait_job(job, "running")
+    site.kubectl("delete", "ew", "plant-7", "--wait=false")
+    site.wait_condition("plant-7", "Ready", "Deleting")
+    assert site.status("plant-7")["drainDeadline"]
+    site.wait_gone("ew", "plant-7")
+    assert site.db.state(job) == "succeeded"
+    assert site.fleet("plant-7") is None
+    for kind, name in (("statefulset", ""), ("secret", ""), ("serviceaccount", ""), ("pvc", ""), ("pod", "-0")):
+        site.wait_gone(kind, f"edge-plant-7{name}")
+    assert "CleanupIncomplete" not in site.events("plant-7")
+
+
+def test_deletion_finishes_with_the_edge_api_down(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    site.api.kill()
+    site.kubectl("delete", "ew", "plant-7", "--wait=false")
+    site.wait_gone("ew", "plant-7", deadline_s=70)
+    assert "worker plant-7 in the fleet" in leaks(site, "plant-7")
+
+
+def test_deletion_finishes_with_the_secret_gone(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    site.kubectl("delete", "secret", "edge-plant-7")
+    site.kubectl("delete", "ew", "plant-7", "--timeout=40s")
+    assert site.fleet("plant-7") is None
+
+
+def test_deletion_goes_on_after_the_operator_was_killed(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    (job,) = site.enqueue("sleep 4")
+    site.wait_job(job, "running")
+    site.kubectl("delete", "ew", "plant-7", "--wait=false")
+    site.wait_condition("plant-7", "Ready", "Deleting")
+    site.operators[0].kill()
+    site.operators[0].start()
+    site.wait_gone("ew", "plant-7")
+    assert site.db.state(job) == "succeeded"
+    assert site.fleet("plant-7") is None
+
+
+def test_force_delete_does_not_wait_for_tasks(site: Site) -> None:
+    site.apply_worker("plant-7", **(SPEC | {"drainTimeoutSeconds": 3600}))
+    site.wait_ready("plant-7")
+    (job,) = site.enqueue("sleep 600")
+    site.wait_job(job, "running")
+    site.kubectl("delete", "ew", "plant-7", "--wait=false")
+    never(lambda: site.find("ew", "plant-7") is None, "it did not wait", 2.0)
+    site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/force-delete=true")
+    site.wait_gone("ew", "plant-7")
+    site.wait_gone("pod", "edge-plant-7-0")
+    assert site.fleet("plant-7") is None
+
+
+def test_lost_node_does_not_hold_a_deletion(site: Site) -> None:
+    site.apply_worker("plant-7", **(SPEC | {"drainTimeoutSeconds": 1}))
+    site.wait_ready("plant-7")
+    site.node.lose_power()
+    site.kubectl("delete", "ew", "plant-7", "--wait=false")
+    # Its grace of 1 + 45 s has to pass: nobody knows that the node will not come back.
+    site.wait_gone("ew", "plant-7", deadline_s=120)
+    assert site.fleet("plant-7") is None
+
+
+def test_host_that_does_not_stop_is_cut_off_at_the_deadline(site: Site) -> None:
+    with Host(site, "bare-1") as host:
+        site.apply_worker("bare-1", mode="External", drainTimeoutSeconds=0)
+        site.wait_ready("bare-1")
+        (job,) = site.enqueue("sleep 600")
+        site.wait_job(job, "running")
+        site.kubectl("delete", "ew", "bare-1", "--wait=false")
+        site.wait_gone("ew", "bare-1", deadline_s=120)
+        assert site.fleet("bare-1") is None
+        host.end(signal.SIGKILL)
+
+
+def test_namespace_can_be_deleted(bare_site: Site) -> None:
+    site = bare_site
+    home = f"{site.namespace}-operator"
+    site.cluster.kubectl("create", "namespace", home)
+    # The operator lives elsewhere: rights that go away together with the namespace could not be used to the end.
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": SERVICE_ACCOUNT}}
+    subject = {"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": home}
+    rules = list(yaml.safe_load_all(RBAC.read_text()))
+    site.cluster.apply(account, rules[1], namespace=home)
+    site.cluster.kubectl(
+        "create",
+        "clusterrolebinding",
+        home,
+        f"--clusterrole=airflow-edge-operator-{site.namespace}",
+        f"--serviceaccount={home}:{SERVICE_ACCOUNT}",
+    )
+    site.cluster.kubectl(
+        "-n",
+        home,
+        "create",
+        "rolebinding",
+        "leader",
+        f"--role={rules[1]['metadata']['name']}",
+        f"--serviceaccount={subject['namespace']}:{SERVICE_ACCOUNT}",
+    )
+    site.start_operator(home=home, lease_namespace=home)
+    site.apply_worker("plant-7", **SPEC)
+    site.apply_pool("pool", SPEC, replicas=2)
+    site.wait_ready("plant-7")
+    site.cluster.kubectl("delete", "namespace", site.namespace, "--timeout=90s")
+    eventually(lambda: site.fleet("plant-7") is None, "the worker is out of the fleet")
+    site.operators[0].stop()
+    site.cluster.kubectl("delete", "namespace", home, "--wait=false")

@@ -1,0 +1,90 @@
+"""Workers that somebody else runs: shown, and managed like the others."""
+
+import base64
+import signal
+
+from tests.kube.host import Host
+from tests.kube.polling import eventually
+from tests.kube.site import Site
+
+
+def test_worker_that_enrolled_by_itself_appears_within_five_seconds(site: Site) -> None:
+    with Host(site, "bare-1") as host:
+        eventually(lambda: site.fleet("bare-1"), f"the host joins the fleet: {host.log}")
+        eventually(lambda: site.find("ew", "bare-1"), "it appears", deadline_s=5)
+        site.wait_ready("bare-1")
+        assert site.worker("bare-1")["spec"]["mode"] == "External"
+        assert site.find("secret", "edge-bare-1") is None
+        assert site.find("statefulset", "edge-bare-1") is None
+        host.end(signal.SIGKILL)
+        site.wait_condition("bare-1", "Ready", "HeartbeatLost")
+        assert "HeartbeatLost" in site.events("bare-1")
+
+
+def test_maintenance_and_shutdown_by_annotation(site: Site) -> None:
+    with Host(site, "bare-1") as host:
+        eventually(lambda: site.find("ew", "bare-1"), "it appears")
+        site.wait_ready("bare-1")
+        site.kubectl("annotate", "ew", "bare-1", "airflow-edge.io/maintenance=fan")
+        site.wait_state("bare-1", "maintenance mode")
+        site.kubectl("annotate", "ew", "bare-1", "airflow-edge.io/maintenance-")
+        site.wait_ready("bare-1")
+        site.kubectl("annotate", "ew", "bare-1", "airflow-edge.io/shutdown=now")
+        eventually(lambda: not host.running, "the agent stops")
+        site.wait_state("bare-1", "offline")
+        site.kubectl("annotate", "ew", "bare-1", "airflow-edge.io/shutdown-")
+        eventually(lambda: "requestedShutdown" not in site.status("bare-1"), "the request is forgotten")
+        host.start()
+        site.wait_ready("bare-1")
+
+
+def test_deletion_drains_and_removes_the_worker(site: Site) -> None:
+    with Host(site, "bare-1") as host:
+        eventually(lambda: site.find("ew", "bare-1"), "it appears")
+        site.wait_ready("bare-1")
+        (job,) = site.enqueue("sleep 3")
+        site.wait_job(job, "running")
+        site.kubectl("delete", "ew", "bare-1", "--wait=false")
+        site.wait_condition("bare-1", "Cordoned", "ShutdownRequested", deadline_s=5)
+        site.wait_job(job, "succeeded")
+        site.wait_gone("ew", "bare-1")
+        eventually(lambda: not host.running, "the agent stops")
+        assert site.fleet("bare-1") is None
+        # Its credential is no good any more.
+        host.start()
+        eventually(lambda: not host.running, "the agent gives up")
+        assert site.find("ew", "bare-1") is None
+
+
+def test_worker_removed_elsewhere_disappears(site: Site) -> None:
+    with Host(site, "bare-1") as host:
+        eventually(lambda: site.find("ew", "bare-1"), "it appears")
+        host.end(signal.SIGTERM)
+        site.wait_state("bare-1", "offline")
+        site.admin("DELETE", "/workers/bare-1")
+        site.wait_gone("ew", "bare-1")
+
+
+def test_object_written_by_hand_says_how_to_start_its_worker(site: Site) -> None:
+    site.apply_worker("bare-2", mode="External", queues=["press"], team=None)
+    site.wait_condition("bare-2", "Registered", "NeverEnrolled")
+    how: str = eventually(lambda: site.status("bare-2").get("howToStart") or "", "it says how to start")
+    assert "edge-worker enroll" in how
+    assert "--name bare-2" in how
+    secret = site.get("secret", site.status("bare-2")["joinTokenSecret"])
+    token = base64.b64decode(secret["data"]["join-token"]).decode()
+    assert token not in how
+    with Host(site, "bare-2", token=token):
+        site.wait_ready("bare-2")
+        assert "howToStart" not in site.status("bare-2")
+
+
+def test_names_that_kubernetes_does_not_take_get_one_that_it_does(site: Site) -> None:
+    with Host(site, "Plant_7.North"):
+        found = eventually(lambda: site.get("ew")["items"], "it appears")
+        assert found[0]["spec"]["workerName"] == "Plant_7.North"
+        name = found[0]["metadata"]["name"]
+        assert name.startswith("plant-7-north-")
+        site.wait_ready(name)
+        site.kubectl("delete", "ew", name, "--timeout=30s")
+        assert site.fleet("Plant_7.North") is None

@@ -1,0 +1,84 @@
+"""Maintenance and shutdown through kubectl, and what was set elsewhere."""
+
+from typing import Any
+
+import pytest
+
+from tests.kube.polling import eventually, never
+from tests.kube.site import Site
+
+SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 2, "drainTimeoutSeconds": 20}
+ANNOTATION = "airflow-edge.io/maintenance"
+
+
+@pytest.fixture
+def worker(site: Site) -> str:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    return "plant-7"
+
+
+def comment(site: Site) -> str | None:
+    view = site.fleet("plant-7")
+    assert view is not None
+    return view["maintenance"]["comment"] if view["maintenance"] else None
+
+
+def test_annotation_enters_changes_and_ends_maintenance(site: Site, worker: str) -> None:
+    (job,) = site.enqueue("sleep 3")
+    site.wait_job(job, "running")
+    site.kubectl("annotate", "ew", worker, f"{ANNOTATION}=replacing the disk")
+    site.wait_state(worker, "maintenance pending", deadline_s=5)
+    assert site.condition(worker, "Cordoned") == ("True", "Maintenance")
+    assert site.condition(worker, "Drained") == ("False", "TasksRunning")
+    site.wait_job(job, "succeeded")
+    site.wait_state(worker, "maintenance mode")
+    eventually(lambda: site.condition(worker, "Drained") == ("True", "NoTasksRunning"), "it is drained")
+    assert comment(site) == "replacing the disk"
+    assert site.status(worker)["maintenance"]["comment"] == "replacing the disk"
+    site.kubectl("annotate", "--overwrite", "ew", worker, f"{ANNOTATION}=and the fan")
+    eventually(lambda: comment(site) == "and the fan", "the comment is changed")
+    site.kubectl("annotate", "ew", worker, f"{ANNOTATION}-")
+    site.wait_ready(worker)
+    eventually(lambda: "requestedMaintenance" not in site.status(worker), "the request is forgotten")
+    assert "Maintenance" in site.events(worker)
+
+
+def test_spec_enters_and_ends_maintenance(site: Site, worker: str) -> None:
+    site.apply_worker(worker, **SPEC, maintenance={"enabled": True, "comment": "in the spec"})
+    site.wait_state(worker, "maintenance mode")
+    assert comment(site) == "in the spec"
+    site.apply_worker(worker, **SPEC, maintenance={"enabled": False})
+    site.wait_ready(worker)
+
+
+def test_maintenance_set_elsewhere_is_shown_and_left_alone(site: Site, worker: str) -> None:
+    site.admin("PUT", f"/workers/{worker}/maintenance", {"comment": "from the UI"})
+    site.wait_state(worker, "maintenance mode")
+    assert site.status(worker)["maintenance"]["comment"] == "from the UI"
+    never(lambda: comment(site) != "from the UI", "the operator fights", 2.0)
+    # A change of the object is no reason to end it either.
+    site.apply_worker(worker, **(SPEC | {"concurrency": 3}))
+    eventually(lambda: site.status(worker).get("slots") == "0/3", "it has three slots")
+    assert comment(site) == "from the UI"
+    site.admin("DELETE", f"/workers/{worker}/maintenance")
+    site.wait_ready(worker)
+
+
+def test_comment_changed_elsewhere_is_left_alone(site: Site, worker: str) -> None:
+    site.kubectl("annotate", "ew", worker, f"{ANNOTATION}=mine")
+    site.wait_state(worker, "maintenance mode")
+    site.admin("PUT", f"/workers/{worker}/maintenance", {"comment": "theirs"})
+    eventually(lambda: site.status(worker)["maintenance"]["comment"] == "theirs", "it is shown")
+    never(lambda: comment(site) != "theirs", "the operator fights", 2.0)
+    site.kubectl("annotate", "ew", worker, f"{ANNOTATION}-")
+    site.wait_ready(worker)
+
+
+def test_request_survives_the_operator(site: Site, worker: str) -> None:
+    site.kubectl("annotate", "ew", worker, f"{ANNOTATION}=mine")
+    site.wait_state(worker, "maintenance mode")
+    site.operators[0].kill()
+    site.kubectl("annotate", "ew", worker, f"{ANNOTATION}-")
+    site.operators[0].start()
+    site.wait_ready(worker)

@@ -1,0 +1,145 @@
+"""Pools: scaling, roll-out, autoscaling."""
+
+from typing import Any
+
+from tests.kube.polling import eventually, never
+from tests.kube.site import Site
+
+TEMPLATE: dict[str, Any] = {"queues": ["press"], "concurrency": 1, "drainTimeoutSeconds": 20}
+
+
+def names(site: Site) -> list[str]:
+    items = site.get("ew", "-l", "airflow-edge.io/pool=pool")["items"]
+    return sorted(item["metadata"]["name"] for item in items if not item["metadata"].get("deletionTimestamp"))
+
+
+def pool(site: Site) -> dict[str, Any]:
+    status: dict[str, Any] = site.get("ewp", "pool").get("status") or {}
+    return status
+
+
+def wait_ready(site: Site, count: int, deadline_s: float = 60) -> None:
+    eventually(
+        lambda: pool(site).get("readyReplicas") == count and pool(site).get("replicas") == count,
+        f"{count} workers are ready",
+        deadline_s,
+    )
+
+
+def test_scale_up_and_down_drains_the_idlest_first(site: Site) -> None:
+    site.apply_pool("pool", TEMPLATE, replicas=1)
+    wait_ready(site, 1)
+    (job,) = site.enqueue("sleep 8")
+    site.wait_job(job, "running")
+    site.kubectl("scale", "ewp", "pool", "--replicas=3")
+    wait_ready(site, 3)
+    assert names(site) == ["pool-0", "pool-1", "pool-2"]
+    assert pool(site)["slots"] == "1/3"
+    site.kubectl("scale", "ewp", "pool", "--replicas=1")
+    # The busy one stays, though it is as new as any.
+    eventually(lambda: names(site) == ["pool-0"], "the idle ones go")
+    site.wait_job(job, "succeeded")
+    eventually(lambda: site.fleet("pool-1") is None and site.fleet("pool-2") is None, "they are out of the fleet")
+    eventually(lambda: pool(site)["replicas"] == 1, "the pool says so")
+
+
+def test_scale_down_never_kills_a_running_task(site: Site) -> None:
+    site.apply_pool("pool", TEMPLATE, replicas=2)
+    wait_ready(site, 2)
+    jobs = site.enqueue("sleep 4", count=2)
+    for job in jobs:
+        site.wait_job(job, "running")
+    site.kubectl("scale", "ewp", "pool", "--replicas=0")
+    eventually(lambda: names(site) == [], "all are being deleted")
+    for job in jobs:
+        site.wait_job(job, "succeeded")
+    eventually(lambda: site.get("ew")["items"] == [], "all are gone")
+
+
+def test_roll_out_keeps_its_limits_and_changing_them_restarts_nothing(site: Site) -> None:
+    site.apply_pool("pool", TEMPLATE, replicas=2, rollout={"maxUnavailable": 1})
+    wait_ready(site, 2)
+    before = [site.uid("pod", f"edge-pool-{number}-0") for number in (0, 1)]
+    site.apply_pool("pool", TEMPLATE, replicas=2, rollout={"maxUnavailable": "50%", "maxSurge": 0})
+    site.apply_pool("pool", TEMPLATE | {"concurrency": 2}, replicas=2, rollout={"maxUnavailable": 1})
+    eventually(lambda: pool(site).get("slots") == "0/4", "all have two slots")
+    assert [site.uid("pod", f"edge-pool-{number}-0") for number in (0, 1)] == before
+    changed = TEMPLATE | {"template": {"env": [{"name": "NEW", "value": "1"}]}}
+    site.apply_pool("pool", changed, replicas=2, rollout={"maxUnavailable": 1})
+
+    def rolled() -> bool:
+        there = [site.uid("pod", f"edge-pool-{number}-0") for number in (0, 1)]
+        assert pool(site)["readyReplicas"] >= 1, "more than one is out of service"
+        return all(there) and not set(there) & set(before) and pool(site)["readyReplicas"] == 2
+
+    eventually(rolled, "all pods are new", 90)
+    assert pool(site)["updatedReplicas"] == 2
+
+
+def test_surge_adds_before_it_takes_away(site: Site) -> None:
+    site.apply_pool("pool", TEMPLATE, replicas=1, rollout={"maxUnavailable": 0, "maxSurge": 1})
+    wait_ready(site, 1)
+    changed = TEMPLATE | {"template": {"env": [{"name": "NEW", "value": "1"}]}}
+    site.apply_pool("pool", changed, replicas=1, rollout={"maxUnavailable": 0, "maxSurge": 1})
+    eventually(lambda: names(site) == ["pool-0", "pool-1"], "one is added")
+
+    def rolled() -> bool:
+        assert pool(site)["readyReplicas"] >= 1, "none is in service"
+        return names(site) == ["pool-1"]
+
+    eventually(rolled, "the old one goes")
+    wait_ready(site, 1)
+
+
+def test_broken_template_stops_the_roll_out(site: Site) -> None:
+    site.apply_pool("pool", TEMPLATE, replicas=2, rollout={"maxUnavailable": 1})
+    wait_ready(site, 2)
+    site.node.schedules = False
+    broken = TEMPLATE | {"template": {"nodeSelector": {"no": "such-node"}}}
+    site.apply_pool("pool", broken, replicas=2, rollout={"maxUnavailable": 1})
+    eventually(lambda: pool(site).get("readyReplicas") == 1, "one is replaced")
+    never(lambda: pool(site)["readyReplicas"] < 1, "the roll-out goes on", 4.0)
+    assert site.condition("pool", "Ready", "ewp") == ("False", "TooFewReady")
+
+
+def test_autoscaling_follows_the_queue_and_goes_back_to_none(site: Site) -> None:
+    scaling = {"minReplicas": 0, "maxReplicas": 3, "targetSlotUtilization": 100, "scaleDownStabilizationSeconds": 2}
+    site.apply_pool("pool", TEMPLATE, autoscaling=scaling)
+    eventually(lambda: pool(site).get("desiredReplicas") == 0, "none is wanted")
+    assert names(site) == []
+    jobs = site.enqueue("sleep 3", count=5)
+    eventually(lambda: len(names(site)) == 3, "as many as may be")
+    for job in jobs:
+        site.wait_job(job, "succeeded", deadline_s=60)
+    eventually(lambda: names(site) == [], "none is left", 60)
+    assert "Scaling" in site.events("pool")
+
+
+def test_pending_pods_do_not_count_and_do_not_multiply(site: Site) -> None:
+    scaling = {"minReplicas": 0, "maxReplicas": 5, "targetSlotUtilization": 100, "scaleDownStabilizationSeconds": 2}
+    site.node.schedules = False
+    site.apply_pool("pool", TEMPLATE, autoscaling=scaling)
+    site.enqueue("true", count=2)
+    eventually(lambda: len(names(site)) == 2, "one for each job")
+    never(lambda: len(names(site)) != 2, "it goes on adding", 3.0)
+    assert pool(site)["slotsTotal"] == 0
+    assert pool(site)["readyReplicas"] == 0
+
+
+def test_deleting_a_pool_drains_its_workers(site: Site) -> None:
+    site.apply_pool("pool", TEMPLATE, replicas=1)
+    wait_ready(site, 1)
+    (job,) = site.enqueue("sleep 3")
+    site.wait_job(job, "running")
+    site.kubectl("delete", "ewp", "pool")
+    site.wait_job(job, "succeeded")
+    eventually(lambda: site.get("ew")["items"] == [], "its workers are gone")
+    assert site.fleet("pool-0") is None
+
+
+def test_pool_with_a_wrong_template_says_so(site: Site) -> None:
+    site.apply_pool("pool", TEMPLATE | {"template": {"imagee": "x"}}, replicas=1)
+    site.wait_condition("pool", "Ready", "InvalidSpec", "ewp")
+    assert "imagee" in site.events("pool")["InvalidSpec"]
+    site.apply_pool("pool", TEMPLATE | {"template": {}}, replicas=1)
+    wait_ready(site, 1)
