@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -189,20 +190,33 @@ def new_job(**changes: Any) -> jobs.NewJob:
     return jobs.NewJob(**{**values, **changes})
 
 
-def edge_api(database: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run an `edge-api` command to its end."""
-    environment = {**os.environ, "EDGE_API_DATABASE_URL": database}
-    command = [sys.executable, "-m", "edge_api", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def edge_api(database: str | None, *arguments: str, **variables: str) -> Done:
+    """Run an `edge-api` command to its end: its own code, but without a process for it."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.delenv("EDGE_API_DATABASE_URL", raising=False)
+        for name, value in {**variables, **({} if database is None else {"EDGE_API_DATABASE_URL": database})}.items():
+            patch.setenv(name, value)
+        try:
+            code = main(arguments)
+        except SystemExit as stop:  # as argparse ends
+            code = int(stop.code or 0)
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 def join_token(database: str, *options: str) -> str:
-    """Make a join token with the command's own code, but without a process for it."""
-    printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
-        patch.setenv("EDGE_API_DATABASE_URL", database)
-        assert main(["token", "create", *options]) == 0
-    return printed.getvalue().strip()
+    made = edge_api(database, "token", "create", *options)
+    assert made.returncode == 0, made.stderr
+    return made.stdout.strip()
 
 
 async def enroll(url: str, database: str, name: str, *options: str) -> str:

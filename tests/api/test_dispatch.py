@@ -151,7 +151,8 @@ async def looks(api: ApiProcess) -> float:
 
 async def test_jobs_queued_while_nobody_waits_are_found(shared: ApiProcess, shared_db: Db) -> None:
     [job] = shared_db.enqueue()
-    shared_db.rows(text("SELECT pg_notify('edge', 'job none'), pg_notify('edge', 'nonsense')"))
+    for hint in ("job none", "nonsense", "credential x", "session w1", "cancel nobody", "desired nobody", "future x"):
+        shared_db.rows(text("SELECT pg_notify('edge', :hint)").bindparams(hint=hint))
     credential = await enroll(shared.url, shared_db.url, "w1")
     async with session(shared.url, credential) as worker:
         await worker.expect("job", job_id=job)

@@ -116,30 +116,38 @@ def test_bad_options_of_a_token(database: str, options: tuple[str, ...], said: s
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("database", "settings", "said"),
     [
-        ({"EDGE_API_PORT": "x"}, "EDGE_API_PORT is not good"),
-        ({"EDGE_API_HEARTBEAT_INTERVAL_S": "0"}, "EDGE_API_HEARTBEAT_INTERVAL_S is not good"),
-        ({"EDGE_API_DATABASE_URL": None}, "EDGE_API_DATABASE_URL is not set"),
+        ("postgresql://x", {"EDGE_API_PORT": "x"}, "EDGE_API_PORT is not good"),
+        ("postgresql://x", {"EDGE_API_HEARTBEAT_INTERVAL_S": "0"}, "EDGE_API_HEARTBEAT_INTERVAL_S is not good"),
+        (None, {}, "EDGE_API_DATABASE_URL is not set"),
+        ("x", {}, "The database URL can't be read"),
     ],
 )
-def test_bad_settings(settings: dict[str, str | None], said: str) -> None:
-    environment = {"EDGE_API_DATABASE_URL": "postgresql://x", **os.environ, **settings}
-    done = subprocess.run(
-        [sys.executable, "-m", "edge_api", "serve"],
-        env={name: value for name, value in environment.items() if value is not None},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 2
+def test_bad_settings(database: str | None, settings: dict[str, str], said: str) -> None:
+    done = edge_api(database, "serve", **settings)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert said in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("EDGE_API_TLS_CERTIFICATE", "can't be used"),
+        ("EDGE_API_TLS_KEY", "without EDGE_API_TLS_CERTIFICATE"),
+    ],
+)
+def test_bad_certificates(database: str, variable: str, said: str) -> None:
+    done = edge_api(database, "serve", **{variable: "/nowhere.pem"})
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert said in done.stderr
 
 
 async def test_an_address_that_is_in_use_is_named(shared: ApiProcess) -> None:
-    done = await asyncio.to_thread(edge_api, shared.database, "serve", "--port", str(shared.port))
+    # The one command here that runs as a process of its own.
+    command = [sys.executable, "-m", "edge_api", "serve", "--port", str(shared.port)]
+    environment = {**os.environ, "EDGE_API_DATABASE_URL": shared.database}
+    done = await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert f"Can't listen on 127.0.0.1:{shared.port}" in done.stderr
     assert free_port() != shared.port

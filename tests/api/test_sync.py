@@ -150,6 +150,9 @@ async def test_unknown_and_superseded_sessions(shared: ApiProcess, shared_db: Db
     [answer] = await worker.call(heartbeat())
     assert (answer["code"], answer["fatal"]) == ("session_unknown", True)
     worker.session_id = None
+    for empty in ((), (frame("from_the_future"),)):
+        [answer] = await worker.call(*empty, wait_s=20)
+        assert (answer["code"], answer["fatal"]) == ("hello_first", True)
     await worker.begin()
     poll = asyncio.create_task(worker.call(wait_s=20))
     async with session(shared.url, credential):

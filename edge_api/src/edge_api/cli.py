@@ -106,12 +106,13 @@ def _positive(text: str) -> int:
 def _serve(settings: ApiSettings, _: argparse.Namespace) -> None:
     with engine.connect(engine.make_engine(settings.database_url.get_secret_value())) as connection:
         migrate.check(connection)
-    json_logs.configure()
     # Only the service needs the web framework; the other commands start in half the time without it.
     import uvloop  # noqa: PLC0415
 
-    from edge_api.server import listen, serve  # noqa: PLC0415
+    from edge_api.server import check_tls, listen, serve  # noqa: PLC0415
 
+    check_tls(settings)
+    json_logs.configure()
     with listen(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings, listener))
 

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Final
 
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 
 class AddressError(EdgeApiError):
     """The address to listen on can't be used."""
+
+
+class CertificateError(EdgeApiError):
+    """The TLS certificate or its key can't be used."""
 
 
 class _Server(uvicorn.Server):
@@ -51,6 +56,26 @@ def listen(settings: ApiSettings) -> socket.socket:
         raise AddressError(
             f"Can't listen on {settings.host}:{settings.port} ({error.strerror or error}). "
             "Choose another address with --host and --port."
+        ) from error
+
+
+def check_tls(settings: ApiSettings) -> None:
+    """Check that the certificate and key, if set, can be used.
+
+    Raises:
+        CertificateError: they can't.
+
+    """
+    if settings.tls_certificate is None and settings.tls_key is None:
+        return
+    if settings.tls_certificate is None:
+        raise CertificateError("EDGE_API_TLS_KEY is set without EDGE_API_TLS_CERTIFICATE. Set both or none.")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except OSError as error:
+        raise CertificateError(
+            f"The TLS certificate {settings.tls_certificate} or its key can't be used ({error.strerror or error}). "
+            "Give PEM files with EDGE_API_TLS_CERTIFICATE and EDGE_API_TLS_KEY."
         ) from error
 
 

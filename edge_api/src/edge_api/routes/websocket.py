@@ -60,7 +60,7 @@ async def _carry(websocket: WebSocket, session: Session) -> None:
 
 
 def _expect_hello(session: Session) -> None:
-    if not session.opened:
+    if session.hello is None:
         session.end("hello_first", f"No hello came within {HELLO_TIMEOUT_S:g} s.", fatal=True)
 
 

@@ -78,7 +78,8 @@ class Hints:
                 if (session := registry.get(worker)) is not None and str(session.id) != session_id:
                     session.supersede()
             case "credential":
-                await self._check_credentials(UUID(hint.text))
+                if (credential_id := _uuid(hint.text)) is not None:
+                    await self._check_credentials(credential_id)
 
     async def look_at_everything(self) -> None:
         """Compare all sessions with the database, since hints may have been missed."""
@@ -118,3 +119,11 @@ class Hints:
         for row in rows:
             if row.session_id != sessions[row.name].id:
                 sessions[row.name].supersede()
+
+
+def _uuid(text: str) -> UUID | None:
+    """Read a hint's id; anybody who may write to the database can send a hint."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

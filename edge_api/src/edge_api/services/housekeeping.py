@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
 from edge_api.metrics import Metrics
-from edge_api.services.database import Database
+from edge_api.services.database import STATEMENT_TIMEOUT_S, Database
 from edge_api.services.grace import Grace
 from edge_api.settings import ApiSettings
 from edge_store import audit, changes, jobs, locks, logs, workers
@@ -64,8 +64,9 @@ class Leadership:
                 async with self._database.own_connection() as connection:
                     while True:
                         # A lock that this connection holds is granted again, so the question is the keep-alive too.
-                        if await connection.scalar(locks.try_lock(locks.HOUSEKEEPING)):
-                            self.held.set()
+                        async with asyncio.timeout(STATEMENT_TIMEOUT_S):
+                            if await connection.scalar(locks.try_lock(locks.HOUSEKEEPING)):
+                                self.held.set()
                         await asyncio.sleep(LOCK_PERIOD_S)
             except DatabaseAwayError as error:
                 log.warning("housekeeping waits for the database: %s", error)

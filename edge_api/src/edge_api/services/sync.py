@@ -111,6 +111,8 @@ class SyncSessions:
             for text in request.frames:
                 await self._receive(session, text)
             session.last_heard = time.monotonic()
+            if session.hello is None and not session.opened:
+                session.end("hello_first", "The first frame of a session must be a hello.", fatal=True)
             if request.wait_s > 0 and session.opened:
                 await session.count_leases()
         if request.wait_s > 0 and not await session.hold(request.wait_s):
