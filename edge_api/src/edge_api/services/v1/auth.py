@@ -35,14 +35,15 @@ class V1Tokens:
                 "The v1 wire is switched off here. Set EDGE_API_V1_JWT_SECRET to Airflow's [api_auth] jwt_secret, to "
                 "let workers of the edge3 provider in; or enrol an edge-worker.",
             )
-        now = time.monotonic()
-        if self._brake.exhausted(address, now):
-            raise RefusedError(
-                429, "too_many_failures", "Too many calls from this address failed to authenticate. Wait a few seconds."
-            )
         try:
             self._check(self._secret, token, method)
-        except RefusedError:
+        except RefusedError as refusal:
+            now = time.monotonic()
+            if self._brake.exhausted(address, now):
+                # A good token passes whatever others at its address do: checking one costs microseconds.
+                raise RefusedError(
+                    429, "too_many_failures", "Too many calls from this address failed to authenticate. Wait a while."
+                ) from refusal
             self._brake.failed(address, now)
             raise
 

@@ -1,0 +1,164 @@
+"""The OpenAPI descriptions of the admin API and the v1 wire, and whatever calls they allow, against a real process."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.strategies import SearchStrategy
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from edge_demo.postgres import EmbeddedPostgres
+from edge_protocol.admin import CHANGES_PATH, OPENAPI_PATH
+from tests.api.admin_kit import admin_credential
+from tests.api.kit import ApiProcess, Db
+from tests.api.v1_kit import SECRET, token
+
+V1_OPENAPI_PATH = "/edge_worker/v1/openapi.json"
+V1_PREFIX = "/edge_worker/v1/"
+EXAMPLES = 25
+"""Of each operation, with and without a credential: enough to find what is forgotten, in a minute over all of them."""
+
+bounded = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def described(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+    """A process of its own: these calls remove and revoke whatever they can."""
+    database = postgres.create_database("edge_described", template="edge_template")
+    api = ApiProcess(database, tmp_path_factory.mktemp("described") / "api.log", v1_jwt_secret=SECRET)
+    api.start()
+    api.wait_ready()
+    yield api
+    api.stop()
+    assert "Traceback" not in api.log.read_text(), api.log.read_text()
+
+
+def operations(api: ApiProcess, path: str) -> Iterator[Any]:
+    schema = schemathesis.openapi.from_url(api.url + path)
+    for result in schema.get_all_operations():
+        assert isinstance(result, Ok), result
+        operation = result.ok()
+        # A stream has no end; it has tests of its own.
+        if operation.full_path != CHANGES_PATH:
+            yield operation
+
+
+def cases(operation: Any) -> SearchStrategy[Any]:
+    """Return calls as described, and calls that break the description where there is something to break."""
+    good: SearchStrategy[Any] = operation.as_strategy()
+    if not (operation.body or operation.path_parameters or operation.query):
+        return good
+    bad: SearchStrategy[Any] = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+    return good | bad
+
+
+def check(case: Any, response: Any) -> None:
+    case.validate_response(
+        response,
+        checks=[
+            not_a_server_error,
+            status_code_conformance,
+            content_type_conformance,
+            response_schema_conformance,
+        ],
+    )
+    assert response.status_code < 500, response.text
+    if response.status_code >= 400:
+        assert response.headers["content-type"] == ["application/problem+json"]
+        problem = response.json()
+        assert problem["detail"].strip()
+        assert problem["code"].strip()
+
+
+def test_descriptions_are_openapi_3_1_with_examples(described: ApiProcess) -> None:
+    for path in (OPENAPI_PATH, V1_OPENAPI_PATH):
+        schema = requests.get(described.url + path, timeout=10).json()
+        assert schema["openapi"].startswith("3.1")
+        for name, methods in schema["paths"].items():
+            for method, operation in methods.items():
+                assert operation.get("description") or operation.get("summary"), (name, method)
+                body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+                model = schema["components"]["schemas"].get(body.get("$ref", "").rsplit("/", 1)[-1])
+                if path == OPENAPI_PATH and model is not None:
+                    assert model.get("examples"), f"{method} {name} has no example"
+
+
+def test_admin_calls_with_a_credential(described: ApiProcess) -> None:
+    with Db(described.database) as db:
+        headers = {"Authorization": f"Bearer {admin_credential(db)}"}
+        seen: set[int] = set()
+        for operation in operations(described, OPENAPI_PATH):
+
+            @bounded
+            @given(case=cases(operation))
+            def call(case: Any) -> None:
+                # A call may revoke the very credential that it is made with.
+                db.rows("UPDATE edge.credential SET revoked_at = NULL WHERE role = 'admin'")
+                response = case.call(headers=headers)
+                check(case, response)
+                seen.add(response.status_code)
+
+            call()
+        assert {200, 201, 404, 422} <= seen
+
+
+def test_admin_calls_without_a_credential(described: ApiProcess) -> None:
+    for operation in operations(described, OPENAPI_PATH):
+
+        @settings(bounded, max_examples=3)
+        @given(case=operation.as_strategy())
+        def call(case: Any) -> None:
+            response = case.call(headers={"Authorization": "Bearer rubbish"})
+            check(case, response)
+            assert response.status_code in (401, 429)
+
+        call()
+
+
+def test_v1_calls_with_a_token(described: ApiProcess) -> None:
+    seen: set[int] = set()
+    for operation in operations(described, V1_OPENAPI_PATH):
+
+        @bounded
+        @given(case=cases(operation))
+        def call(case: Any) -> None:
+            url = requests.Request("GET", case.operation.base_url + case.formatted_path).prepare().url or ""
+            method = unquote(urlsplit(url).path).removeprefix(V1_PREFIX)
+            response = case.call(headers={"Authorization": token(method)})
+            check(case, response)
+            seen.add(response.status_code)
+
+        call()
+    assert {200, 404, 422} <= seen
+
+
+def test_v1_calls_without_a_token(described: ApiProcess) -> None:
+    for operation in operations(described, V1_OPENAPI_PATH):
+
+        @settings(bounded, max_examples=3)
+        @given(case=operation.as_strategy())
+        def call(case: Any) -> None:
+            response = case.call(headers={"Authorization": "rubbish"})
+            check(case, response)
+            open_to_all = case.operation.path == "/health"
+            assert response.status_code in ((200,) if open_to_all else (403, 429))
+
+        call()
