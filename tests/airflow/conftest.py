@@ -33,7 +33,7 @@ def platform(shared: Path) -> Iterator[Platform]:
     folder = {"TEST_FOLDER": str(shared)}
     spec = PlatformSpec(
         dags=DAGS,
-        executor=f"{EDGE_EXECUTOR},LocalExecutor",
+        executor=f"LocalExecutor,{EDGE_EXECUTOR}",
         workers=[
             WorkerSpec("alpha", ("default",), 8, env=folder),
             WorkerSpec("beta", ("beta", "slots"), 4, env=folder),

@@ -15,7 +15,7 @@ LIVE_S = 2.0
 """A line is readable so soon after it was printed."""
 
 
-def test_log_is_readable_while_the_task_runs(hold: "Callable[..., HeldRun]") -> None:
+def test_log_is_readable_while_the_task_runs(platform: Platform, hold: "Callable[..., HeldRun]") -> None:
     run = hold("hold_one")
     run.wait_for("start", ["a"])
     wait_until(lambda: len(run.log_lines("a")) > 0, "first lines", 5)
@@ -26,6 +26,8 @@ def test_log_is_readable_while_the_task_runs(hold: "Callable[..., HeldRun]") -> 
     assert run.log_lines("a") == [f"line {number}" for number in range(len(run.log_lines("a")))]
     assert run.finish() == "success"
     run.assert_ran_once_with_whole_log(["a"])
+    # It came through the database: Airflow's own log folder, the api-server's disk, has nothing of it.
+    assert list((platform.folder / "airflow" / "logs").glob(f"**/run_id={run.run_id}/**/*.log*")) == []
 
 
 def test_task_marked_failed_while_it_runs_is_killed(

@@ -70,9 +70,14 @@ def edge_api_env(*, home: Path, database_url: str, airflow_port: int, extra: Map
     return base_env(home) | settings | dict(extra)
 
 
-def worker_env(*, home: Path, dags: Path, extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a worker: where its DAG files are, and nothing of the centre but what `extra` says."""
+def worker_env(*, home: Path, dags: Path, executor: str, extra: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a worker: what Airflow needs to read DAG files, and nothing else of the centre.
+
+    Airflow refuses a DAG file with a task that names an executor which `[core] executor` does not have, also where the
+    task runs.
+    """
     settings = {
+        "AIRFLOW__CORE__EXECUTOR": executor,
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",

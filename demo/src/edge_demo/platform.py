@@ -170,7 +170,7 @@ class Platform:
             "EDGE_WORKER_CONCURRENCY": str(spec.concurrency),
             "EDGE_WORKER_JOIN_TOKEN": self.join_token("--name-pattern", spec.name, "--uses", "1"),
         }
-        env = worker_env(home=home, dags=self.spec.dags, extra={**settings, **spec.env})
+        env = worker_env(home=home, dags=self.spec.dags, executor=self.spec.executor, extra={**settings, **spec.env})
         process = self._add(spec.name, ["edge-worker", "run"], env)
         process.start()
         return process

@@ -23,6 +23,8 @@ from airflow.sdk import (
 )
 
 FOLDER = Path(os.environ["TEST_FOLDER"])
+ON_EDGE = {"executor": "edge_provider.executor.EdgeExecutor"}
+"""The platform's first, and so default, executor is LocalExecutor."""
 
 
 def note(name, text):
@@ -30,7 +32,7 @@ def note(name, text):
         file.write(f"{text}\n")
 
 
-@dag(schedule=None)
+@dag(schedule=None, default_args=ON_EDGE)
 def operators():
     bash = BashOperator(task_id="bash", bash_command="echo said by bash")
     python = PythonOperator(task_id="python", python_callable=lambda: "said by python")
@@ -62,7 +64,7 @@ def operators():
     branch(taskflow(python.output)) >> [left(), right()]
 
 
-@dag(schedule=None)
+@dag(schedule=None, default_args=ON_EDGE)
 def mapping():
     @task
     def numbers():
@@ -79,7 +81,7 @@ def mapping():
     total(square.expand(number=numbers()))
 
 
-@dag(schedule=None)
+@dag(schedule=None, default_args=ON_EDGE)
 def secrets():
     @task
     def read():
@@ -89,7 +91,7 @@ def secrets():
     read()
 
 
-@dag(schedule=None)
+@dag(schedule=None, default_args=ON_EDGE)
 def setup_teardown():
     @setup
     def begin():
@@ -107,7 +109,7 @@ def setup_teardown():
     begun >> work() >> end(begun)
 
 
-@dag(schedule=None)
+@dag(schedule=None, default_args=ON_EDGE)
 def retries():
     @task(retries=2, retry_delay=timedelta(seconds=0))
     def third_time():
@@ -124,7 +126,7 @@ def failed(context):
     note("failed", f"{context['ti'].task_id}: {context['exception']}")
 
 
-@dag(schedule=None)
+@dag(schedule=None, default_args=ON_EDGE)
 def fails():
     @task(on_failure_callback=failed)
     def boom():
@@ -144,7 +146,7 @@ class Wait(BaseOperator):
         print("after the trigger")
 
 
-@dag(schedule=None)
+@dag(schedule=None, default_args=ON_EDGE)
 def deferrable():
     @task
     def after():
@@ -153,7 +155,7 @@ def deferrable():
     Wait(task_id="wait") >> after()
 
 
-@dag(schedule=None)
+@dag(schedule=None, default_args=ON_EDGE)
 def reschedule():
     @task.sensor(mode="reschedule", poke_interval=1, timeout=60)
     def look():
@@ -163,7 +165,7 @@ def reschedule():
     look()
 
 
-@dag(schedule=None)
+@dag(schedule=None, default_args=ON_EDGE)
 def slots():
     """Two tasks of three slots do not fit a worker of four at once."""
 
@@ -175,7 +177,7 @@ def slots():
         wide.override(task_id=name)()
 
 
-@dag(schedule=None)
+@dag(schedule=None, default_args=ON_EDGE)
 def queues():
     @task
     def here(): ...
@@ -184,13 +186,13 @@ def queues():
     here.override(task_id="on_beta", queue="beta")()
 
 
-@dag(schedule=None)
+@dag(schedule=None, default_args=ON_EDGE)
 def two_executors():
     @task
     def say():
         return "said"
 
-    say.override(task_id="edge")() >> say.override(task_id="local", executor="LocalExecutor")()
+    say.override(task_id="edge")() >> say.override(task_id="local", executor=None)()
 
 
 def missed(**kwargs):
@@ -199,10 +201,11 @@ def missed(**kwargs):
 
 @dag(
     schedule=None,
+    default_args=ON_EDGE,
     deadline=DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
         interval=timedelta(seconds=1),
-        callback=SyncCallback(missed, kwargs={"text": "deadline missed"}),
+        callback=SyncCallback(missed, kwargs={"text": "deadline missed"}, **ON_EDGE),
     ),
 )
 def deadline():

@@ -7,6 +7,7 @@ from pathlib import Path
 from airflow.sdk import dag, get_current_context, task
 
 FOLDER = Path(os.environ["TEST_FOLDER"])
+ON_EDGE = {"executor": "edge_provider.executor.EdgeExecutor"}
 PAUSE_S = 0.05
 LIMIT_S = 180
 
@@ -31,7 +32,7 @@ def hold():
 
 
 def make(dag_id, names, **arguments):
-    @dag(dag_id=dag_id, schedule=None)
+    @dag(dag_id=dag_id, schedule=None, default_args=ON_EDGE)
     def holding():
         for name in names:
             hold.override(task_id=name, **arguments)()
