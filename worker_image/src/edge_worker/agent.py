@@ -8,7 +8,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from uuid import uuid4
 
 import aiohttp
@@ -23,22 +23,29 @@ from edge_protocol.frames import (
     Hello,
     Job,
     Log,
+    Maintained,
+    Maintenance,
     Report,
     ServerFrame,
     Versions,
     Welcome,
 )
 from edge_worker.connection import Connection
+from edge_worker.control.server import ControlServer
 from edge_worker.drain import Drain, Step
+from edge_worker.health import HealthCheck
 from edge_worker.launcher.base import Launcher, RunnerBrokenError, StartOrder, TaskExit
 from edge_worker.leases import Action, Kill, Lease, Leases, Phase, Start, Tidy
-from edge_worker.logs.disk import append_line
+from edge_worker.local import LocalControl
 from edge_worker.logs.shipper import LogShipper
-from edge_worker.outcome import DRAIN_TIMEOUT, judge
+from edge_worker.outcome import DRAIN_TIMEOUT
+from edge_worker.rotation import CredentialRotation
 from edge_worker.settings import WorkerSettings
-from edge_worker.spool import LeaseFolder, Outcome, Spool
+from edge_worker.settle import settle, settle_left_over
+from edge_worker.spool import Spool
 from edge_worker.sysinfo import SystemMonitor
 from edge_worker.transport.choice import TransportChoice
+from edge_worker.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +53,8 @@ LOG_POLL_S = 0.2
 """Seconds between looks at the logs of running tasks."""
 _DRAIN_LOOK_S = 0.5
 _GOODBYE_S = 5.0
+_HEALTH_S = 10.0
+"""Seconds between health checks while no session says how often."""
 
 
 class Agent:
@@ -59,7 +68,8 @@ class Agent:
         client: aiohttp.ClientSession,
         launcher: Launcher,
         versions: Versions,
-        rotation: Callable[[], Awaitable[None]],
+        rotation: CredentialRotation,
+        health: HealthCheck | None,
     ) -> None:
         self.wake = asyncio.Event()
         self._settings = settings
@@ -74,10 +84,14 @@ class Agent:
         self._drain = Drain(settings.drain_timeout_s, settings.kill_grace_s, settings.flush_timeout_s)
         self._drain_changed = asyncio.Event()
         self._log_watch = asyncio.Event()
-        self._desired: DesiredFrame | None = None
+        self._upkeep = Upkeep(settings.state_folder / "maintenance.json", health, self._on_upkeep)
         self._welcome: Welcome | None = None
         choice = TransportChoice(settings.transport)
         self._connection = Connection(client, api_url, choice, self, busy=lambda: self._leases.active > 0)
+        local = LocalControl(
+            settings, self._leases, self._drain, self._upkeep, self._connection, rotation, api_url, self.request_stop
+        )
+        self._control = ControlServer(settings.state_folder, local)
         self._group = asyncio.TaskGroup()
         launcher.listen(self._on_exit)
 
@@ -93,10 +107,13 @@ class Agent:
             loop.add_signal_handler(number, self.request_stop, f"signal {number.name}")
         try:
             async with self._group:
+                await self._upkeep.load()
                 side = [
+                    self._group.create_task(self._control.serve(), name="local control"),
+                    self._group.create_task(self._upkeep.watch_health(self._health_interval), name="health check"),
                     self._group.create_task(self._launcher.supervise(), name="runner supervision"),
                     self._group.create_task(self._watch_logs(), name="log watch"),
-                    self._group.create_task(_run(self._rotation()), name="credential rotation"),
+                    self._group.create_task(self._rotation.keep_fresh(), name="credential rotation"),
                     self._group.create_task(self._connect(), name="connection"),
                 ]
                 await self._recover()
@@ -121,6 +138,7 @@ class Agent:
 
     def hello(self) -> Hello:
         """Introduce this worker."""
+        wish = self._upkeep.own.host_wish
         return Hello(
             worker=self._settings.name,
             instance=self._instance,
@@ -128,24 +146,28 @@ class Agent:
             queues=self._settings.queues,
             concurrency=self._settings.concurrency,
             held=self._leases.held,
+            # In the hello already, so that no job comes before the wish itself, which follows as a frame.
+            maintenance=wish is not None and wish.on,
+            maintenance_comment=wish.comment if wish is not None and wish.on else None,
         )
 
     def heartbeat(self) -> Heartbeat:
         """Tell how this worker is."""
-        maintenance = self._desired is not None and self._desired.maintenance
+        desired = self._upkeep.own.desired
         return Heartbeat(
             free_slots=self._leases.free_slots,
             jobs_active=self._leases.active,
             held=self._leases.held,
-            desired_version=self._desired.version if self._desired else 0,
-            maintenance_acknowledged=maintenance,
+            desired_version=desired.version if desired is not None else 0,
+            maintenance_acknowledged=self._upkeep.own.acknowledged,
             terminating=self._drain.asked,
             sysinfo=self._system.read(),
         )
 
-    def take_control(self) -> Sequence[Accept | Report]:
+    def take_control(self) -> Sequence[Accept | Report | Maintenance]:
         """Return the control frames to send."""
-        frames = list(self._leases.outbox)
+        frames = [*self._upkeep.own.outbox, *self._leases.outbox]
+        self._upkeep.own.outbox.clear()
         self._leases.outbox.clear()
         return frames
 
@@ -157,6 +179,7 @@ class Agent:
         """Say again what was not acknowledged."""
         self._welcome = welcome
         log.info("connected: session %s, %d leases held", welcome.session_id, len(self._leases.held))
+        self._upkeep.own.on_session()
         self._leases.on_session()
 
     def on_frame(self, frame: ServerFrame) -> None:
@@ -179,18 +202,25 @@ class Agent:
                 self._carry_out(self._leases.on_cancel(frame.lease_id, frame.reason))
             case DesiredFrame():
                 self._on_desired(frame)
+            case Maintained() if self._upkeep.on_confirmed(frame):
+                self._spawn(self._upkeep.forget(), "forget wish")
+                self._on_upkeep()
 
     def _on_desired(self, desired: DesiredFrame) -> None:
-        if self._desired is not None and desired.version < self._desired.version:
+        if not self._upkeep.on_desired(desired):
             return
-        if self._desired is None or desired != self._desired:
-            log.info("desired: %s", desired.model_dump_json(exclude={"type"}))
-        self._desired = desired
         self._leases.concurrency = desired.concurrency
-        self._leases.taking_jobs = not (desired.maintenance or self._drain.asked)
-        self._connection.beat_now()
+        self._on_upkeep()
         if desired.shutdown and not self._drain.asked:
             self.request_stop("the platform asked for it")
+
+    def _on_upkeep(self) -> None:
+        """Follow a change of maintenance, and tell it at once."""
+        self._leases.taking_jobs = not (self._upkeep.own.cordoned or self._drain.asked)
+        self._connection.beat_now()
+
+    def _health_interval(self) -> float:
+        return self._welcome.heartbeat_interval_s if self._welcome is not None else _HEALTH_S
 
     def _on_lost(self) -> None:
         self._welcome = None
@@ -247,7 +277,7 @@ class Agent:
     async def _end(self, lease: Lease, task_exit: TaskExit) -> None:
         """Settle how a task ended, durably, and report it."""
         folder = self._spool.folder(lease.id)
-        outcome, modules = await asyncio.to_thread(_settle, folder, lease, task_exit)
+        outcome, modules = await asyncio.to_thread(settle, folder, lease, task_exit)
         log.info("ended %s %s, lease %s: %s", lease.job.kind, lease.job.job_id, lease.id, outcome.outcome)
         self._carry_out(self._leases.on_ended(lease, outcome))
         await self._shipper.end(lease.id)
@@ -259,7 +289,7 @@ class Agent:
     async def _recover(self) -> None:
         """Take over what a former agent left behind: its tasks are gone, reports and logs may be due."""
         for job, folder in await asyncio.to_thread(self._spool.recover):
-            outcome = await asyncio.to_thread(_settle_left_over, folder, job.log_path)
+            outcome = await asyncio.to_thread(settle_left_over, folder, job.log_path)
             self._leases.restore(job, outcome)
             self._shipper.add(job.lease_id, folder, folder.log_file(job.log_path), folder.read_cursor())
             await self._shipper.end(job.lease_id)
@@ -318,32 +348,6 @@ class Agent:
 
 async def _run(work: Awaitable[object]) -> None:
     await work
-
-
-def _settle(folder: LeaseFolder, lease: Lease, task_exit: TaskExit) -> tuple[Outcome, set[str]]:
-    """Write down how a task ended where its supervisor did not; return that and what was imported."""
-    verdict = judge(folder.read_outcome(), task_exit, lease.kill_reason)
-    log_file = folder.log_file(lease.job.log_path)
-    try:
-        if verdict.notice is not None:
-            if log_file is not None:
-                append_line(log_file, "error", verdict.notice)
-            folder.write_outcome(verdict.outcome)
-        return verdict.outcome, folder.read_modules()
-    except OSError as error:
-        # The report still goes out; only after a crash of the agent, too, would its reason be another one.
-        log.warning("the outcome of lease %s could not be written: %s", lease.id, error.strerror)
-        return verdict.outcome, set()
-
-
-def _settle_left_over(folder: LeaseFolder, log_path: str | None) -> Outcome:
-    verdict = judge(folder.read_outcome(), None, None)
-    log_file = folder.log_file(log_path)
-    if verdict.notice is not None:
-        if log_file is not None:
-            append_line(log_file, "error", verdict.notice)
-        folder.write_outcome(verdict.outcome)
-    return verdict.outcome
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from edge_worker import __version__, agentlog
+from edge_worker import __version__, agentlog, cli_local
 from edge_worker.enroll import enroll, read_join_token
 from edge_worker.errors import ConfigError, WorkerError
 from edge_worker.main import run_agent
@@ -17,7 +17,7 @@ _NOT_SETTINGS = {"command", "handler"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code: 0 done, 2 something to mend, 3 enrol again."""
+    """Run a command; return its exit code, as `edge_worker.errors` has them; 0: done."""
     arguments = vars(_parser().parse_args(argv))
     handler = arguments["handler"]
     try:
@@ -49,23 +49,26 @@ def _parser() -> argparse.ArgumentParser:
         _add_identity(command)
         if name == "run":
             _add_running(command)
+    cli_local.add_commands(commands)
     return parser
 
 
 def _add_identity(command: argparse.ArgumentParser) -> None:
     command.add_argument("--api-url", help="base URL of the edge API")
     command.add_argument("--name", help="unique name of this worker; the host's name unless given")
-    command.add_argument("--queues", help="queues to serve, separated by commas; all granted ones unless given")
+    command.add_argument("-q", "--queues", help="queues to serve, separated by commas; all granted ones unless given")
     command.add_argument("--state-dir", help="folder for credential, spool and learned modules")
     command.add_argument("--ca-bundle", help="PEM file of the authorities to trust")
     command.add_argument("--join-token-file", help="file with the join token; '-' reads it from stdin")
 
 
 def _add_running(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--concurrency", help="slots for tasks (8)")
+    command.add_argument("-c", "--concurrency", help="slots for tasks (8)")
     command.add_argument("--execution-api-url", help="Airflow's Execution API as seen from this host")
     command.add_argument("--transport", help="auto, websocket or sync (auto)")
     command.add_argument("--drain-timeout", dest="drain_timeout_s", help="seconds for tasks to end at a stop (3600)")
+    command.add_argument("--health-check", help="module:function that says whether this host should take jobs")
+    command.add_argument("--team", help="refuse to start unless the credential is of this team")
     command.add_argument(
         "--no-fork", dest="fork", action="store_const", const=False, help="a fresh interpreter for each task"
     )
@@ -94,6 +97,11 @@ def _run(settings: WorkerSettings, arguments: dict[str, Any]) -> None:
             f"{state.root} holds the credential of worker {credential.worker!r}, not {settings.name!r}; "
             "give that --name, or another --state-dir"
         )
+    if settings.team is not None and credential.team != settings.team:
+        raise ConfigError(
+            f"the credential of worker {credential.worker!r} is of {_team(credential.team)}, not of team "
+            f"{settings.team!r}; enrol with a join token of that team, or leave --team out"
+        )
     asyncio.run(run_agent(settings, state, credential))
 
 
@@ -106,3 +114,7 @@ def _trade(
     credential = asyncio.run(enroll(settings, token))
     state.write_credential(credential)
     return credential
+
+
+def _team(name: str | None) -> str:
+    return "no team" if name is None else f"team {name!r}"

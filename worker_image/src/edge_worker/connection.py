@@ -41,6 +41,16 @@ class Connection:
         self.session: Session | None = None
         """The session that is on, if one is."""
 
+    @property
+    def connected(self) -> bool:
+        """Return whether the edge API serves this worker now."""
+        return self.session is not None and self.session.welcomed
+
+    @property
+    def transport_name(self) -> str | None:
+        """Return which transport carries the session, if one is on."""
+        return self.session.transport_name if self.session is not None else None
+
     async def keep(self, on_lost: Callable[[], None]) -> None:
         """Connect again and again, until `finish`.
 

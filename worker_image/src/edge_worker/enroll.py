@@ -77,6 +77,8 @@ async def enroll(settings: WorkerSettings, join_token: str) -> StoredCredential:
         credential_id=str(answer.credential_id),
         expires_at=answer.expires_at,
         api_url=settings.api_url,
+        team=answer.team,
+        queues=answer.queues,
     )
 
 

@@ -5,6 +5,8 @@
       +- StateFolderError        2  the state folder is in use or not usable
       +- WorkerRefusedError      2  the edge API does not take this worker: its protocol, or its name
       +- CredentialRefusedError  3  the worker's credential is not good any more: enrol again
+      +- NotReachedError         1  a command on this host did not get where it wanted, or not in time
+      +- NotRunningError         3  a command on this host found no worker
       +- RunnerBrokenError       1  tasks cannot be started on this host (edge_worker.launcher.base)
 
 The message is one line for a person: what is wrong and what mends it.
@@ -39,5 +41,17 @@ class WorkerRefusedError(WorkerError):
 
 class CredentialRefusedError(WorkerError):
     """The edge API does not accept the worker's credential."""
+
+    exit_code = 3
+
+
+class NotReachedError(WorkerError):
+    """What a command waited for did not come."""
+
+    exit_code = 1
+
+
+class NotRunningError(WorkerError):
+    """No worker runs on this host with the state folder in question."""
 
     exit_code = 3

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from edge_protocol.frames import Versions
 from edge_worker import __version__, processes
 from edge_worker.agent import Agent
+from edge_worker.health import load_health_check
 from edge_worker.http import client_session
 from edge_worker.launcher.base import Launcher
 from edge_worker.launcher.learned import LearnedModules
@@ -24,6 +25,7 @@ async def run_agent(settings: WorkerSettings, state: StateFolder, credential: St
         WorkerError: it cannot go on.
 
     """
+    health = load_health_check(settings.health_check, settings.health_timeout_s) if settings.health_check else None
     locks = StateLocks.acquire(state)
     try:
         processes.adopt_orphans()
@@ -35,7 +37,8 @@ async def run_agent(settings: WorkerSettings, state: StateFolder, credential: St
                 client=client,
                 launcher=make_launcher(settings, state, locks),
                 versions=installed_versions(),
-                rotation=CredentialRotation(client, state, credential, api_url).keep_fresh,
+                rotation=CredentialRotation(client, state, credential, api_url),
+                health=health,
             )
             await agent.run()
     finally:

@@ -44,6 +44,11 @@ class CredentialRotation:
         self._api_url = api_url
         self._now = now
 
+    @property
+    def credential(self) -> StoredCredential:
+        """Return the credential that is shown now."""
+        return self._credential
+
     def due_in(self) -> float:
         """Return the seconds until the credential should be replaced."""
         life = self._credential.expires_at - self._credential.received_at
@@ -88,6 +93,8 @@ class CredentialRotation:
             credential_id=str(answer.credential_id),
             expires_at=answer.expires_at,
             api_url=self._credential.api_url,
+            team=answer.team,
+            queues=answer.queues,
         )
         await asyncio.to_thread(self._state.write_credential, successor)
         self._credential = successor

@@ -17,6 +17,7 @@ from edge_protocol.frames import (
     Heartbeat,
     Hello,
     Log,
+    Maintenance,
     Report,
     ServerFrame,
     Welcome,
@@ -55,7 +56,7 @@ class Peer(Protocol):
     def heartbeat(self) -> Heartbeat:
         """Return a sign of life."""
 
-    def take_control(self) -> Sequence[Accept | Report]:
+    def take_control(self) -> Sequence[Accept | Report | Maintenance]:
         """Return, and forget, the control frames to send."""
 
     async def next_log(self, welcome: Welcome) -> Log | None:
@@ -71,6 +72,13 @@ class Session:
         self._heartbeat_due = False
         self._finishing = False
         self._bye = False
+        self.welcomed = False
+        """Whether the edge API has taken the session."""
+
+    @property
+    def transport_name(self) -> str:
+        """Return which transport carries the session."""
+        return self._transport.name
 
     async def run(self) -> None:
         """Serve until the connection ends.
@@ -87,6 +95,7 @@ class Session:
                 welcome, early = await self._welcome()
         except TimeoutError as error:
             raise TransportError(f"no welcome within {WELCOME_TIMEOUT_S:.0f} s") from error
+        self.welcomed = True
         self._peer.on_welcome(welcome)
         for text in early:
             self._take(text)

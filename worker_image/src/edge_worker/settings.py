@@ -71,6 +71,12 @@ class WorkerSettings(BaseModel):
     `[api] ssl_ca_file` is set. The HTTPS calls of task code itself are not touched."""
     execution_api_url: Url | None = None
     """Airflow's Execution API as seen from here; unset: what the edge API says, else Airflow's own setting."""
+    health_check: str | None = None
+    """`module:function` of the site, called each heartbeat: returns `ok` or nothing, or why it is not."""
+    health_timeout_s: float = Field(default=10, gt=0)
+    """Seconds for an answer of the health check; later it counts as not healthy."""
+    team: str | None = None
+    """Team that the credential must be of; a worker cannot choose its team."""
     join_token_file: Path | None = None
     """File with a join token, for a worker that enrols itself at its first start."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -22,6 +22,9 @@ class StoredCredential(BaseModel):
     credential_id: str
     expires_at: datetime
     api_url: str
+    team: str | None = None
+    queues: list[str] | None = None
+    """Granted queues; None: any queue."""
     received_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     """When it was issued to this worker: says, with its end, how long its life is."""
 

@@ -1,0 +1,101 @@
+"""Where the local socket is: a Unix socket in the state folder, or a loopback port with a secret in a file.
+
+The port is for hosts without Unix sockets, and for state folders where none can be: a path that is too long for the
+system, or a file system that does not know them.
+"""
+
+import json
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_worker.atomic import read_json, write_json
+
+_PATH_MAX = 100
+"""Bytes; Linux allows 107, macOS 103."""
+
+
+@dataclass(frozen=True)
+class ControlFiles:
+    """What the agent leaves in its state folder for commands to find it."""
+
+    root: Path
+
+    @property
+    def unix(self) -> Path:
+        """The Unix socket."""
+        return self.root / "control.sock"
+
+    @property
+    def port(self) -> Path:
+        """Port and secret, where there is no Unix socket."""
+        return self.root / "control.json"
+
+    def remove(self) -> None:
+        """Delete both; only whoever holds the state folder's lock may."""
+        self.unix.unlink(missing_ok=True)
+        self.port.unlink(missing_ok=True)
+
+    def listen(self) -> tuple[socket.socket, str | None]:
+        """Return a bound socket, and the secret that each request must carry (None: the file's mode is enough).
+
+        Raises:
+            OSError: neither kind of socket can be made.
+
+        """
+        self.remove()
+        if hasattr(socket, "AF_UNIX") and len(os.fsencode(self.unix)) <= _PATH_MAX:
+            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            # The mode has to be right from the first moment on.
+            before = os.umask(0o177)
+            try:
+                made.bind(str(self.unix))
+            except OSError:
+                made.close()
+            else:
+                return made, None
+            finally:
+                os.umask(before)
+        return self._listen_on_port()
+
+    def _listen_on_port(self) -> tuple[socket.socket, str]:
+        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            made.bind(("127.0.0.1", 0))
+            token = secrets.token_urlsafe(32)
+            write_json(self.port, {"port": made.getsockname()[1], "token": token})
+        except OSError:
+            made.close()
+            raise
+        return made, token
+
+    def connect(self, timeout_s: float) -> tuple[socket.socket, str | None]:
+        """Return a connection to the agent, and the secret to show.
+
+        Raises:
+            OSError: nobody listens, or this user may not connect.
+
+        """
+        content = self._read_port()
+        if content is not None:
+            port, token = content
+            return socket.create_connection(("127.0.0.1", port), timeout_s), token
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.settimeout(timeout_s)
+        try:
+            made.connect(str(self.unix))
+        except OSError:
+            made.close()
+            raise
+        return made, None
+
+    def _read_port(self) -> tuple[int, str] | None:
+        content = read_json(self.port)
+        try:
+            return int(content["port"]), str(content["token"])
+        except (TypeError, KeyError, ValueError, json.JSONDecodeError):
+            if len(os.fsencode(self.unix)) > _PATH_MAX or not hasattr(socket, "AF_UNIX"):
+                raise FileNotFoundError(self.port) from None
+            return None
