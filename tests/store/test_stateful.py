@@ -1,0 +1,232 @@
+"""Random life of a fleet against the real store: whatever happens, the rules of workers and jobs hold.
+
+One transaction per life, rolled back at its end. Time stands still in a transaction, so the clock moves by moving all
+stored times back.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import Connection, Row, text
+
+from edge_protocol import Desired, Observed, WorkerState, worker_state
+from edge_protocol.job_state import HELD_STATES, JobState
+from edge_store import engine, fleet, jobs, workers
+
+INTERVAL = timedelta(seconds=10)
+WINDOW = 3 * INTERVAL
+ACCEPT = timedelta(seconds=10)
+NAMES = ("a", "b", "c")
+SLOTS = 3
+
+names = st.sampled_from(NAMES)
+
+
+class Fleet(RuleBasedStateMachine):
+    """Workers that come, go and misbehave; administrators; a scheduler; dispatchers."""
+
+    connection: ClassVar[Connection]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.db = self.connection
+        self.transaction = self.db.begin()
+        self.identity = {name: uuid4() for name in NAMES}
+        self.session: dict[str, UUID] = {}
+        self.leases: dict[UUID, tuple[UUID, str]] = {}
+        """Every lease ever granted: its job and worker."""
+        self.finished: set[UUID] = set()
+        """Leases whose report was taken as fresh."""
+
+    def teardown(self) -> None:
+        self.transaction.rollback()
+
+    def rows(self, statement: Any) -> list[Row[Any]]:
+        result = self.db.execute(statement)
+        return list(result.all()) if result.returns_rows else []
+
+    def view(self, name: str) -> Row[Any] | None:
+        rows = self.rows(fleet.view(name))
+        return rows[0] if rows else None
+
+    # ---- workers ----
+
+    @initialize()
+    def first_worker(self) -> None:
+        self.start("a", new_identity=False)
+
+    @rule(name=names, new_identity=st.booleans())
+    def start(self, name: str, new_identity: bool) -> None:
+        """A worker starts or restarts; sometimes it was enrolled anew."""
+        before = self.view(name)
+        identity = uuid4() if new_identity else self.identity[name]
+        session = uuid4()
+        new = workers.Registration(name, identity, None, ["q"], SLOTS, session, uuid4(), None, {})
+        taken = self.rows(workers.register(new, WINDOW))
+        alive = before is not None and not before.offline and before.now - before.last_heartbeat <= WINDOW
+        assert bool(taken) or (alive and before is not None and before.identity != identity)
+        if taken:
+            assert not alive or before is None or before.identity == identity
+            self.identity[name], self.session[name] = identity, session
+
+    @rule(name=names, active=st.integers(0, SLOTS), acknowledged=st.booleans(), terminating=st.booleans())
+    def heartbeat(self, name: str, active: int, acknowledged: bool, terminating: bool) -> None:
+        beat = workers.Beat(
+            name, self.session.get(name, uuid4()), active, SLOTS - active, acknowledged, terminating, {}
+        )
+        self.db.execute(workers.heartbeats([beat]))
+
+    @rule(name=names)
+    def bye(self, name: str) -> None:
+        self.db.execute(workers.say_bye(name, self.session.get(name, uuid4())))
+
+    # ---- administrators ----
+
+    @rule(name=names, action=st.sampled_from(["maintenance", "exit", "shutdown", "cancel", "cordon", "uncordon"]))
+    def administer(self, name: str, action: str) -> None:
+        statements = {
+            "maintenance": fleet.request_maintenance([name], "why", "me"),
+            "exit": fleet.exit_maintenance([name]),
+            "shutdown": fleet.request_shutdown([name]),
+            "cancel": fleet.cancel_shutdown([name]),
+            "cordon": fleet.recordon({name: "too old"}),
+            "uncordon": fleet.recordon({name: None}),
+        }
+        self.db.execute(statements[action])
+
+    @rule(name=names)
+    def remove(self, name: str) -> None:
+        before = self.view(name)
+        removed = self.rows(fleet.remove([name]))
+        assert bool(removed) == (before is not None and (before.offline or before.lost))
+
+    # ---- jobs ----
+
+    @rule(count=st.integers(1, 4))
+    def enqueue(self, count: int) -> None:
+        for _ in range(count):
+            new = jobs.NewJob(uuid4(), "task", "q", None, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
+            self.db.execute(jobs.enqueue(new))
+
+    @rule(name=names, stale=st.booleans())
+    def claim(self, name: str, stale: bool) -> None:
+        """A dispatcher claims for a worker, perhaps for a session that it does not know to be old."""
+        found = self.rows(jobs.candidates([jobs.Demand("q", None, SLOTS, SLOTS, 2)]))
+        session = uuid4() if stale else self.session.get(name, uuid4())
+        before = self.view(name)
+        picks = [jobs.Pick(row.id, name, session, uuid4()) for row in found]
+        given = self.rows(jobs.claim(picks, ACCEPT)) if picks else []
+        allowed = (
+            before is not None
+            and before.session_id == session
+            and not (before.maintenance or before.shutdown or before.maintenance_acknowledged)
+            and not (before.terminating or before.offline or before.cordon_reason)
+        )
+        assert len(given) == (len(picks) if allowed else 0)
+        for row in given:
+            assert row.lease_id not in self.leases
+            self.leases[row.lease_id] = (row.id, name)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), thief=st.booleans())
+    def accept(self, data: st.DataObject, thief: bool) -> None:
+        lease, (job, holder), good = self.pick_lease(data)
+        who = "thief" if thief else holder
+        taken = self.rows(jobs.accept([jobs.HeldLease(lease, who)]))
+        assert bool(taken) == (good and not thief), job
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), outcome=st.sampled_from(["succeeded", "failed"]), thief=st.booleans())
+    def report(self, data: st.DataObject, outcome: Any, thief: bool) -> None:
+        lease, (_, holder), good = self.pick_lease(data)
+        who = "thief" if thief else holder
+        answers = self.rows(jobs.report([jobs.JobReport(lease, who, outcome, 0, None)]))
+        fresh = [row.fresh for row in answers]
+        if good and not thief:
+            assert fresh == [True]
+            self.finished.add(lease)
+        else:
+            assert fresh in ([], [False])
+            assert not (fresh and thief)
+
+    def pick_lease(self, data: st.DataObject) -> tuple[UUID, tuple[UUID, str], bool]:
+        """Return a lease that was granted once, and whether it still holds its job."""
+        lease = data.draw(st.sampled_from(sorted(self.leases)))
+        holding = text("SELECT 1 FROM edge.job WHERE lease_id = :lease AND state IN ('leased', 'running')")
+        return lease, self.leases[lease], bool(self.rows(holding.bindparams(lease=lease)))
+
+    # ---- time ----
+
+    @rule(seconds=st.sampled_from([1, 11, 31, 3600]))
+    def time_passes(self, seconds: int) -> None:
+        step = timedelta(seconds=seconds)
+        self.db.execute(text("UPDATE edge.worker SET last_heartbeat = last_heartbeat - :s").bindparams(s=step))
+        expiry = text("UPDATE edge.job SET lease_expires_at = lease_expires_at - :s WHERE state = 'leased'")
+        self.db.execute(expiry.bindparams(s=step))
+
+    @rule()
+    def keep_house(self) -> None:
+        self.db.execute(workers.lose_silent(WINDOW))
+        self.db.execute(jobs.requeue_expired())
+
+    # ---- what always holds ----
+
+    @invariant()
+    def workers_have_a_state(self) -> None:
+        for row in self.rows(fleet.views("", 10)):
+            observed = Observed(
+                row.last_heartbeat, INTERVAL, row.initialised, row.jobs_active, row.maintenance_acknowledged,
+                row.terminating, row.offline,
+            )  # fmt: skip
+            state = worker_state(Desired(row.maintenance, row.shutdown), observed, row.now)
+            assert state in WorkerState
+            if row.maintenance and not (row.shutdown or row.terminating):
+                assert "maintenance" in state.value
+
+    @invariant()
+    def a_job_has_one_holder_under_the_last_lease(self) -> None:
+        held: set[UUID] = set()
+        for row in self.rows(text("SELECT id, state, lease_id, worker_name, workload FROM edge.job")):
+            if row.state in HELD_STATES:
+                assert self.leases[row.lease_id] == (row.id, row.worker_name)
+                assert row.lease_id not in held | self.finished
+                held.add(row.lease_id)
+            assert (row.workload is None) == (row.state in set(JobState) - HELD_STATES - {JobState.QUEUED})
+
+    @invariant()
+    def a_lease_is_reported_once(self) -> None:
+        by_job = [self.leases[lease][0] for lease in self.finished]
+        assert len(by_job) == len(set(by_job))
+
+
+@pytest.fixture
+def connection(database: str) -> Iterator[Connection]:
+    with engine.make_engine(database).connect() as opened:
+        yield opened
+
+
+def test_random_lives_of_a_fleet(connection: Connection) -> None:
+    Fleet.connection = connection
+    run_state_machine_as_test(
+        Fleet,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
