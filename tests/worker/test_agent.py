@@ -332,6 +332,16 @@ async def test_heartbeats_tell_about_the_host(api: Any, start_agent: Any) -> Non
     assert {"cpu_percent", "memory_percent", "disk_free_bytes", "load1"} <= beat.sysinfo.keys()
 
 
+async def test_agent_stays_small_before_its_first_task(api: Any, start_agent: Any) -> None:
+    agent = await start_agent()
+    await api.wait_for(Heartbeat, count=3)
+    assert resident_bytes(agent.pid) <= 50 << 20
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 async def test_second_agent_on_a_state_folder_is_refused(api: Any, start_agent: Any) -> None:
     await start_agent()
     await api.wait_for(Hello)

@@ -3,12 +3,15 @@
 import json
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from airflow.sdk.execution_time import supervisor
 
 from edge_protocol.frames import Report
+from edge_worker.runner import warm
 
 LOG_PATH = "dag_id=d/run_id=r/task_id=t/attempt=1.log"
 
@@ -49,6 +52,20 @@ def airflow_environ(tmp_path: Path) -> dict[str, str]:
         "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "1",
         "EDGE_WORKER_EXECUTION_API_URL": f"http://127.0.0.1:{port}/execution/",
     }
+
+
+def test_end_of_a_task_is_seen_at_once_when_its_sockets_close_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def serve(_self: Any, max_wait_time: float) -> None:
+        waits.append(max_wait_time)
+
+    monkeypatch.setattr(supervisor.WatchedSubprocess, "_service_subprocess", serve)
+    warm.notice_exits_at_once()
+    patched = supervisor.WatchedSubprocess._service_subprocess
+    patched(SimpleNamespace(_open_sockets={"stdout": 1}), max_wait_time=5.0)
+    patched(SimpleNamespace(_open_sockets={}), max_wait_time=5.0)
+    assert waits == [5.0, 0.01]
 
 
 @pytest.mark.parametrize("options", [(), ("--no-fork",)], ids=["fork", "fresh interpreter"])

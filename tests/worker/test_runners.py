@@ -74,6 +74,11 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+def outcome(pool: Pool, lease: UUID) -> str:
+    path = pool.folder / str(lease) / "outcome.json"
+    return path.read_text() if path.exists() else ""
+
+
 def many(prefix: str) -> set[str]:
     return {f"{prefix}{number}" for number in range(MANY_MODULES)}
 
@@ -111,6 +116,20 @@ async def test_dead_runner_is_replaced(shell_pool: Pool, until: Any) -> None:
     again = await shell_pool.run("true")
     await until(lambda: again in shell_pool.exits, "end of the second task")
     assert shell_pool.exits[again].status == 0
+
+
+async def test_task_killed_on_its_way_to_a_runner_does_not_stay(shell_pool: Pool, until: Any) -> None:
+    first = await shell_pool.run("ps -o ppid= -p $PPID")
+    runner = int(await until(lambda: shell_pool.log(first).strip(), "first task"))
+    os.kill(runner, signal.SIGKILL)
+    await until(lambda: not alive(runner), "end of the runner")
+    starting = asyncio.create_task(shell_pool.run("sleep 1000"))
+    await until(lambda: starting.done() or shell_pool.pool._starting, "a task that waits for a runner")
+    lease = next(iter(shell_pool.pool._starting), None) or await starting
+    shell_pool.pool.kill(lease, 0)
+    await starting
+    await until(lambda: lease in shell_pool.exits, "end of the task")
+    assert "succeeded" not in outcome(shell_pool, lease)
 
 
 async def test_runner_that_never_starts_is_an_error(lock_fd: int, learned: LearnedModules) -> None:

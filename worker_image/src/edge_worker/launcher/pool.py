@@ -52,6 +52,8 @@ class RunnerPool:
         self._listener: ExitListener | None = None
         self._current: RunnerProcess | None = None
         self._alive: set[RunnerProcess] = set()
+        self._starting: dict[UUID, float | None] = {}
+        """Tasks on their way to a runner; with a grace: to be ended as soon as they are there."""
         self._ready = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -95,6 +97,17 @@ class RunnerPool:
 
     async def start(self, order: StartOrder) -> None:
         """Start a task in the current runner, waiting for one if there is none right now."""
+        self._starting[order.lease_id] = None
+        try:
+            runner = await self._wait_for_runner()
+        finally:
+            grace_s = self._starting.pop(order.lease_id)
+        runner.start(order)
+        if grace_s is not None:
+            runner.kill(order.lease_id, grace_s)
+        self._note_running()
+
+    async def _wait_for_runner(self) -> RunnerProcess:
         deadline = self._clock() + 2 * START_TIMEOUT_S
         while self._current is None:
             try:
@@ -102,11 +115,12 @@ class RunnerPool:
                     await self._ready.wait()
             except TimeoutError as error:
                 raise RunnerBrokenError("no runner could be started on this worker in time") from error
-        self._current.start(order)
-        self._note_running()
+        return self._current
 
     def kill(self, lease_id: UUID, grace_s: float) -> None:
         """End a task, whichever runner has it."""
+        if lease_id in self._starting:
+            self._starting[lease_id] = grace_s
         for process in self._alive:
             if lease_id in process.running:
                 process.kill(lease_id, grace_s)
