@@ -333,3 +333,32 @@ def _apply(db: Connection, job: jobs.NewJob, event: JobEvent, lease: UUID, worke
         db.execute(jobs.lose([lease], "gone"))
     elif event is JobEvent.REVOKE:
         db.execute(jobs.revoke(job.id))
+
+
+def test_purge_keeps_what_the_scheduler_has_not_asked_for_but_not_for_ever(db: Connection) -> None:
+    ages = {"told_new": 1, "told_old": 3, "untold_old": 3, "untold_ancient": 20}
+    for name, hours in ages.items():
+        job = new_job(task_id=name)
+        db.execute(jobs.enqueue(job))
+        _force(db, job, JobState.SUCCEEDED, uuid4())
+        db.execute(
+            text(
+                "UPDATE edge.job SET finished_at = now() - make_interval(hours => :hours), event_pending = :pending"
+                " WHERE id = :id"
+            ).bindparams(hours=hours, pending=name.startswith("untold"), id=job.id)
+        )
+    db.execute(jobs.purge_finished(timedelta(hours=2)))
+    left = db.execute(text("SELECT task_id FROM edge.job ORDER BY task_id")).scalars().all()
+    assert left == ["told_new", "untold_old"]
+
+
+def test_still_owned_are_those_that_the_scheduler_will_hear_of(db: Connection) -> None:
+    waits, told, untold, adopted = (new_job() for _ in range(4))
+    for job in (waits, told, untold, adopted):
+        db.execute(jobs.enqueue(job))
+    for job in (told, untold):
+        _force(db, job, JobState.FAILED, uuid4())
+    db.execute(text("UPDATE edge.job SET event_pending = true WHERE id = :id").bindparams(id=untold.id))
+    db.execute(jobs.adopt("2", [adopted.id]))
+    ids = [job.id for job in (waits, told, untold, adopted)]
+    assert set(db.execute(jobs.still_owned("1", ids)).scalars()) == {waits.id, untold.id}

@@ -424,9 +424,17 @@ def revoke(job_id: UUID) -> Executable:
     return _REVOKE.bindparams(id=str(job_id))
 
 
+NEVER_ASKED_FACTOR = 7
+"""A finished job is kept so many times longer while its scheduler has not asked for it."""
+
+
 def purge_finished(older_than: timedelta) -> Executable:
-    """Delete finished jobs that their scheduler has been told of."""
-    return delete(job).where(job.c.finished_at < func.now() - older_than, ~job.c.event_pending)
+    """Delete finished jobs that their scheduler has been told of, and much older ones that nobody will ask for.
+
+    A scheduler that died leaves such: a task that ended well in Airflow by itself is adopted by nobody.
+    """
+    told = ~job.c.event_pending | (job.c.finished_at < func.now() - NEVER_ASKED_FACTOR * older_than)
+    return delete(job).where(job.c.finished_at < func.now() - older_than, told)
 
 
 def queue_depths() -> Executable:
