@@ -10,7 +10,9 @@ from airflow.sdk import Variable, dag, task
 
 @dag(schedule=None, tags=["factory"])
 def press_line():
-    check_press = BashOperator(task_id="check_press", bash_command="echo press on $(uname -n) is ready with $(nproc) cores")
+    check_press = BashOperator(
+        task_id="check_press", bash_command="echo press on $(uname -n) is ready with $(nproc) cores"
+    )
 
     @task
     def read_orders():
