@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -23,7 +24,7 @@ from bench.wire_this import EdgeApi, dispatch_latencies, heartbeats, life_cycles
 from edge_demo.postgres import EmbeddedPostgres
 
 CLIENTS = 16
-JOBS = 8000
+JOBS_OF_SLOTS = {1: 2000, 8: 8000}
 BEATS = 2000
 IDLE = 100
 
@@ -83,23 +84,24 @@ async def _awaited(work: Callable[[], Awaitable[float]]) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print, each on a database and an API process of its own."""
     only = set(sys.argv[1:]) or {"jobs", "beats", "idle"}
     with (
         tempfile.TemporaryDirectory(prefix="edge-wire-") as folder,
         EmbeddedPostgres(Path(folder) / "data") as postgres,
-        serving(postgres.create_database("wire")) as (api, server),
     ):
-        if "jobs" in only:
-            for slots in (1, 8):
-                name = f"jobs, {CLIENTS} clients of {slots} slots"
-                measure(name, JOBS, server, lambda slots=slots: life_cycles(api, CLIENTS, JOBS, slots))
+        for slots, jobs in JOBS_OF_SLOTS.items() if "jobs" in only else ():
+            with serving(postgres.create_database(f"jobs{slots}")) as (api, server):
+                name = f"jobs, {CLIENTS} clients, slots {slots}"
+                measure(name, jobs, server, partial(life_cycles, api, CLIENTS, jobs, slots))
         if "beats" in only:
-            measure("heartbeats", CLIENTS * BEATS, server, lambda: heartbeats(api, CLIENTS, BEATS))
+            with serving(postgres.create_database("beats")) as (api, server):
+                measure("heartbeats", CLIENTS * BEATS, server, partial(heartbeats, api, CLIENTS, BEATS))
         if "idle" in only:
-            found = asyncio.run(dispatch_latencies(api, IDLE, 100, 0.02))
-            p50, p99 = (1000 * percentile(found, part) for part in (0.5, 0.99))
-            print(f"queued -> accepted, {IDLE} idle workers: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+            with serving(postgres.create_database("idle")) as (api, _):
+                found = asyncio.run(dispatch_latencies(api, IDLE, 100, 0.02))
+                p50, p99 = (1000 * percentile(found, part) for part in (0.5, 0.99))
+                print(f"queued -> accepted, {IDLE} idle workers: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
 
 
 if __name__ == "__main__":
