@@ -100,7 +100,7 @@ async def roll_pods(
     for pod in context.pods(worker):
         if pod.terminating:
             going_on = Reason.ROLLING, f"Pod {pod.name} drains and stops."
-            if abandoned(pod, view, now, fleet_fresh=context.fleet_fresh(now)):
+            if abandoned(pod, view, now, fleet_fresh=context.fleet_fresh()):
                 await kill_pod(context, worker, pod)
                 message = f"Pod {pod.name} was removed: its node {pod.node or ''} does not stop it."
                 context.events.record(names.WORKER_KIND, worker.meta, "Warning", "PodAbandoned", message)

@@ -119,11 +119,11 @@ class Context:
         """Return the EdgeWorker that a worker of the fleet belongs to."""
         return owner_of(self.claims(worker_name))
 
-    def fleet_fresh(self, now: datetime) -> bool:
+    def fleet_fresh(self) -> bool:
         """Return whether what is known of the fleet may be shown as true."""
         since = self.state.stale_since
         patience = timedelta(seconds=self.settings.api_patience_s)
-        return self.state.ready.is_set() and (since is None or now - since < patience)
+        return self.state.ready.is_set() and (since is None or datetime.now(UTC) - since < patience)
 
 
 def utc_now() -> datetime:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from edge_operator import metrics
 from edge_operator.api import names
@@ -103,7 +103,7 @@ class Controller:
         """Read the queues while a pool scales by them, and look at everything when the edge API comes or goes."""
         await self._context.synced.wait()
         while True:
-            fresh = self._context.fleet_fresh(datetime.now(UTC))
+            fresh = self._context.fleet_fresh()
             if fresh != self._was_fresh:
                 self._was_fresh = fresh
                 self.enqueue_all()

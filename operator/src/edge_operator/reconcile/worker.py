@@ -187,7 +187,7 @@ class _Pass:
             worker=self.worker,
             view=self.view,
             fleet_known=self.context.state.ready.is_set(),
-            fleet_fresh=self.context.fleet_fresh(self.now),
+            fleet_fresh=self.context.fleet_fresh(),
             pods=self.context.pods(self.worker),
             problem=self.problem,
             progressing=self.progressing,

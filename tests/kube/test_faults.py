@@ -1,0 +1,106 @@
+"""Faults: the operator killed, the apiserver restarted, the edge API away. All ends as if nothing had happened."""
+
+from typing import Any
+
+import pytest
+
+from tests.kube.polling import eventually
+from tests.kube.site import Site
+
+SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 1, "drainTimeoutSeconds": 20}
+
+
+def all_ready(site: Site, *names: str) -> None:
+    for name in names:
+        site.wait_ready(name, deadline_s=60)
+
+
+def test_operator_killed_while_it_creates(site: Site) -> None:
+    site.apply_pool("pool", SPEC, replicas=3)
+    eventually(lambda: site.find("ew", "pool-0"), "it has begun")
+    site.operators[0].kill()
+    site.operators[0].start()
+    all_ready(site, "pool-0", "pool-1", "pool-2")
+    assert len(site.get("ew")["items"]) == 3
+
+
+def test_operator_killed_while_it_rolls(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    (job,) = site.enqueue("sleep 3")
+    site.wait_job(job, "running")
+    before = site.uid("pod", "edge-plant-7-0")
+    site.apply_worker("plant-7", **SPEC, template={"env": [{"name": "NEW", "value": "1"}]})
+    site.wait_condition("plant-7", "Progressing", "Rolling")
+    site.operators[0].kill()
+    site.operators[0].start()
+    site.wait_job(job, "succeeded")
+    site.wait_another("pod", "edge-plant-7-0", before)
+    site.wait_condition("plant-7", "Progressing", "Settled")
+    site.wait_ready("plant-7")
+
+
+def test_operator_killed_while_it_scales_down(site: Site) -> None:
+    site.apply_pool("pool", SPEC, replicas=2)
+    all_ready(site, "pool-0", "pool-1")
+    jobs = site.enqueue("sleep 4", count=2)
+    for job in jobs:
+        site.wait_job(job, "running")
+    site.kubectl("scale", "ewp", "pool", "--replicas=1")
+    eventually(lambda: any("deletionTimestamp" in item["metadata"] for item in site.get("ew")["items"]), "it has begun")
+    site.operators[0].kill()
+    site.operators[0].start()
+    for job in jobs:
+        site.wait_job(job, "succeeded")
+    eventually(lambda: len(site.get("ew")["items"]) == 1, "one is left")
+
+
+def test_apiserver_restarted(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    site.cluster.stop_apiserver()
+    site.cluster.start_apiserver()
+    site.apply_worker("plant-8", **SPEC)
+    site.wait_ready("plant-8", deadline_s=90)
+    site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/maintenance=after")
+    site.wait_state("plant-7", "maintenance mode")
+    site.kubectl("delete", "ew", "plant-7", "plant-8", "--timeout=60s")
+    assert site.operators[0].running
+
+
+@pytest.mark.parametrize("step", ["create", "maintenance", "roll"])
+def test_edge_api_down_at_a_step(site: Site, step: str) -> None:
+    if step == "create":
+        site.api.kill()
+        site.apply_worker("plant-7", **SPEC)
+        eventually(lambda: site.pod("plant-7"), "the pod is made all the same")
+    else:
+        site.apply_worker("plant-7", **SPEC)
+        site.wait_ready("plant-7")
+        site.api.kill()
+        if step == "maintenance":
+            site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/maintenance=fan")
+        else:
+            site.apply_worker("plant-7", **SPEC, template={"env": [{"name": "NEW", "value": "1"}]})
+    site.wait_condition("plant-7", "Ready", "EdgeApiUnreachable", deadline_s=60)
+    assert "EdgeApiUnreachable" in site.events("plant-7")
+    site.api.start()
+    site.api.wait_ready()
+    if step == "maintenance":
+        site.wait_state("plant-7", "maintenance mode", deadline_s=60)
+    else:
+        site.wait_ready("plant-7", deadline_s=90)
+
+
+def test_two_operators_do_not_fight(site: Site) -> None:
+    site.start_operator(identity="second")
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    first, second = site.operators
+    assert "airflow_edge_operator_leading 1.0" in first.metrics()
+    assert "airflow_edge_operator_leading 0.0" in second.metrics()
+    # A clean stop hands over at once.
+    assert first.stop() == 0
+    eventually(lambda: "airflow_edge_operator_leading 1.0" in second.metrics(), "the second leads", 10)
+    site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/maintenance=fan")
+    site.wait_state("plant-7", "maintenance mode")

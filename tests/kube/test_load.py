@@ -1,0 +1,99 @@
+"""Many objects at once, and none of the work that nothing asks for."""
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.kube.polling import eventually
+from tests.kube.site import GROUP, Site
+
+SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 1, "drainTimeoutSeconds": 20}
+MANY = 200
+QUIET_S = 8.0
+
+
+def test_unchanged_world_causes_no_writes(bare_site: Site) -> None:
+    # Full passes come every second here, so eight of them pass.
+    bare_site.start_operator(resync_s=1)
+    bare_site.apply_worker("plant-7", **SPEC)
+    bare_site.apply_pool("pool", SPEC, replicas=1)
+    bare_site.wait_ready("plant-7")
+    bare_site.wait_ready("pool-0")
+    bare_site.wait_condition("pool", "Ready", "AllReady", "ewp")
+    settled = [-1, 0.0]
+
+    def quiet() -> bool:
+        writes = bare_site.writes()
+        if writes != settled[0]:
+            settled[:] = [writes, time.monotonic()]
+        return time.monotonic() - settled[1] > QUIET_S
+
+    eventually(quiet, f"{QUIET_S:g} s without a write", 60)
+
+
+def test_many_objects_come_and_go(site: Site) -> None:
+    site.node.schedules = False
+    workers = [
+        {
+            "apiVersion": f"{GROUP}/v1alpha1",
+            "kind": "EdgeWorker",
+            "metadata": {"name": f"many-{number}"},
+            "spec": SPEC,
+        }
+        for number in range(MANY)
+    ]
+    site.kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(workers))
+    eventually(lambda: len(site.get("statefulset")["items"]) == MANY, "all are made", 60)
+    started = time.monotonic()
+    site.kubectl("delete", "ew", "--all", "--wait=false")
+    eventually(lambda: not site.get("ew")["items"], "all are gone", 60)
+    assert time.monotonic() - started < 60
+    memory = site.operators[0].rss_mb()
+    assert memory < 150, f"{memory:.0f} MB"
+    assert 'error="UnavailableError"' not in site.operators[0].metrics(), "the apiserver held calls back"
+
+
+def test_scale_from_none_to_thirty(site: Site) -> None:
+    site.node.schedules = False
+    site.apply_pool("pool", SPEC, replicas=0)
+    site.wait_condition("pool", "Ready", "AllReady", "ewp")
+    started = time.monotonic()
+    site.kubectl("scale", "ewp", "pool", "--replicas=30")
+    eventually(lambda: len(site.get("statefulset")["items"]) == 30, "all are made", 30)
+    assert time.monotonic() - started < 15
+
+
+def test_missing_right_is_noticed(bare_site: Site) -> None:
+    """The check at the end of every test would find a verb that the rules lack."""
+
+    def without_secrets(rules: list[dict[str, Any]]) -> None:
+        rules[0]["rules"] = [rule for rule in rules[0]["rules"] if "secrets" not in rule["resources"]]
+
+    bare_site.grant(change=without_secrets)
+    operator = bare_site.start_operator()
+    bare_site.apply_worker("plant-7", **SPEC)
+    eventually(operator.problems, "it logs the missing right")
+    operator.stop()
+    bare_site.operators.clear()
+
+
+def test_without_crds_or_rights_it_says_what_to_do(bare_site: Site) -> None:
+    def without_list(rules: list[dict[str, Any]]) -> None:
+        for rule in rules[0]["rules"]:
+            rule["verbs"] = [verb for verb in rule["verbs"] if verb != "list"]
+
+    bare_site.grant(change=without_list)
+    with pytest.raises(AssertionError, match="apply its RBAC rules"):
+        bare_site.start_operator()
+    bare_site.operators.clear()
+
+
+def test_bad_settings_are_named() -> None:
+    command = [sys.executable, "-m", "edge_operator.cli", "run"]
+    done = subprocess.run(command, env={"PATH": "/bin"}, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "EDGE_OPERATOR_API_URL" in done.stderr
