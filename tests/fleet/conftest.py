@@ -1,0 +1,82 @@
+"""A fleet: an edge API of its own for each test, and real workers."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.admin_kit import AdminClient, admin_client, admin_credential, worker_credential
+from tests.api.kit import ApiProcess, Db
+from tests.fleet.kit import Tasks, Worker, reaches
+
+
+@pytest.fixture
+def db(database: str) -> Iterator[Db]:
+    """A database that only this test uses."""
+    with Db(database) as opened:
+        yield opened
+
+
+@pytest.fixture
+def make_api(database: str, tmp_path: Path) -> Iterator[Any]:
+    """Start the edge API with settings."""
+    started: list[ApiProcess] = []
+
+    def make(**settings: Any) -> ApiProcess:
+        api = ApiProcess(database, tmp_path / f"api-{len(started)}.log", **{"heartbeat_interval_s": 1, **settings})
+        started.append(api)
+        api.start()
+        api.wait_ready()
+        return api
+
+    yield make
+    for api in started:
+        api.stop()
+        assert "Traceback" not in api.log.read_text(), api.log.read_text()
+
+
+@pytest.fixture
+def api(make_api: Any) -> ApiProcess:
+    """The edge API, with a heartbeat of one second."""
+    made: ApiProcess = make_api()
+    return made
+
+
+@pytest.fixture
+async def make_worker(db: Db, tmp_path: Path) -> AsyncIterator[Any]:
+    """Enrol workers; those that still run at the end are killed."""
+    made: list[Worker] = []
+
+    def make(url: str, name: str = "w1", folder: Path | None = None, **scopes: Any) -> Worker:
+        worker = Worker(folder or tmp_path, url, worker_credential(db, name, **scopes), name)
+        made.append(worker)
+        return worker
+
+    yield make
+    for worker in made:
+        await worker.kill()
+        if worker.log.exists():
+            print(f"---- {worker.log.name}\n{worker.log.read_text()}")  # noqa: T201 - shown where a test fails
+
+
+@pytest.fixture
+async def admin(api: ApiProcess, db: Db) -> AsyncIterator[AdminClient]:
+    """An administrator called anna."""
+    async with admin_client(api.url, admin_credential(db)) as client:
+        yield client
+
+
+@pytest.fixture
+async def worker(api: ApiProcess, make_worker: Any, admin: AdminClient) -> Worker:
+    """The worker `w1`, started and idle."""
+    made: Worker = make_worker(api.url)
+    await made.start()
+    await reaches(admin, "idle")
+    return made
+
+
+@pytest.fixture
+def tasks(db: Db, tmp_path: Path) -> Tasks:
+    """Jobs that the test ends."""
+    return Tasks(db, tmp_path)
