@@ -85,7 +85,7 @@ def wire_of_edge3(platform: dag32.Edge3Platform, figures: Figures, jobs: int) ->
     """Measure (b), (c) and (e) on the peer."""
     api = wire_edge3.Edge3Api(platform.api_url, platform.jwt_secret, platform.database_url)
     server = platform.processes["api-server"].pid
-    with_cpu(figures, server, jobs, lambda: asyncio.run(wire_edge3.life_cycles(api, CLIENTS, jobs)))
+    with_cpu(figures, server, jobs, lambda: asyncio.run(wire_edge3.life_cycles(api, CLIENTS, jobs, dag32.SLOTS)))
     each = 50
     with_cpu_beats(figures, server, CLIENTS * each, lambda: asyncio.run(wire_edge3.heartbeats(api, CLIENTS, each)))
     dispatch(figures, asyncio.run(wire_edge3.dispatch_latencies(api, IDLE_WORKERS, 100, SPACING_S)))
@@ -95,7 +95,7 @@ def wire_of_this(platform: Platform, figures: Figures, jobs: int) -> None:
     """Measure (b), (c) and (e) on this project."""
     api = wire_this.EdgeApi(platform.edge_api_urls[0], platform.join_token("--uses", "1000"), platform.database_url)
     server = platform.processes["edge-api-0"].pid
-    with_cpu(figures, server, jobs, lambda: asyncio.run(wire_this.life_cycles(api, CLIENTS, jobs, slots=8)))
+    with_cpu(figures, server, jobs, lambda: asyncio.run(wire_this.life_cycles(api, CLIENTS, jobs, dag32.SLOTS)))
     each = 2000
     with_cpu_beats(figures, server, CLIENTS * each, lambda: asyncio.run(wire_this.heartbeats(api, CLIENTS, each)))
     dispatch(figures, asyncio.run(wire_this.dispatch_latencies(api, IDLE_WORKERS, 100, SPACING_S)))

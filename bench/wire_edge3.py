@@ -117,10 +117,13 @@ def insert_jobs(api: Edge3Api, count: int) -> list[str]:
     return [str(row["task_id"]) for row in rows]
 
 
-async def life_cycles(api: Edge3Api, clients: int, jobs: int) -> float:
-    """Run `jobs` jobs through fetch, running and success with `clients` workers; return the seconds taken."""
+async def life_cycles(api: Edge3Api, clients: int, jobs: int, slots: int) -> float:
+    """Run `jobs` jobs through fetch, running and success with `clients` workers; return the seconds taken.
+
+    Each worker has `slots` jobs under way side by side.
+    """
     insert_jobs(api, jobs)
-    async with aiohttp.ClientSession() as http:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         workers = [await Edge3Client(api, f"bench-{i}", http).register() for i in range(clients)]
 
         async def work(worker: Edge3Client) -> int:
@@ -132,7 +135,7 @@ async def life_cycles(api: Edge3Api, clients: int, jobs: int) -> float:
             return done
 
         begin = time.perf_counter()
-        done = sum(await asyncio.gather(*(work(worker) for worker in workers)))
+        done = sum(await asyncio.gather(*(work(worker) for worker in workers for _ in range(slots))))
         taken = time.perf_counter() - begin
     if done != jobs:
         raise RuntimeError(f"{done} of {jobs} jobs were run")
@@ -141,7 +144,7 @@ async def life_cycles(api: Edge3Api, clients: int, jobs: int) -> float:
 
 async def heartbeats(api: Edge3Api, clients: int, each: int) -> float:
     """Send `each` heartbeats from each of `clients` workers; return the seconds taken."""
-    async with aiohttp.ClientSession() as http:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         workers = [await Edge3Client(api, f"beat-{i}", http).register() for i in range(clients)]
 
         async def beat(worker: Edge3Client) -> None:
