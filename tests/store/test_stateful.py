@@ -33,6 +33,8 @@ NAMES = ("a", "b", "c")
 SLOTS = 3
 
 names = st.sampled_from(NAMES)
+actions = st.sampled_from(["maintenance", "exit", "shutdown", "cancel", "cordon", "uncordon"])
+rarely = st.integers(0, 4).map(lambda drawn: drawn == 4)
 
 
 class Fleet(RuleBasedStateMachine):
@@ -68,7 +70,7 @@ class Fleet(RuleBasedStateMachine):
     def first_worker(self) -> None:
         self.start("a", new_identity=False)
 
-    @rule(name=names, new_identity=st.booleans())
+    @rule(name=names, new_identity=rarely)
     def start(self, name: str, new_identity: bool) -> None:
         """A worker starts or restarts; sometimes it was enrolled anew."""
         before = self.view(name)
@@ -82,7 +84,7 @@ class Fleet(RuleBasedStateMachine):
             assert not alive or before is None or before.identity == identity
             self.identity[name], self.session[name] = identity, session
 
-    @rule(name=names, active=st.integers(0, SLOTS), acknowledged=st.booleans(), terminating=st.booleans())
+    @rule(name=names, active=st.integers(0, SLOTS), acknowledged=rarely, terminating=rarely)
     def heartbeat(self, name: str, active: int, acknowledged: bool, terminating: bool) -> None:
         beat = workers.Beat(
             name, self.session.get(name, uuid4()), active, SLOTS - active, acknowledged, terminating, {}
@@ -95,8 +97,11 @@ class Fleet(RuleBasedStateMachine):
 
     # ---- administrators ----
 
-    @rule(name=names, action=st.sampled_from(["maintenance", "exit", "shutdown", "cancel", "cordon", "uncordon"]))
+    @rule(name=names, action=actions)
     def administer(self, name: str, action: str) -> None:
+        self.wish(name, action)
+
+    def wish(self, name: str, action: str) -> None:
         statements = {
             "maintenance": fleet.request_maintenance([name], "why", "me"),
             "exit": fleet.exit_maintenance([name]),
@@ -117,18 +122,29 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 4))
     def enqueue(self, count: int) -> None:
+        self.enqueue_some(count)
+
+    def enqueue_some(self, count: int) -> None:
         for _ in range(count):
             new = jobs.NewJob(uuid4(), "task", "q", None, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
             self.db.execute(jobs.enqueue(new))
 
-    @rule(name=names, stale=st.booleans())
-    def claim(self, name: str, stale: bool) -> None:
-        """A dispatcher claims for a worker, perhaps for a session that it does not know to be old."""
-        found = self.rows(jobs.candidates([jobs.Demand("q", None, SLOTS, SLOTS, 2)]))
-        session = uuid4() if stale else self.session.get(name, uuid4())
+    @precondition(lambda self: self.session)
+    @rule(data=st.data(), stale=rarely, meanwhile=st.none() | actions)
+    def claim(self, data: st.DataObject, stale: bool, meanwhile: str | None) -> None:
+        """A dispatcher claims for a worker, perhaps for a session that is old, perhaps right after a wish."""
+        name = data.draw(st.sampled_from(sorted(self.session)))
+        if meanwhile is not None:
+            self.wish(name, meanwhile)
+        wanted = jobs.candidates([jobs.Demand("q", None, SLOTS, SLOTS, 2)])
+        found = self.rows(wanted)
+        if not found:
+            self.enqueue_some(2)
+            found = self.rows(wanted)
+        session = uuid4() if stale else self.session[name]
         before = self.view(name)
         picks = [jobs.Pick(row.id, name, session, uuid4()) for row in found]
-        given = self.rows(jobs.claim(picks, ACCEPT)) if picks else []
+        given = self.rows(jobs.claim(picks, ACCEPT))
         allowed = (
             before is not None
             and before.session_id == session
@@ -141,7 +157,7 @@ class Fleet(RuleBasedStateMachine):
             self.leases[row.lease_id] = (row.id, name)
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data(), thief=st.booleans())
+    @rule(data=st.data(), thief=rarely)
     def accept(self, data: st.DataObject, thief: bool) -> None:
         lease, (job, holder), good = self.pick_lease(data)
         who = "thief" if thief else holder
@@ -149,7 +165,7 @@ class Fleet(RuleBasedStateMachine):
         assert bool(taken) == (good and not thief), job
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data(), outcome=st.sampled_from(["succeeded", "failed"]), thief=st.booleans())
+    @rule(data=st.data(), outcome=st.sampled_from(["succeeded", "failed"]), thief=rarely)
     def report(self, data: st.DataObject, outcome: Any, thief: bool) -> None:
         lease, (_, holder), good = self.pick_lease(data)
         who = "thief" if thief else holder
@@ -223,8 +239,8 @@ def test_random_lives_of_a_fleet(connection: Connection) -> None:
     run_state_machine_as_test(
         Fleet,
         settings=settings(
-            max_examples=40,
-            stateful_step_count=40,
+            max_examples=60,
+            stateful_step_count=50,
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
