@@ -39,7 +39,10 @@ class V1Platform(Platform):
             str(python.parent / "airflow"), "edge", "worker", "--concurrency", "4", "--edge-hostname", NAME,
             "--queues", "old",
         ]  # fmt: skip
-        process = self._add(NAME, command, worker_env(home=home, dags=self.spec.dags, extra=settings))
+        # Its own environment has the edge3 provider, and not this project's.
+        executor = "airflow.providers.edge3.executors.EdgeExecutor"
+        env = worker_env(home=home, dags=self.spec.dags, executor=executor, extra=settings)
+        process = self._add(NAME, command, env)
         process.start()
         self.wait_worker(NAME)
 
