@@ -3,6 +3,36 @@
 from typing import Any
 
 
+def _option(description: str, example: str | None = None, default: str | None = None, **more: Any) -> dict[str, Any]:
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": example,
+        "default": default,
+        **more,
+    }
+
+
+_OPTIONS = {
+    "admin_api_url": _option(
+        "Base URL of the edge API for the commands `airflow edge …`.", example="https://airflow.example.com"
+    ),
+    "admin_token": _option("Admin credential for these commands (`edge-api credential create`).", sensitive=True),
+    "admin_token_file": _option(
+        "File with that credential, in place of admin_token.", example="/run/secrets/edge-admin"
+    ),
+    "api_url": _option(
+        "Base URL of the edge API for `airflow edge worker`; a path from /edge_worker on does not count.",
+        example="https://airflow.example.com",
+    ),
+    "worker_concurrency": _option(
+        "Slots of a worker that `airflow edge worker` starts; the worker's own default is 8."
+    ),
+    "worker_umask": _option("Umask of a worker that is started with --daemon, octal.", example="0o077"),
+}
+
+
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description, as `airflow.provider_info.schema.json` has it."""
     return {
@@ -12,5 +42,6 @@ def get_provider_info() -> dict[str, Any]:
         "executors": ["edge_provider.executor.EdgeExecutor"],
         "cli": ["edge_provider.cli.get_cli_commands"],
         "db-managers": ["edge_provider.db_manager.EdgeDBManager"],
+        "config": {"edge": {"description": "Edge workers and the edge API.", "options": _OPTIONS}},
         "remote-logging": [{"classpath": "edge_provider.log_reader.EdgeTaskLog", "scheme": "edge"}],
     }

@@ -1,0 +1,160 @@
+"""A small client of the edge API's admin API, set up from Airflow's configuration."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from airflow.configuration import conf
+from pydantic import BaseModel, ValidationError
+
+from edge_protocol.admin import (
+    WORKERS_PATH,
+    BulkRequest,
+    BulkResponse,
+    BulkResult,
+    WorkerFilter,
+    WorkerPage,
+    WorkerView,
+)
+from edge_protocol.rest import Problem
+from edge_provider.cli_errors import CommandError, UsageError
+from edge_provider.cli_local import base_url
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_TIMEOUT_S = 30.0
+_SECTION = "edge"
+
+
+def admin_token() -> str | None:
+    """Return the admin credential: `[edge] admin_token`, its `_cmd` and `_secret` forms, or `admin_token_file`.
+
+    Raises:
+        UsageError: the file can't be read, or what is there can't be a credential.
+
+    """
+    token: str | None = conf.get(_SECTION, "admin_token", fallback=None)
+    file = conf.get(_SECTION, "admin_token_file", fallback=None)
+    if not token and file:
+        try:
+            token = Path(file).read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"[edge] admin_token_file {file} cannot be read; name a readable file") from error
+    token = (token or "").strip()
+    if not token.isascii() or not token.isprintable():
+        raise UsageError("[edge] admin_token is not a credential; make one with edge-api credential create")
+    return token or None
+
+
+class AdminClient:
+    """Calls of the admin API on workers. Every method raises `CommandError` where the API refuses or is away."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        self._http = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=_TIMEOUT_S, follow_redirects=False
+        )
+
+    @classmethod
+    def from_config(cls) -> Self:
+        """Return a client for the edge API that Airflow's configuration names.
+
+        Raises:
+            UsageError: no URL or no token is set.
+
+        """
+        url = base_url(conf.get(_SECTION, "admin_api_url", fallback=None))
+        if not url:
+            raise UsageError(
+                "no edge API is set; set [edge] admin_api_url (AIRFLOW__EDGE__ADMIN_API_URL), for example "
+                "https://airflow.example.com"
+            )
+        if not url.startswith(("http://", "https://")):
+            raise UsageError("[edge] admin_api_url is not an http:// or https:// URL")
+        token = admin_token()
+        if token is None:
+            raise UsageError(
+                "no admin credential is set; set [edge] admin_token, admin_token_cmd or admin_token_file, and make one "
+                "with edge-api credential create --role admin"
+            )
+        return cls(url, token)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def workers(self, wanted: WorkerFilter) -> list[WorkerView]:
+        """Return all workers that a filter finds, by name."""
+        params: dict[str, Any] = wanted.model_dump(mode="json", exclude_none=True)
+        found: list[WorkerView] = []
+        while True:
+            page = self._parse(WorkerPage, self._call("GET", WORKERS_PATH, params=params))
+            found += page.items
+            if page.next is None:
+                return found
+            params["cursor"] = page.next
+
+    def worker(self, name: str) -> WorkerView:
+        """Return one worker."""
+        return self._parse(WorkerView, self._call("GET", _path(name)))
+
+    def request_maintenance(self, name: str, comment: str) -> None:
+        """Put a worker into maintenance, or change the comment."""
+        self._call("PUT", f"{_path(name)}/maintenance", json={"comment": comment})
+
+    def exit_maintenance(self, name: str) -> None:
+        """End a worker's maintenance."""
+        self._call("DELETE", f"{_path(name)}/maintenance")
+
+    def shutdown(self, name: str) -> None:
+        """Have a worker drain and stop."""
+        self._call("PUT", f"{_path(name)}/shutdown")
+
+    def remove(self, name: str) -> None:
+        """Remove a worker that is not there any more."""
+        self._call("DELETE", _path(name))
+
+    def adjust(self, name: str, **patch: Any) -> None:
+        """Change queues and slots; fields as of `WorkerPatch`."""
+        self._call("PATCH", _path(name), json=patch)
+
+    def bulk(self, request: BulkRequest) -> list[BulkResult]:
+        """Do one thing to many workers."""
+        body = request.model_dump(mode="json", exclude_none=True)
+        return self._parse(BulkResponse, self._call("POST", f"{WORKERS_PATH}/bulk", json=body)).results
+
+    def _call(self, method: str, path: str, **more: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **more)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CommandError(
+                f"the edge API at {self._url} cannot be reached: {reason}; check [edge] admin_api_url"
+            ) from error
+        if response.is_success:
+            return response
+        try:
+            problem = Problem.model_validate_json(response.content)
+        except ValidationError as error:
+            raise CommandError(
+                f"{self._url} answers {response.status_code} and is not an edge API; check [edge] admin_api_url"
+            ) from error
+        raise CommandError(problem.detail)
+
+    def _parse(self, model: type[Model], response: httpx.Response) -> Model:
+        try:
+            return model.model_validate_json(response.content)
+        except ValidationError as error:
+            raise CommandError(
+                f"{self._url} answers with something else than an edge API; check [edge] admin_api_url"
+            ) from error
+
+
+def _path(name: str) -> str:
+    return f"{WORKERS_PATH}/{quote(name, safe='')}"
