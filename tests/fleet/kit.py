@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,6 +62,7 @@ class Worker:
         self.state_dir.mkdir(parents=True)
         self.log = folder / f"{name}.log"
         self.process: asyncio.subprocess.Process | None = None
+        self.api_url = api_url
         self._write_credential(api_url, credential)
 
     def _write_credential(self, api_url: str, credential: str) -> None:
@@ -92,6 +95,16 @@ class Worker:
         assert self.process is not None
         async with asyncio.timeout(WAIT_S):
             return await self.process.wait()
+
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        """Stop its agent process for the time of the block."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     async def kill(self) -> None:
         if self.process is not None and self.process.returncode is None:

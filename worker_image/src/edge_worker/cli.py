@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from edge_worker import __version__, agentlog, cli_local
@@ -86,8 +87,10 @@ def _run(settings: WorkerSettings, arguments: dict[str, Any]) -> None:
     state = StateFolder(settings.state_folder)
     state.prepare()
     credential = state.read_credential()
-    if credential is None:
-        credential = _trade(settings, state, arguments["join_token_file"] or settings.join_token_file, required=False)
+    if credential is None or credential.expires_at <= datetime.now(UTC):
+        token_file = arguments["join_token_file"] or settings.join_token_file
+        # Without a token an expired one is shown all the same: this host's clock may be the one that is wrong.
+        credential = _trade(settings, state, token_file, required=False) or credential
     if credential is None:
         raise ConfigError(
             f"worker {settings.name!r} is not enrolled (no credential in {state.root}); run: edge-worker enroll"

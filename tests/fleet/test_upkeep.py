@@ -1,0 +1,188 @@
+"""The health check, credentials that end, and the states of a worker that comes and goes."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_worker.state import StateFolder
+from tests.api.admin_kit import AdminClient, admin_client, admin_credential
+from tests.api.kit import ApiProcess, Db, join_token, until
+from tests.fleet.kit import Tasks, Worker, reaches
+
+HEALTH = """
+from pathlib import Path
+
+def look():
+    file = Path("{file}")
+    return file.read_text() if file.exists() else "ok"
+"""
+
+
+@pytest.fixture
+async def watched(api: ApiProcess, make_worker: Any, tmp_path: Path, admin: AdminClient) -> Worker:
+    """A worker whose health check returns the content of the file `trouble`."""
+    (tmp_path / "site_health.py").write_text(HEALTH.format(file=tmp_path / "trouble"))
+    worker: Worker = make_worker(api.url)
+    await worker.start("--health-check", "site_health:look", environ={"PYTHONPATH": str(tmp_path)})
+    await reaches(admin, "idle")
+    return worker
+
+
+async def test_unhealthy_host_is_in_maintenance_until_it_is_well(
+    watched: Worker, admin: AdminClient, tasks: Tasks, tmp_path: Path, db: Db
+) -> None:
+    (tmp_path / "trouble").write_text("disk is full")
+    shown = await reaches(admin, "maintenance mode")
+    assert (shown["maintenance"]["comment"], shown["maintenance"]["by"]) == ("disk is full", "worker health check")
+    job = tasks.queue("one")
+    status = await watched.status()
+    assert (status["health"], status["maintenance_by"]) == ("disk is full", "worker health check")
+    assert db.state(job) == "queued"
+    (tmp_path / "trouble").unlink()
+    await tasks.begun("one")
+    assert (await watched.status())["health"] is None
+
+
+async def test_health_check_does_not_end_what_a_human_began(
+    watched: Worker, admin: AdminClient, tmp_path: Path
+) -> None:
+    await admin.call("PUT", "/workers/w1/maintenance", json={"comment": "from afar"})
+    await reaches(admin, "maintenance mode")
+    (tmp_path / "trouble").write_text("disk is full")
+
+    async def health() -> Any:
+        return (await watched.status())["health"]
+
+    await until(health, "the health check objects")
+    (tmp_path / "trouble").unlink()
+
+    async def well() -> bool:
+        return await health() is None
+
+    await until(well, "the health check is content")
+    shown = await reaches(admin, "maintenance mode")
+    assert (shown["maintenance"]["comment"], shown["maintenance"]["by"]) == ("from afar", "anna")
+
+
+async def test_health_maintenance_ends_after_a_restart(watched: Worker, admin: AdminClient, tmp_path: Path) -> None:
+    (tmp_path / "trouble").write_text("disk is full")
+    await reaches(admin, "maintenance mode")
+    await watched.kill()
+    (tmp_path / "trouble").unlink()
+    await watched.start("--health-check", "site_health:look", environ={"PYTHONPATH": str(tmp_path)})
+    await reaches(admin, "idle")
+
+
+async def test_wrong_health_check_is_one_clear_line(api: ApiProcess, make_worker: Any) -> None:
+    worker = make_worker(api.url)
+    await worker.start("--health-check", "no_such_module:look")
+    assert await worker.exit_code() == 2
+    [line] = [line for line in worker.log.read_text().splitlines() if line.startswith("edge-worker: ")]
+    assert "no_such_module" in line
+
+
+async def test_states_of_a_worker_that_is_killed_and_comes_back(
+    worker: Worker, admin: AdminClient, tasks: Tasks, db: Db
+) -> None:
+    job = tasks.queue("one")
+    await tasks.begun("one")
+    await reaches(admin, "running")
+    await worker.kill()
+    await reaches(admin, "unknown")
+    await until(lambda: db.state(job) == "lost", "its job is lost")
+    await worker.start()
+    await reaches(admin, "idle")
+    second = tasks.queue("two")
+    await tasks.begun("two")
+    await worker.kill()
+    await worker.start()
+    # No waiting time: the name is taken over, and the lost task is settled, in the hello.
+    await until(lambda: db.state(second) in ("failed", "lost"), "the task that died with its agent is settled")
+    third = tasks.queue("three")
+    await tasks.begun("three")
+    assert db.state(third) == "running"
+
+
+async def test_states_between_a_wish_and_its_acknowledgement(
+    make_api: Any, make_worker: Any, db: Db, tasks: Tasks
+) -> None:
+    """An agent that is stopped for a moment lets those states be seen that it leaves at once as a rule."""
+    worker: Worker = make_worker(make_api(heartbeat_interval_s=10).url)
+    await worker.start()
+    async with admin_client(worker.api_url, admin_credential(db)) as admin:
+        await reaches(admin, "idle")
+        with worker.held_up():
+            await admin.call("PUT", "/workers/w1/maintenance", json={"comment": "new disk"})
+            await reaches(admin, "maintenance request")
+            job = tasks.queue("one")
+        await reaches(admin, "maintenance mode")
+        assert db.state(job) == "queued"
+        with worker.held_up():
+            await admin.call("DELETE", "/workers/w1/maintenance")
+            await reaches(admin, "maintenance exit")
+        await tasks.begun("one")
+        await reaches(admin, "running")
+        with worker.held_up():
+            await admin.call("PUT", "/workers/w1/shutdown")
+            await reaches(admin, "shutdown request")
+        await reaches(admin, "terminating")
+        tasks.let_go("one")
+        assert await worker.exit_code() == 0
+        await reaches(admin, "offline")
+
+
+async def test_worker_outlives_its_credentials(
+    make_api: Any, make_worker: Any, db: Db, tasks: Tasks, tmp_path: Path
+) -> None:
+    """Credentials are good for five seconds here; a task runs over two of their ends, and its session goes on."""
+    api = make_api(credential_lifetime_s=5, credential_overlap_s=1)
+    worker: Worker = make_worker(api.url)
+    state = StateFolder(worker.state_dir)
+    first = state.read_credential()
+    assert first is not None
+    state.write_credential(first.model_copy(update={"received_at": datetime(2020, 1, 1, tzinfo=UTC)}))
+    await worker.start()
+    job = tasks.queue("one")
+    await tasks.begun("one")
+    seen = {first.credential_id}
+
+    def rotated_twice() -> bool:
+        stored = state.read_credential()
+        assert stored is not None
+        seen.add(stored.credential_id)
+        return len(seen) >= 4
+
+    await until(rotated_twice, "the credential is replaced again and again")
+    async with admin_client(api.url, admin_credential(db)) as admin:
+        assert (await reaches(admin, "running"))["jobs_active"] == 1
+    tasks.let_go("one")
+    await until(lambda: db.state(job) == "succeeded", "the task ends well")
+    assert worker.running
+    assert first.credential not in worker.log.read_text()
+
+
+async def test_expired_credential_is_traded_anew_where_a_join_token_is_given(
+    make_api: Any, make_worker: Any, db: Db, tmp_path: Path
+) -> None:
+    past = datetime(2025, 1, 1, tzinfo=UTC)
+    worker: Worker = make_worker(make_api().url, expires_at=past)
+    state = StateFolder(worker.state_dir)
+    expired = state.read_credential()
+    assert expired is not None
+    state.write_credential(expired.model_copy(update={"expires_at": past}))
+    (tmp_path / "join").write_text(join_token(db.url))
+    await worker.start("--api-url", worker.api_url, "--join-token-file", str(tmp_path / "join"))
+    async with admin_client(worker.api_url, admin_credential(db)) as admin:
+        await reaches(admin, "idle")
+    fresh = state.read_credential()
+    assert fresh is not None
+    assert fresh.expires_at > datetime.now(UTC)
+
+
+async def test_expired_credential_says_how_to_enrol_again(make_api: Any, make_worker: Any) -> None:
+    worker: Worker = make_worker(make_api().url, expires_at=datetime(2025, 1, 1, tzinfo=UTC))
+    await worker.start()
+    assert await worker.exit_code() == 3
+    assert "enrol this worker again with a new join token: edge-worker enroll" in worker.log.read_text()
