@@ -193,7 +193,7 @@ class ControlPlane:
             "--port=0",
             f"--secure-port={free_ports(1)[0]}",
             # What these tests lean on; the cloud, node and certificate controllers have nothing to do here.
-            "--controllers=statefulset,garbagecollector,namespace,serviceaccount,serviceaccount-token,horizontalpodautoscaling",
+            "--controllers=statefulset,garbagecollector,namespace,serviceaccount,serviceaccount-token,pvc-protection",
             "--concurrent-statefulset-syncs=20",
             "--kube-api-qps=200",
             "--kube-api-burst=400",

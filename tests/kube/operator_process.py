@@ -89,6 +89,8 @@ class OperatorProcess:
                 # Not of its log: a traceback, or a warning of the interpreter.
                 found.append(line)
                 continue
-            if "forbidden" in message.lower() or "a mistake in the operator" in message:
+            # A namespace that goes away forbids new objects, whoever asks.
+            missing_right = "forbidden" in message.lower() and "being terminated" not in message
+            if missing_right or "a mistake in the operator" in message:
                 found.append(line)
         return found

@@ -28,7 +28,8 @@ def test_deletion_drains_and_leaves_nothing(site: Site) -> None:
     assert site.db.state(job) == "succeeded"
     assert site.fleet("plant-7") is None
     for kind, name in (("statefulset", ""), ("secret", ""), ("serviceaccount", ""), ("pvc", ""), ("pod", "-0")):
-        site.wait_gone(kind, f"edge-plant-7{name}")
+        # A garbage collector that has just started learns of custom resources within half a minute.
+        site.wait_gone(kind, f"edge-plant-7{name}", deadline_s=90)
     assert "CleanupIncomplete" not in site.events("plant-7")
 
 
@@ -127,7 +128,7 @@ def test_namespace_can_be_deleted(bare_site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.apply_pool("pool", SPEC, replicas=2)
     site.wait_ready("plant-7")
-    site.cluster.kubectl("delete", "namespace", site.namespace, "--timeout=90s")
+    site.cluster.kubectl("delete", "namespace", site.namespace, "--timeout=110s")
     eventually(lambda: site.fleet("plant-7") is None, "the worker is out of the fleet")
     site.operators[0].stop()
     site.cluster.kubectl("delete", "namespace", home, "--wait=false")

@@ -20,6 +20,10 @@ from edge_protocol.worker_state import WorkerState
 DRAIN_DEFAULT_S = 3600
 REMOVAL_MARGIN = timedelta(seconds=90)
 """After the drain: a worker that vanished without a word becomes unknown (30 s), and calls may have to be repeated."""
+FORCED_PATIENCE = timedelta(seconds=10)
+"""A forced deletion waits no longer for an edge API that is away."""
+REMOVAL_PATIENCE = timedelta(seconds=45)
+"""So long the edge API is asked again to remove a worker that it still takes for alive, even in a forced deletion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,8 @@ class Progress:
     killed: set[str] = field(default_factory=set)
     """uids of pods that were deleted without waiting for their node."""
     revoked: bool = False
-    removal_tried: bool = False
+    removal_since: datetime | None = None
+    """When the removal from the fleet was first tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +99,11 @@ def next_step(now_is: Situation) -> Step:
     leaks = [f"pod {pod.name} on node {pod.node or 'none'}" for pod in now_is.pods if now_is.worker.managed]
     if not now_is.owns_name:
         return Step(finish=True, leaks=leaks)
-    if _gave_up_on_api(now_is, forced=forced) or (over and not now_is.fleet_known):
+    if _gave_up_on_api(now_is, forced=forced):
         return Step(finish=True, leaks=[*leaks, *_fleet_leaks(now_is)])
     if not now_is.fleet_known or now_is.unreachable_since is not None:
         return Step(message="Waiting for the edge API to answer.")
-    return _fleet_step(now_is, leaks, late=late, over=forced or over)
+    return _fleet_step(now_is, leaks, late=late)
 
 
 def _pods_step(now_is: Situation, *, late: bool, over: bool) -> Step | None:
@@ -115,8 +120,8 @@ def _pods_step(now_is: Situation, *, late: bool, over: bool) -> Step | None:
     return None if over else Step(message=f"Waiting for pod {now_is.pods[0].name} to end its tasks.")
 
 
-def _fleet_step(now_is: Situation, leaks: list[str], *, late: bool, over: bool) -> Step:
-    view = now_is.view
+def _fleet_step(now_is: Situation, leaks: list[str], *, late: bool) -> Step:
+    view, since = now_is.view, now_is.progress.removal_since
     if not now_is.worker.managed and live(view) and not late:
         leaving = view is not None and (view.shutdown or view.state is WorkerState.TERMINATING)
         return Step(request_shutdown=not leaving, message="Waiting for the worker to end its tasks and stop.")
@@ -125,17 +130,19 @@ def _fleet_step(now_is: Situation, leaks: list[str], *, late: bool, over: bool) 
         return Step(revoke=True, wait=timedelta(0), message="Revoking the worker's identity.")
     if view is None:
         return Step(finish=True, leaks=leaks)
-    if over and now_is.progress.removal_tried:
+    if since is not None and now_is.now >= since + REMOVAL_PATIENCE:
         return Step(finish=True, leaks=[*leaks, *_fleet_leaks(now_is)])
     return Step(remove=True, message="Removing the worker from the fleet.")
 
 
 def _gave_up_on_api(now_is: Situation, *, forced: bool) -> bool:
     """Return whether the edge API was unreachable for too long, counted from when it was first needed."""
-    since, deleted = now_is.unreachable_since, now_is.worker.meta.deleted_at
+    deleted = now_is.worker.meta.deleted_at
+    since = now_is.unreachable_since or (None if now_is.fleet_known else deleted)
     if since is None or deleted is None:
         return False
-    return forced or now_is.now >= max(since, deleted) + now_is.api_patience
+    patience = min(now_is.api_patience, FORCED_PATIENCE) if forced else now_is.api_patience
+    return now_is.now >= max(since, deleted) + patience
 
 
 def _fleet_leaks(now_is: Situation) -> list[str]:

@@ -124,32 +124,30 @@ def plan(pool: str, wanted: int, members: list[Member], rollout: Rollout) -> Pla
     that do not take jobs are replaced at any time, since that takes nothing away.
     """
     active = [member for member in members if not member.deleting]
-    stale = [member for member in active if member.stale]
-    update = [member.name for member in active if not member.fresh and not member.stale]
-    surge, spare = _limits(rollout, wanted, active)
-    total = wanted + min(surge, len(stale))
+    surge = share(rollout.max_surge, wanted, up=True)
+    total = wanted + min(surge, sum(member.stale for member in active))
 
     create = _free_names(pool, {member.name for member in members}, total - len(active))
     delete = _victims(active, len(active) - total)
-    stale = [member for member in stale if member.name not in delete]
-    idle_first = sorted(stale, key=_cost)
+    staying = [member for member in active if member.name not in delete]
+    update = [member.name for member in staying if not member.fresh and not member.stale]
+    spare = _spare(rollout, wanted, staying)
+    idle_first = sorted((member for member in staying if member.stale), key=_cost)
     if surge:
-        surplus = max(len(active) - len(delete) - wanted, 0)
-        delete += _allowed(idle_first, spare, surplus)
+        delete += _allowed(idle_first, spare, max(len(staying) - wanted, 0))
     else:
         update += _allowed(idle_first, spare, len(idle_first))
     return Plan(create, update, delete)
 
 
-def _limits(rollout: Rollout, wanted: int, active: list[Member]) -> tuple[int, int]:
-    """Return (workers that may be on top, available workers that may be taken out of service now)."""
-    surge = share(rollout.max_surge, wanted, up=True)
+def _spare(rollout: Rollout, wanted: int, staying: list[Member]) -> int:
+    """Return how many workers that take jobs may be taken out of service now."""
     unavailable = share(rollout.max_unavailable, wanted, up=False)
-    if surge == 0 and unavailable == 0:
+    if unavailable == 0 and share(rollout.max_surge, wanted, up=True) == 0:
         # Percentages of a small pool round to nothing; something has to move.
         unavailable = 1
-    available = sum(member.available for member in active)
-    return surge, max(available - (wanted - unavailable), 0)
+    available = sum(member.available for member in staying)
+    return max(available - (wanted - unavailable), 0)
 
 
 def _allowed(candidates: list[Member], spare: int, limit: int) -> list[str]:

@@ -86,7 +86,7 @@ async def _tell_fleet(context: Context, worker: EdgeWorker, step: Step) -> None:
             await fleet.revoke_token(token)
         progress.revoked = True
     if step.remove:
-        progress.removal_tried = True
+        progress.removal_since = progress.removal_since or utc_now()
         try:
             await fleet.remove(name)
         except RefusedError as error:

@@ -1,0 +1,117 @@
+"""Every deletion ends, whatever is the matter."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_operator.desired.deletion import REMOVAL_MARGIN, REMOVAL_PATIENCE, Progress, Situation, Step, next_step
+from edge_operator.desired.pods import PodView
+from edge_protocol.worker_state import WorkerState
+from tests.unit.operator.builders import NOW, make_view, make_worker
+
+DRAIN_S = 60
+POD = PodView(
+    name="edge-plant-7-0",
+    uid="1",
+    node="node-1",
+    template_hash="x",
+    phase="Running",
+    terminating=True,
+    stop_time=NOW,
+    kill_time=NOW + timedelta(seconds=DRAIN_S + 45),
+    running=True,
+    problem=None,
+    failing=False,
+)
+
+
+def situation(**changes: object) -> Situation:
+    mode = changes.pop("mode", "Managed")
+    annotations = changes.pop("annotations", None)
+    whole = Situation(
+        worker=make_worker(deleted_s=0, mode=mode, drainTimeoutSeconds=DRAIN_S, annotations=annotations),  # type: ignore[arg-type]
+        view=make_view(),
+        owns_name=True,
+        fleet_known=True,
+        unreachable_since=None,
+        api_patience=timedelta(seconds=30),
+        pods=[],
+        replicas=0,
+        progress=Progress(),
+        now=NOW,
+    )
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+@given(
+    mode=st.sampled_from(["Managed", "External"]),
+    state=st.sampled_from(list(WorkerState)),
+    known=st.booleans(),
+    away=st.booleans(),
+    stuck_pod=st.booleans(),
+    forced=st.booleans(),
+    stubborn=st.booleans(),
+)
+def test_it_ends_in_bounded_time(
+    mode: str, state: WorkerState, known: bool, away: bool, stuck_pod: bool, forced: bool, stubborn: bool
+) -> None:
+    """Play the steps with a world that does as little as possible of what it is told."""
+    now, progress = NOW, Progress()
+    annotations = {"airflow-edge.io/force-delete": "yes"} if forced else {}
+    pods = [POD] if stuck_pod and mode == "Managed" else []
+    view = make_view(state=state)
+    replicas = 1
+    for _ in range(1000):
+        step = next_step(
+            situation(
+                mode=mode,
+                annotations=annotations,
+                view=view,
+                fleet_known=known,
+                pods=pods,
+                replicas=replicas,
+                unreachable_since=NOW if away else None,
+                progress=progress,
+                now=now,
+            )
+        )
+        if step.finish:
+            assert now <= NOW + timedelta(seconds=DRAIN_S + 45) + REMOVAL_MARGIN + REMOVAL_PATIENCE + timedelta(
+                seconds=60
+            )
+            assert not (forced and now > NOW + REMOVAL_MARGIN + REMOVAL_PATIENCE)
+            return
+        replicas = 0 if step.stop_pods else replicas
+        progress.killed |= {pod.uid for pod in step.kill_pods}
+        if step.kill_pods and not stubborn:
+            pods = []
+        progress.revoked = progress.revoked or step.revoke
+        if step.remove:
+            progress.removal_since = progress.removal_since or now
+        now += max(step.wait, timedelta(milliseconds=100))
+    pytest.fail("it goes on for ever")
+
+
+def test_running_tasks_are_waited_for() -> None:
+    assert next_step(situation(pods=[POD])).message.startswith("Waiting for pod")
+    assert next_step(situation(mode="External", view=make_view(state=WorkerState.RUNNING))).request_shutdown
+
+
+def test_a_record_that_is_another_objects_is_left_alone() -> None:
+    assert next_step(situation(owns_name=False)) == Step(finish=True)
+
+
+def test_identity_goes_before_the_record() -> None:
+    offline = make_view(state=WorkerState.OFFLINE)
+    assert next_step(situation(view=offline)).revoke
+    assert next_step(situation(view=offline, progress=Progress(revoked=True))).remove
+    assert next_step(situation(view=None, progress=Progress(revoked=True))) == Step(finish=True)
+
+
+def test_what_is_left_behind_is_named() -> None:
+    gone = next_step(situation(unreachable_since=NOW, now=NOW + timedelta(seconds=31)))
+    assert gone.finish
+    assert "worker plant-7 in the fleet" in gone.leaks[0]
