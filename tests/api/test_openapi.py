@@ -158,7 +158,9 @@ def test_v1_calls_without_a_token(described: ApiProcess) -> None:
         def call(case: Any) -> None:
             response = case.call(headers={"Authorization": "rubbish"})
             check(case, response)
+            # A parameter like `..` may lead out of the v1 wire.
+            inside = unquote(urlsplit(response.request.url).path).startswith(V1_PREFIX)
             open_to_all = case.operation.path == "/health"
-            assert response.status_code in ((200,) if open_to_all else (403, 429))
+            assert response.status_code in ((200,) if open_to_all else (403, 429)) or not inside
 
         call()
