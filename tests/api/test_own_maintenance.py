@@ -91,6 +91,18 @@ async def test_health_check_leaves_the_maintenance_of_others_alone(shared: ApiPr
         assert desired(shared_db) == (False, None, None)
 
 
+async def test_wish_in_a_hello_is_on_record_and_respects_that_of_others(shared: ApiProcess, shared_db: Db) -> None:
+    credential = await enroll(shared.url, shared_db.url, "w1")
+    before = len(trail(shared_db))
+    async with session(shared.url, credential, maintenance=True, maintenance_comment="new disk"):
+        assert desired(shared_db) == (True, "new disk", "worker host")
+    assert trail(shared_db)[before:] == [("worker.maintenance", "worker host")]
+    async with admin_client(shared.url, admin_credential(shared_db)) as admin:
+        await admin.call("PUT", "/workers/w1/maintenance", json={"comment": "from afar"})
+    async with session(shared.url, credential, maintenance=True, maintenance_comment="new disk"):
+        assert desired(shared_db) == (True, "from afar", "anna")
+
+
 async def test_comment_that_is_too_long_is_complained_about(shared: ApiProcess, shared_db: Db) -> None:
     async with session(shared.url, await enroll(shared.url, shared_db.url, "w1")) as worker:
         await worker.send(frame("maintenance", id=uuid4(), on=True, comment="x" * 1025))

@@ -155,10 +155,10 @@ async def test_offline_maintenance_is_maintenance_again(worker: Worker, admin: A
 async def test_stop_waits_for_tasks_and_process(worker: Worker, admin: AdminClient, tasks: Tasks, db: Db) -> None:
     job = tasks.queue("one")
     await tasks.begun("one")
+    waiting = asyncio.create_task(worker.command("stop", "--wait"))
+    await reaches(admin, "terminating")
     result = await worker.command("stop")
     assert (result.code, result.out) == (0, "w1 stops; 1 task still running\n")
-    await reaches(admin, "terminating")
-    waiting = asyncio.create_task(worker.command("stop", "--wait"))
     assert (await worker.status())["drain"] is True
     tasks.let_go("one")
     result = await waiting
@@ -176,6 +176,18 @@ async def test_stop_that_takes_too_long(worker: Worker, tasks: Tasks) -> None:
     result = await worker.command("stop", "--wait", "--timeout", "0.5")
     assert (result.code, result.out) == (1, "")
     assert worker.running
+
+
+async def test_all_of_it_over_long_polls(api: ApiProcess, make_worker: Any, admin: AdminClient) -> None:
+    worker = make_worker(api.url)
+    await worker.start("--transport", "sync")
+    await reaches(admin, "idle")
+    result = await worker.command("maintenance", "on", "-c", "new disk", "--wait", "-o", "json")
+    assert (result.code, result.status["state"], result.status["transport"]) == (0, "maintenance mode", "sync")
+    assert result.status["maintenance_stored"] is True
+    assert (await worker.command("maintenance", "off", "--wait")).code == 0
+    assert (await worker.command("stop", "--wait")).code == 0
+    await reaches(admin, "offline")
 
 
 async def test_maintenance_that_is_cut_short_by_a_stop(worker: Worker, admin: AdminClient, tasks: Tasks) -> None:

@@ -174,7 +174,7 @@ def test_every_change_that_people_see_is_a_change(
         "bye": workers.say_bye("w1", worker.session_id),
         "lost": workers.lose_silent(timedelta(seconds=-1)),
         "maintenance": fleet.request_maintenance(["w1"], "x", "y"),
-        "host": workers.request_maintenance("w1", "hot"),
+        "host": fleet.request_maintenance(["w1"], "hot", "worker host", own_only=True),
         "effective": workers.set_effective("w1", worker.session_id, ["q"], 2),
         "adjust": fleet.adjust(["w1"], ["q"], [], None, set_concurrency=False),
         "shutdown": fleet.request_shutdown(["w1"]),

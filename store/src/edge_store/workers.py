@@ -11,7 +11,6 @@ from sqlalchemy import Executable, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Integer, Interval, Text
 
-from edge_protocol.frames import BY_HOST
 from edge_store.tables import worker, worker_desired
 
 
@@ -222,22 +221,6 @@ def set_effective(name: str, session_id: UUID, queues: Sequence[str], concurrenc
         update(worker)
         .where(worker.c.name == name, worker.c.session_id == session_id)
         .values(queues=list(queues), concurrency=concurrency, revision=text("DEFAULT"))
-    )
-
-
-def request_maintenance(name: str, comment: str | None) -> Executable:
-    """Wish for maintenance on behalf of the worker's own host; one that is wished for already stays as it is."""
-    return (
-        update(worker_desired)
-        .where(worker_desired.c.worker_name == name, ~worker_desired.c.maintenance)
-        .values(
-            maintenance=True,
-            maintenance_comment=comment,
-            maintenance_by=BY_HOST,
-            maintenance_at=func.now(),
-            version=worker_desired.c.version + 1,
-            revision=text("DEFAULT"),
-        )
     )
 
 

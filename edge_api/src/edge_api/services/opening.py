@@ -14,12 +14,13 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
+from edge_api.services import own_maintenance
 from edge_api.services.heartbeats import clean_text
 from edge_api.services.lease_view import Phase
 from edge_api.services.session import Ending, Session
 from edge_api.services.wish_reader import store_effective
 from edge_api.services.wishes import Wishes, effective_concurrency, effective_queues
-from edge_protocol.frames import PROTOCOL_MAX, PROTOCOL_MIN, Error, Hello, Welcome, choose_protocol
+from edge_protocol.frames import BY_HOST, PROTOCOL_MAX, PROTOCOL_MIN, Error, Hello, Welcome, choose_protocol
 from edge_store import jobs, workers
 
 BYE_PATIENCE_S: Final = 10.0
@@ -74,8 +75,7 @@ async def _open(session: Session, hello: Hello) -> None:
     if not await _register(session, hello):
         return
     if hello.maintenance:
-        comment = None if hello.maintenance_comment is None else clean_text(hello.maintenance_comment)
-        await session.hub.database.rows(workers.request_maintenance(session.worker, comment), "request_maintenance")
+        await own_maintenance.enter(session, hello.maintenance_comment, BY_HOST, own_only=True)
     # From here on hints reach the session, so a change of the wishes after this look is not missed.
     session.hub.registry.add(session)
     session.wishes = wishes

@@ -1,6 +1,7 @@
 """Maintenance that the worker's own side wishes for: its host, or its health check."""
 
 import logging
+from typing import Any
 
 from sqlalchemy import Executable
 
@@ -14,31 +15,42 @@ log = logging.getLogger(__name__)
 
 
 async def take_maintenance(session: Session, frame: Maintenance) -> None:
-    """Store the wish with its entry of the audit trail, then tell the worker what is desired now.
+    """Store the wish, then tell the worker what is desired now.
 
     From the commit on no job is claimed for a worker that wishes to enter, as for an administrator's request.
     """
-    name = session.worker
-    action = "worker.maintenance" if frame.on else "worker.exit_maintenance"
     by = BY_HOST if frame.source == "host" else BY_HEALTH
-    comment = None if frame.comment is None else clean_text(frame.comment)
-    entry = audit.NewAudit(f"worker:{name}", action, f"worker/{name}", {"comment": comment, "by": by})
+    own_only = frame.source == "health"
     try:
-        async with session.hub.database.transaction("own_maintenance") as connection:
-            if (await connection.execute(_statement(frame, name, comment, by))).first() is not None:
-                await connection.execute(audit.add([entry]))
+        if frame.on:
+            await enter(session, frame.comment, by, own_only=own_only)
+        else:
+            statement = fleet.exit_maintenance([session.worker], only_by=by if own_only else None)
+            await _store(session, statement, "worker.exit_maintenance", {"by": by})
     except DatabaseAwayError as error:
-        log.warning("a wish for maintenance was not stored: %s", error, extra={"worker": name})
+        log.warning("a wish for maintenance was not stored: %s", error, extra={"worker": session.worker})
         session.end("database_away", "The database is away. Connect again; the wish is kept.", close_code=1013)
         return
     session.track(session.hub.wishes.submit(session), lambda _: _confirm(session, frame))
 
 
-def _statement(frame: Maintenance, name: str, comment: str | None, by: str) -> Executable:
-    own_only = frame.source == "health"
-    if frame.on:
-        return fleet.request_maintenance([name], comment, by, own_only=own_only)
-    return fleet.exit_maintenance([name], only_by=by if own_only else None)
+async def enter(session: Session, comment: str | None, by: str, *, own_only: bool) -> None:
+    """Store the wish to enter maintenance; `own_only` leaves one alone that somebody else has wished for.
+
+    Raises:
+        DatabaseAwayError: it is not stored.
+
+    """
+    comment = None if comment is None else clean_text(comment)
+    statement = fleet.request_maintenance([session.worker], comment, by, own_only=own_only)
+    await _store(session, statement, "worker.maintenance", {"comment": comment, "by": by})
+
+
+async def _store(session: Session, statement: Executable, action: str, detail: dict[str, Any]) -> None:
+    entry = audit.NewAudit(f"worker:{session.worker}", action, f"worker/{session.worker}", detail)
+    async with session.hub.database.transaction("own_maintenance") as connection:
+        if (await connection.execute(statement)).first() is not None:
+            await connection.execute(audit.add([entry]))
 
 
 def _confirm(session: Session, frame: Maintenance) -> None:
