@@ -8,7 +8,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
 from uuid import uuid4
 
 import aiohttp
@@ -34,23 +34,19 @@ from edge_worker.connection import Connection
 from edge_worker.control.server import ControlServer
 from edge_worker.drain import Drain, Step
 from edge_worker.health import HealthCheck
-from edge_worker.launcher.base import Launcher, RunnerBrokenError, StartOrder, TaskExit
-from edge_worker.leases import Action, Kill, Lease, Leases, Phase, Start, Tidy
+from edge_worker.launcher.base import Launcher
+from edge_worker.leases import Leases, Phase
 from edge_worker.local import LocalControl
-from edge_worker.logs.shipper import LogShipper
 from edge_worker.outcome import DRAIN_TIMEOUT
 from edge_worker.rotation import CredentialRotation
 from edge_worker.settings import WorkerSettings
-from edge_worker.settle import settle, settle_left_over
-from edge_worker.spool import Spool
 from edge_worker.sysinfo import SystemMonitor
 from edge_worker.transport.choice import TransportChoice
 from edge_worker.upkeep import Upkeep
+from edge_worker.work import Work
 
 log = logging.getLogger(__name__)
 
-LOG_POLL_S = 0.2
-"""Seconds between looks at the logs of running tasks."""
 _DRAIN_LOOK_S = 0.5
 _GOODBYE_S = 5.0
 _HEALTH_S = 10.0
@@ -78,12 +74,9 @@ class Agent:
         self._rotation = rotation
         self._instance = uuid4()
         self._leases = Leases(settings.concurrency)
-        self._spool = Spool(settings.state_folder / "leases")
-        self._shipper = LogShipper(settings.spool_max_bytes)
         self._system = SystemMonitor(settings.state_folder)
         self._drain = Drain(settings.drain_timeout_s, settings.kill_grace_s, settings.flush_timeout_s)
         self._drain_changed = asyncio.Event()
-        self._log_watch = asyncio.Event()
         self._upkeep = Upkeep(settings.state_folder / "maintenance.json", health, self._on_upkeep)
         self._welcome: Welcome | None = None
         choice = TransportChoice(settings.transport)
@@ -93,7 +86,7 @@ class Agent:
         )
         self._control = ControlServer(settings.state_folder, local)
         self._group = asyncio.TaskGroup()
-        launcher.listen(self._on_exit)
+        self._work = Work(settings, self._leases, launcher, self._spawn, wake=self.wake, changed=self._drain_changed)
 
     async def run(self) -> None:
         """Work until a stop was asked for and is done.
@@ -112,11 +105,11 @@ class Agent:
                     self._group.create_task(self._control.serve(), name="local control"),
                     self._group.create_task(self._upkeep.watch_health(self._health_interval), name="health check"),
                     self._group.create_task(self._launcher.supervise(), name="runner supervision"),
-                    self._group.create_task(self._watch_logs(), name="log watch"),
+                    self._group.create_task(self._work.watch_logs(), name="log watch"),
                     self._group.create_task(self._rotation.keep_fresh(), name="credential rotation"),
                     self._group.create_task(self._connect(), name="connection"),
                 ]
-                await self._recover()
+                await self._work.recover()
                 await self._stop_when_asked()
                 await self._say_goodbye(side.pop())
                 for task in side:
@@ -173,11 +166,12 @@ class Agent:
 
     async def next_log(self, welcome: Welcome) -> Log | None:
         """Return the next piece of log to send."""
-        return await self._shipper.next_frame(welcome.log_chunk_bytes, welcome.log_window_bytes)
+        return await self._work.shipper.next_frame(welcome.log_chunk_bytes, welcome.log_window_bytes)
 
     def on_welcome(self, welcome: Welcome) -> None:
         """Say again what was not acknowledged."""
         self._welcome = welcome
+        self._work.execution_api_url = self._settings.execution_api_url or welcome.execution_api_url
         log.info("connected: session %s, %d leases held", welcome.session_id, len(self._leases.held))
         self._upkeep.own.on_session()
         self._leases.on_session()
@@ -186,20 +180,20 @@ class Agent:
         """Act on a frame."""
         match frame:
             case Job():
-                self._carry_out(self._leases.on_job(frame))
+                self._work.carry_out(self._leases.on_job(frame))
             case Ack(of="accept"):
-                self._carry_out(self._leases.on_accept_ack(frame.lease_id))
+                self._work.carry_out(self._leases.on_accept_ack(frame.lease_id))
             case Ack(of="report"):
-                self._carry_out(self._leases.on_report_ack(frame.lease_id))
+                self._work.carry_out(self._leases.on_report_ack(frame.lease_id))
             case Ack(of="log"):
                 if frame.offset is not None:
-                    self._shipper.on_ack(frame.lease_id, frame.offset)
-                self._carry_out(self._leases.on_log_ack(frame.lease_id))
+                    self._work.shipper.on_ack(frame.lease_id, frame.offset)
+                self._work.carry_out(self._leases.on_log_ack(frame.lease_id))
             case Fenced():
-                self._shipper.on_refused(frame.lease_id)
-                self._carry_out(self._leases.on_fenced(frame.lease_id, frame.reason))
+                self._work.shipper.on_refused(frame.lease_id)
+                self._work.carry_out(self._leases.on_fenced(frame.lease_id, frame.reason))
             case Cancel():
-                self._carry_out(self._leases.on_cancel(frame.lease_id, frame.reason))
+                self._work.carry_out(self._leases.on_cancel(frame.lease_id, frame.reason))
             case DesiredFrame():
                 self._on_desired(frame)
             case Maintained() if self._upkeep.on_confirmed(frame):
@@ -224,92 +218,14 @@ class Agent:
 
     def _on_lost(self) -> None:
         self._welcome = None
-        self._shipper.on_disconnect()
+        self._work.shipper.on_disconnect()
         self._drain_changed.set()
-
-    # What the leases ask for.
-
-    def _carry_out(self, actions: Iterable[Action]) -> None:
-        for action in actions:
-            match action:
-                case Start(lease, workload):
-                    self._spawn(self._start(lease, workload), f"start {lease.id}")
-                case Kill(lease):
-                    log.info("ending task of lease %s: %s", lease.id, lease.kill_reason)
-                    self._launcher.kill(lease.id, self._settings.kill_grace_s)
-                case Tidy(lease, drop_log):
-                    if drop_log:
-                        log.warning("the edge API does not take the log of lease %s any more: dropped", lease.id)
-                        self._shipper.discard(lease.id)
-                    self._tidy(lease)
-        self.wake.set()
-
-    def _tidy(self, lease: Lease) -> None:
-        if lease.phase is Phase.SETTLED and self._shipper.delivered(lease.id):
-            self._shipper.discard(lease.id)
-            self._leases.forget(lease)
-            self._drain_changed.set()
-            self._spawn(asyncio.to_thread(self._spool.folder(lease.id).remove), f"tidy {lease.id}")
-
-    async def _start(self, lease: Lease, workload: str) -> None:
-        folder = self._spool.folder(lease.id)
-        log_file = folder.log_file(lease.job.log_path)
-        try:
-            await asyncio.to_thread(folder.create, lease.job)
-            self._shipper.add(lease.id, folder, log_file, folder.read_cursor())
-            self._log_watch.set()
-            if lease.kill_reason is not None:
-                # Fenced or cancelled in the meantime.
-                await self._end(lease, TaskExit(lease.id, None))
-                return
-            server = self._settings.execution_api_url or (self._welcome.execution_api_url if self._welcome else None)
-            await self._launcher.start(StartOrder(lease.id, folder.root, workload, log_file, server))
-            log.info("started %s %s, lease %s", lease.job.kind, lease.job.job_id, lease.id)
-        except (OSError, RunnerBrokenError) as error:
-            log.exception("task of lease %s could not be started", lease.id)
-            await self._end(lease, TaskExit(lease.id, None, f"the task could not be started: {error}"))
-
-    def _on_exit(self, task_exit: TaskExit) -> None:
-        lease = self._leases.get(task_exit.lease_id)
-        if lease is not None and lease.phase is Phase.RUNNING:
-            self._spawn(self._end(lease, task_exit), f"end {lease.id}")
-
-    async def _end(self, lease: Lease, task_exit: TaskExit) -> None:
-        """Settle how a task ended, durably, and report it."""
-        folder = self._spool.folder(lease.id)
-        outcome, modules = await asyncio.to_thread(settle, folder, lease, task_exit)
-        log.info("ended %s %s, lease %s: %s", lease.job.kind, lease.job.job_id, lease.id, outcome.outcome)
-        self._carry_out(self._leases.on_ended(lease, outcome))
-        await self._shipper.end(lease.id)
-        self._tidy(lease)
-        self._drain_changed.set()
-        self.wake.set()
-        self._launcher.learn(modules)
-
-    async def _recover(self) -> None:
-        """Take over what a former agent left behind: its tasks are gone, reports and logs may be due."""
-        for job, folder in await asyncio.to_thread(self._spool.recover):
-            outcome = await asyncio.to_thread(settle_left_over, folder, job.log_path)
-            self._leases.restore(job, outcome)
-            self._shipper.add(job.lease_id, folder, folder.log_file(job.log_path), folder.read_cursor())
-            await self._shipper.end(job.lease_id)
-            log.info("left over from a former start: lease %s, %s", job.lease_id, outcome.outcome)
-        self._log_watch.set()
 
     # Long-running tasks.
 
     async def _connect(self) -> None:
         await self._launcher.prepare()
         await self._connection.keep(self._on_lost)
-
-    async def _watch_logs(self) -> None:
-        while True:
-            if not self._shipper.active:
-                self._log_watch.clear()
-                await self._log_watch.wait()
-            if await self._shipper.poll():
-                self.wake.set()
-            await asyncio.sleep(LOG_POLL_S)
 
     async def _stop_when_asked(self) -> None:
         """Return when a stop was asked for and everything is done that can be."""
@@ -321,7 +237,7 @@ class Agent:
             if step is Step.STOPPING and not stopped_tasks:
                 stopped_tasks = True
                 for lease in self._leases.in_phase(Phase.RUNNING):
-                    self._carry_out(self._leases.kill(lease, DRAIN_TIMEOUT))
+                    self._work.carry_out(self._leases.kill(lease, DRAIN_TIMEOUT))
             self._drain_changed.clear()
             try:
                 async with asyncio.timeout(_DRAIN_LOOK_S if self._drain.asked else None):
