@@ -19,6 +19,7 @@ from edge_protocol.frames import (
     Accept,
     Ack,
     AgentFrame,
+    Bye,
     Frame,
     Hello,
     Job,
@@ -219,6 +220,8 @@ class FakeEdgeApi:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
                     self._on(message.data)
+                    if isinstance(self.frames[-1], Bye):
+                        break
         finally:
             self._sockets.discard(socket)
             pump.cancel()

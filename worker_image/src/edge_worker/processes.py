@@ -8,6 +8,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Collection
 from contextlib import suppress
@@ -17,6 +18,8 @@ from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+
+STRAYS_WAIT_S = 5.0
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -33,13 +36,20 @@ def adopt_orphans() -> None:
 
 
 def kill_strays(keep: Collection[int]) -> None:
-    """Kill the children of this process, and all below them, except those in `keep`; used by who adopts orphans."""
-    for child in own_children():
-        if child in keep:
-            continue
-        kill_tree(child)
-        with suppress(ChildProcessError):
-            os.waitpid(child, 0)
+    """Kill the children of this process, and all below them, except those in `keep`; used by who adopts orphans.
+
+    Waits for their end, for a bounded time: a process in the middle of a system call may take its time to go.
+    """
+    deadline = time.monotonic() + STRAYS_WAIT_S
+    # Again and again: a stray's own children become strays when it dies.
+    while strays := [child for child in own_children() if child not in keep]:
+        for stray in strays:
+            kill_tree(stray)
+            with suppress(ChildProcessError):
+                os.waitpid(stray, os.WNOHANG)
+        if time.monotonic() >= deadline:
+            return
+        time.sleep(0.002)
 
 
 def own_children() -> list[int]:

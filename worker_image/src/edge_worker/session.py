@@ -6,6 +6,7 @@ Control frames always go before logs: whatever waits in the outbox is sent befor
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from edge_protocol.frames import (
@@ -29,6 +30,8 @@ from edge_worker.transport.base import Transport, TransportError, UnauthorisedEr
 log = logging.getLogger(__name__)
 
 WELCOME_TIMEOUT_S = 20.0
+BYE_TIMEOUT_S = 4.0
+"""Seconds for the edge API to settle a good-bye and close the connection."""
 _NOT_TAKEN = frozenset({"protocol_mismatch", "wrong_worker", "name_taken", "bad_hello"})
 """Codes of fatal errors that another attempt would only meet again."""
 _LOG_FRAMES_PER_CALL = {"websocket": 1, "sync": 8}
@@ -72,6 +75,7 @@ class Session:
         self._heartbeat_due = False
         self._finishing = False
         self._bye = False
+        self._closed = asyncio.Event()
         self.welcomed = False
         """Whether the edge API has taken the session."""
 
@@ -129,9 +133,14 @@ class Session:
                     raise _refusal(frame)
 
     async def _read(self) -> None:
-        while True:
-            for text in await self._transport.receive():
-                self._take(text)
+        try:
+            while True:
+                for text in await self._transport.receive():
+                    self._take(text)
+        except TransportError:
+            if not self._bye:
+                raise
+            self._closed.set()
 
     def _take(self, text: str) -> None:
         frame = _parse(text)
@@ -152,7 +161,7 @@ class Session:
                 continue
             if self._finishing:
                 if self._bye:
-                    await self._transport.send([Bye().model_dump_json()])
+                    await self._say_bye()
                 raise SessionOverError
             logs: list[str] = []
             while len(logs) < limit and (frame := await self._peer.next_log(welcome)) is not None:
@@ -161,6 +170,15 @@ class Session:
                 await self._transport.send(logs)
             else:
                 await self._peer.wake.wait()
+
+    async def _say_bye(self) -> None:
+        await self._transport.send([Bye().model_dump_json()])
+        if self._transport.sends_are_confirmed:
+            return
+        # A connection that is closed with something unread is reset, and takes along what the other side has not read.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BYE_TIMEOUT_S):
+                await self._closed.wait()
 
     def _control(self) -> list[str]:
         frames: list[Frame] = []

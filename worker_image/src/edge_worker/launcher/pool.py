@@ -52,6 +52,9 @@ class RunnerPool:
         self._listener: ExitListener | None = None
         self._current: RunnerProcess | None = None
         self._alive: set[RunnerProcess] = set()
+        self._pids: set[int] = set()
+        """All runner processes, those that still start included: what else hangs below the agent is a stray."""
+        self._births = asyncio.Lock()
         self._starting: dict[UUID, float | None] = {}
         """Tasks on their way to a runner; with a grace: to be ended as soon as they are there."""
         self._ready = asyncio.Event()
@@ -146,24 +149,30 @@ class RunnerPool:
     async def _start_process(self) -> RunnerProcess:
         """Start one runner process, leaving out modules that make it unfit."""
         for _ in range(_BLAME_MAX):
-            process = await RunnerProcess.spawn(self._command, self._lock_fd, self._environ)
+            async with self._births:
+                process = await RunnerProcess.spawn(self._command, self._lock_fd, self._environ)
+                self._pids.add(process.pid)
             try:
                 async with asyncio.timeout(START_TIMEOUT_S):
                     ready = await process.become_ready(self._learned.preload_list() if self._learned else [])
             except (RunnerStartError, TimeoutError) as error:
-                await process.close(wait_s=1)
+                await self._discard(process)
                 blamed = error.module if isinstance(error, RunnerStartError) else None
                 if self._learned is None or blamed is None:
                     raise RunnerStartError(str(error) or f"not ready after {START_TIMEOUT_S:.0f} s") from error
                 self._learned.deny(blamed, str(error))
                 await asyncio.to_thread(self._learned.save)
             except BaseException:
-                await process.close(wait_s=1)
+                await self._discard(process)
                 raise
             else:
                 await self._note_ready(process, ready)
                 return process
         raise RunnerStartError("too many modules make it unfit")
+
+    async def _discard(self, process: RunnerProcess) -> None:
+        await process.close(wait_s=1)
+        self._pids.discard(process.pid)
 
     async def _note_ready(self, process: RunnerProcess, ready: Ready) -> None:
         resident = (ready.resident_bytes or 0) >> 20
@@ -191,9 +200,11 @@ class RunnerPool:
             self._ready.clear()
             self._changed.set()
         await process.close(CLOSE_TIMEOUT_S)
+        self._pids.discard(process.pid)
         if lost:
             # The kernel has ended the supervisors and tasks with their runner; what those had started is still there.
-            await asyncio.to_thread(processes.kill_strays, {other.pid for other in self._alive})
+            async with self._births:
+                await asyncio.to_thread(processes.kill_strays, frozenset(self._pids))
         for lease_id in lost:
             self._task_ended(TaskExit(lease_id, None, "the runner process died"))
 

@@ -120,13 +120,11 @@ class RunnerLoop:
     def _on_exit(self, pid: int, lease: str, status: int) -> None:
         ended_by_us = self._kill_at.pop(pid, None) is not None
         self._task_killed.discard(pid)
-        orphans = set(processes.own_children()) - self._leases.keys() - self._left_behind
         if ended_by_us or status < 0:
             # Nothing below a task that was ended goes on without its supervisor.
-            for orphan in orphans:
-                processes.kill_tree(orphan)
+            processes.kill_strays(self._leases.keys() | self._left_behind)
         else:
-            self._left_behind |= orphans
+            self._left_behind |= set(processes.own_children()) - self._leases.keys()
         self._channel.send(event="exit", lease=lease, status=status, detail=None)
 
     def _terminate(self, pid: int, grace_s: float) -> None:

@@ -19,6 +19,8 @@ class Transport(Protocol):
     """A connection to the edge API. Frames are the JSON texts of `edge_protocol.frames`."""
 
     name: str
+    sends_are_confirmed: bool
+    """Whether `send` returns only when the edge API has the frames."""
 
     async def send(self, texts: list[str]) -> None:
         """Send frames in order.

@@ -25,6 +25,7 @@ class LongPollTransport:
     """A session over single calls."""
 
     name = "sync"
+    sends_are_confirmed = True
 
     def __init__(self, client: aiohttp.ClientSession, api_url: str) -> None:
         self._client = client

@@ -19,6 +19,7 @@ class WebSocketTransport:
     """A WebSocket session."""
 
     name = "websocket"
+    sends_are_confirmed = False
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
