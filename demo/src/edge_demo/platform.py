@@ -194,6 +194,9 @@ class Platform:
         )
 
     def _airflow_is_healthy(self) -> bool:
+        # The api-server builds its Execution API when it is first called, which takes seconds: now, and not in a task.
+        if not _answers(f"{self.airflow_url}/execution/health"):
+            return False
         health = self.airflow.health()
         return all(
             health.get(part) == "healthy" for part in ("metadatabase", "scheduler", "dag_processor", "triggerer")
