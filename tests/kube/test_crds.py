@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.control_plane import ControlPlane
+from tests.kube.polling import eventually
 
 HEAD = {"apiVersion": "airflow-edge.io/v1alpha1"}
 
@@ -17,7 +18,8 @@ def worker(**spec: Any) -> dict[str, Any]:
     "path", ["ew.spec", "ew.spec.maintenance", "ew.status", "ewp.spec.autoscaling", "ewp.spec.rollout"]
 )
 def test_explain_reads_well(cluster: ControlPlane, path: str) -> None:
-    text = cluster.kubectl("explain", path)
+    # The apiserver publishes the schemas some seconds after it serves the types.
+    text = eventually(lambda: cluster.try_kubectl("explain", path).stdout, f"{path} is explained")
     assert "DESCRIPTION" in text
     assert "FIELDS" in text
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,3 +98,17 @@ def test_bad_settings_are_named() -> None:
     done = subprocess.run(command, env={"PATH": "/bin"}, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "EDGE_OPERATOR_API_URL" in done.stderr
+
+
+def test_without_a_cluster_it_says_what_to_do(tmp_path: Path) -> None:
+    environment = {
+        "PATH": "/bin",
+        "EDGE_OPERATOR_API_URL": "http://127.0.0.1:1",
+        "EDGE_OPERATOR_ADMIN_TOKEN_FILE": str(tmp_path / "token"),
+        "EDGE_OPERATOR_WORKER_IMAGE": "image",
+    }
+    command = [sys.executable, "-m", "edge_operator.cli", "run"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("edge-operator: no way to the cluster")
+    assert "EDGE_OPERATOR_KUBECONFIG" in done.stderr

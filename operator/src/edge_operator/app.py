@@ -67,7 +67,10 @@ async def run(settings: OperatorSettings) -> None:
 
     """
     async with AsyncExitStack() as stack:
-        kube = await stack.enter_async_context(KubeClient(settings.kubeconfig))
+        try:
+            kube = await stack.enter_async_context(KubeClient(settings.kubeconfig))
+        except UnavailableError as error:
+            raise StartError(str(error)) from error
         await _check_cluster(kube, settings)
         http = await stack.enter_async_context(
             FleetHttp(settings.api_url, settings.admin_token_file, settings.ca_bundle)

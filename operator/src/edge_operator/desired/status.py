@@ -33,6 +33,8 @@ class Observed:
     fleet_known: bool
     fleet_fresh: bool
     """The edge API answers, or has not been silent for long."""
+    arrived: bool
+    """The view is about the pod that is there now, and not about one that was replaced."""
     pods: list[PodView]
     problem: tuple[Reason, str] | None
     """Why the spec can't be carried out."""
@@ -96,19 +98,41 @@ def _ready(seen: Observed) -> Verdict:
         return "False", *seen.problem
     if not seen.fleet_fresh:
         return "Unknown", Reason.EDGE_API_UNREACHABLE, "The edge API does not answer."
-    if live(seen.view):
+    if live(seen.view) and not _pod_gone(seen):
         return _ready_live(seen)
-    if seen.worker.managed:
-        if names.SHUTDOWN in seen.worker.meta.annotations:
-            return "False", Reason.SHUT_DOWN, f"Shut down by the annotation {names.SHUTDOWN}."
-        reason = pod_reason(seen.pods)
-        if reason is not None:
-            return "False", *reason
-    if seen.view is None:
+    return _managed_away(seen) or _away(seen.view)
+
+
+def _managed_away(seen: Observed) -> Verdict | None:
+    """Return why a managed worker is not there, as far as its pod tells."""
+    if not seen.worker.managed:
+        return None
+    if names.SHUTDOWN in seen.worker.meta.annotations:
+        return "False", Reason.SHUT_DOWN, f"Shut down by the annotation {names.SHUTDOWN}."
+    reason = pod_reason(seen.pods)
+    if reason is not None:
+        return "False", *reason
+    if not seen.arrived:
+        return "False", Reason.STARTING, "The pod has started and is about to join the fleet."
+    return None
+
+
+def _away(view: WorkerView | None) -> Verdict:
+    """Return why a worker is not there, as far as the fleet tells."""
+    if view is None:
         return "False", Reason.NEVER_ENROLLED, "The worker has not joined the fleet yet."
-    if seen.view.state is WorkerState.OFFLINE:
+    if view.state is WorkerState.OFFLINE:
         return "False", Reason.OFFLINE, "The worker said good-bye."
     return "False", Reason.HEARTBEAT_LOST, "The worker has not been heard of for three heartbeats."
+
+
+def _pod_gone(seen: Observed) -> bool:
+    """Return whether a managed worker can't be there any more, though the fleet has not noticed yet."""
+    if not seen.worker.managed or any(pod.terminating for pod in seen.pods):
+        return False
+    if not seen.arrived:
+        return True
+    return pod_reason(seen.pods) is not None
 
 
 def _ready_live(seen: Observed) -> Verdict:

@@ -48,10 +48,15 @@ class KubeClient:
 
     async def __aenter__(self) -> Self:
         configuration = Configuration()
-        if self._kubeconfig is not None:
-            await config.load_kube_config(config_file=str(self._kubeconfig), client_configuration=configuration)
-        else:
-            config.load_incluster_config(client_configuration=configuration)
+        try:
+            if self._kubeconfig is not None:
+                await config.load_kube_config(config_file=str(self._kubeconfig), client_configuration=configuration)
+            else:
+                config.load_incluster_config(client_configuration=configuration)
+        except (config.ConfigException, OSError) as error:
+            raise UnavailableError(
+                f"no way to the cluster: {error}; run in a pod or set EDGE_OPERATOR_KUBECONFIG"
+            ) from error
         configuration.connection_pool_maxsize = CONNECTIONS
         self._api = ApiClient(configuration)
         return self

@@ -41,6 +41,10 @@ class Memory:
 
     applied: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Per kind of child: hash of what was applied, and the generation that the apiserver gave it."""
+    pod_uid: str | None = None
+    """The worker's pod as last seen."""
+    departed_revision: int = -1
+    """Revision of the worker's view when its pod was gone: what is told up to there is about a pod of the past."""
     sent: tuple[Wishes, int] | None = None
     """The last calls to the edge API and the revision of the view that they were made for."""
     sent_at: float = 0.0

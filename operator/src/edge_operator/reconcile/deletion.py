@@ -129,6 +129,7 @@ async def _write_status(context: Context, worker: EdgeWorker, step: Step, now: d
         view=context.state.get(worker.worker_name),
         fleet_known=context.state.ready.is_set(),
         fleet_fresh=context.fleet_fresh(),
+        arrived=True,
         pods=context.pods(worker),
         problem=None,
         progressing=(Reason.DELETING, step.message),

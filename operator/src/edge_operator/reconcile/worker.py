@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from edge_operator.api import names
 from edge_operator.api.reasons import Reason
 from edge_operator.api.types import EdgeWorker, Obj, SpecError, WorkerSpec, read_worker
+from edge_operator.desired.pods import pod_reason
 from edge_operator.desired.status import Observed, worker_status
 from edge_operator.desired.wishes import NOT_YET, Wishes, live, wishes
 from edge_operator.fleet.errors import FleetError, MissingError, UnreachableError
@@ -116,8 +117,23 @@ class _Pass:
         if rolling is not None:
             self.progressing = rolling
             self.again.append(POD_CHECK)
-        elif not live(self.view) and self.problem is None and names.SHUTDOWN not in self.worker.meta.annotations:
+        elif self._starts() and self.problem is None and names.SHUTDOWN not in self.worker.meta.annotations:
             self.progressing = Reason.CREATING, "The pod starts and joins the fleet."
+
+    def _starts(self) -> bool:
+        return not self._arrived() or not live(self.view) or pod_reason(self.context.pods(self.worker)) is not None
+
+    def _arrived(self) -> bool:
+        """Return whether the view is about the pod that is there now, as far as this operator saw pods come and go.
+
+        Clocks are not compared: that of a node may be wrong.
+        """
+        memory = self.context.memory(self.worker.meta.uid)
+        uid = next((pod.uid for pod in self.context.pods(self.worker)), None)
+        if memory.pod_uid is not None and memory.pod_uid != uid and self.view is not None:
+            memory.departed_revision = self.view.revision if live(self.view) else -1
+        memory.pod_uid = uid
+        return self.view is None or self.view.revision > memory.departed_revision
 
     async def _note_ahead(self, wish: Wishes) -> None:
         """Write down that a request is ours before it is made, see `desired.wishes`."""
@@ -188,6 +204,7 @@ class _Pass:
             view=self.view,
             fleet_known=self.context.state.ready.is_set(),
             fleet_fresh=self.context.fleet_fresh(),
+            arrived=not self.worker.managed or self._arrived(),
             pods=self.context.pods(self.worker),
             problem=self.problem,
             progressing=self.progressing,
