@@ -85,7 +85,7 @@ def wire_of_edge3(platform: dag32.Edge3Platform, figures: Figures, jobs: int) ->
     """Measure (b), (c) and (e) on the peer."""
     api = wire_edge3.Edge3Api(platform.api_url, platform.jwt_secret, platform.database_url)
     server = platform.processes["api-server"].pid
-    with_cpu(figures, server, jobs, lambda: asyncio.run(wire_edge3.life_cycles(api, CLIENTS, jobs, dag32.SLOTS)))
+    with_cpu(figures, server, jobs, lambda: asyncio.run(wire_edge3.life_cycles(api, CLIENTS, jobs)))
     each = 50
     with_cpu_beats(figures, server, CLIENTS * each, lambda: asyncio.run(wire_edge3.heartbeats(api, CLIENTS, each)))
     dispatch(figures, asyncio.run(wire_edge3.dispatch_latencies(api, IDLE_WORKERS, 100, SPACING_S)))

@@ -117,10 +117,10 @@ def insert_jobs(api: Edge3Api, count: int) -> list[str]:
     return [str(row["task_id"]) for row in rows]
 
 
-async def life_cycles(api: Edge3Api, clients: int, jobs: int, slots: int) -> float:
+async def life_cycles(api: Edge3Api, clients: int, jobs: int) -> float:
     """Run `jobs` jobs through fetch, running and success with `clients` workers; return the seconds taken.
 
-    Each worker has `slots` jobs under way side by side.
+    Each worker makes one call at a time, as the real one does: with more its API runs out of database connections.
     """
     insert_jobs(api, jobs)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
@@ -135,7 +135,7 @@ async def life_cycles(api: Edge3Api, clients: int, jobs: int, slots: int) -> flo
             return done
 
         begin = time.perf_counter()
-        done = sum(await asyncio.gather(*(work(worker) for worker in workers for _ in range(slots))))
+        done = sum(await asyncio.gather(*(work(worker) for worker in workers)))
         taken = time.perf_counter() - begin
     if done != jobs:
         raise RuntimeError(f"{done} of {jobs} jobs were run")
