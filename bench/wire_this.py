@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -68,7 +69,7 @@ async def clients(api: EdgeApi, prefix: str, count: int, slots: int) -> AsyncIte
                     "type": "hello",
                     "worker": name,
                     "instance": str(uuid4()),
-                    "versions": {"worker": "bench"},
+                    "versions": {"worker": "bench", "airflow": version("apache-airflow")},
                     "queues": ["default"],
                     "concurrency": slots,
                 }
@@ -125,13 +126,13 @@ async def life_cycles(api: EdgeApi, count: int, total: int, slots: int) -> float
     async with clients(api, "bench", count, slots) as workers:
         tasks = [asyncio.create_task(work(worker), name=worker.name) for worker in workers]
         waiting = asyncio.create_task(finished.wait(), name="all jobs done")
-        await asyncio.wait({waiting, *tasks}, timeout=TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        ended, _ = await asyncio.wait({waiting, *tasks}, timeout=TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         taken = time.perf_counter() - begin
         for task in (*tasks, waiting):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     if done < total:
-        raise RuntimeError(f"{done} of {total} jobs were run")
+        raise RuntimeError(f"{done} of {total} jobs were run; ended too soon: {ended}")
     return taken
 
 
