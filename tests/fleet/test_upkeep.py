@@ -1,5 +1,7 @@
 """The health check, credentials that end, and the states of a worker that comes and goes."""
 
+import asyncio
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,29 @@ async def test_wrong_health_check_is_one_clear_line(api: ApiProcess, make_worker
     assert await worker.exit_code() == 2
     [line] = [line for line in worker.log.read_text().splitlines() if line.startswith("edge-worker: ")]
     assert "no_such_module" in line
+
+
+async def test_worker_is_starting_until_its_runner_has_loaded(
+    api: ApiProcess, make_worker: Any, admin: AdminClient, tasks: Tasks, tmp_path: Path, db: Db
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    worker: Worker = make_worker(api.url)
+    await worker.start(environ={"SHELL_RUNNER_GATE": str(gate)})
+    await reaches(admin, "starting")
+    job = tasks.queue("one")
+    told = await admin.call("GET", f"/jobs/{job}/explain")
+    assert (told["verdict"], told["workers"][0]["reasons"][0]["code"]) == ("starting", "starting")
+    assert (await worker.status())["state"] == "starting"
+    # A heartbeat that comes in between changes nothing.
+    [before] = db.rows("SELECT last_heartbeat FROM edge.worker")
+    await until(
+        lambda: db.rows("SELECT last_heartbeat FROM edge.worker")[0][0] > before[0], "it is heard of while it starts"
+    )
+    assert db.state(job) == "queued"
+    await asyncio.to_thread(gate.write_bytes, b"go")
+    await tasks.begun("one")
+    await reaches(admin, "running")
 
 
 async def test_states_of_a_worker_that_is_killed_and_comes_back(

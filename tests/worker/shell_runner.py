@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from edge_worker.runner.child import Order, run_and_record, settle_in
@@ -26,6 +27,9 @@ def execute(order: Order) -> int:
 def main() -> None:
     channel, _ = connect()
     channel.receive_one()
+    if gate := os.environ.get("SHELL_RUNNER_GATE"):
+        # A FIFO: opening it waits for the test.
+        Path(gate).read_bytes()
     if os.environ.get("SHELL_RUNNER_BROKEN"):
         channel.send(event="broken", reason="told so by the test")
         sys.exit(1)

@@ -374,7 +374,8 @@ async def test_broken_runner_stops_the_worker_before_it_takes_jobs(api: Any, sta
     agent = await start_agent(environ={"SHELL_RUNNER_BROKEN": "1"})
     assert await agent.exit_code() == 1
     assert "the runner cannot be started: told so by the test" in agent.output().splitlines()[-1]
-    assert not api.seen(Hello)
+    said = [*api.seen(Hello), *api.seen(Heartbeat)]
+    assert not any(frame.initialised for frame in said)
 
 
 async def test_spool_bound_drops_the_oldest_unsent_log(api: Any, start_agent: Any, until: Any) -> None:

@@ -63,6 +63,8 @@ class Hello(Frame):
     """None: all queues that the credential grants."""
     concurrency: int = Field(ge=1, le=CONCURRENCY_MAX)
     held: list[UUID] = Field(default_factory=list, max_length=CONCURRENCY_MAX)
+    initialised: bool = True
+    """Tasks can be started; False while the worker's runner still loads. Such a worker is given no job."""
     maintenance: bool = False
     """The worker's host asked for maintenance."""
     maintenance_comment: str | None = Field(default=None, max_length=COMMENT_MAX)
@@ -77,6 +79,8 @@ class Heartbeat(Frame):
     held: list[UUID] = Field(default_factory=list, max_length=CONCURRENCY_MAX)
     desired_version: int = 0
     """Version of the last `desired` frame applied; 0 before the first."""
+    initialised: bool = True
+    """As in Hello."""
     maintenance_acknowledged: bool = False
     terminating: bool = False
     sysinfo: dict[str, float | int | str | None] = Field(default_factory=dict, max_length=64)

@@ -108,22 +108,24 @@ class Beat:
     maintenance_acknowledged: bool
     terminating: bool
     sysinfo: dict[str, Any]
+    initialised: bool = True
+    """False while the worker cannot start tasks yet."""
 
 
 _HEARTBEATS = text(
     """
     UPDATE edge.worker w
-    SET last_heartbeat = now(), initialised = true, jobs_active = b.active, free_slots = b.free,
+    SET last_heartbeat = now(), initialised = b.initialised, jobs_active = b.active, free_slots = b.free,
         maintenance_acknowledged = b.acknowledged, terminating = b.terminating,
         sysinfo = CAST(b.sysinfo AS jsonb), lost = false,
         revision = CASE
-            WHEN w.initialised AND NOT w.lost
-                AND (w.jobs_active, w.free_slots, w.maintenance_acknowledged, w.terminating)
-                    = (b.active, b.free, b.acknowledged, b.terminating)
+            WHEN NOT w.lost
+                AND (w.jobs_active, w.free_slots, w.maintenance_acknowledged, w.terminating, w.initialised)
+                    = (b.active, b.free, b.acknowledged, b.terminating, b.initialised)
             THEN w.revision ELSE CAST(CAST(pg_current_xact_id() AS text) AS bigint) END
     FROM unnest(:names, CAST(:sessions AS uuid[]), CAST(:active AS int[]), CAST(:free AS int[]),
-                CAST(:acknowledged AS bool[]), CAST(:terminating AS bool[]), :sysinfo)
-        AS b(name, session_id, active, free, acknowledged, terminating, sysinfo)
+                CAST(:acknowledged AS bool[]), CAST(:terminating AS bool[]), CAST(:initialised AS bool[]), :sysinfo)
+        AS b(name, session_id, active, free, acknowledged, terminating, initialised, sysinfo)
     WHERE w.name = b.name AND w.session_id = b.session_id
     RETURNING w.name
     """
@@ -139,6 +141,7 @@ def heartbeats(beats: Sequence[Beat]) -> Executable:
         free=[str(beat.free_slots) for beat in beats],
         acknowledged=[str(beat.maintenance_acknowledged) for beat in beats],
         terminating=[str(beat.terminating) for beat in beats],
+        initialised=[str(beat.initialised) for beat in beats],
         sysinfo=[json.dumps(beat.sysinfo) for beat in beats],
     )
 

@@ -79,10 +79,20 @@ class Agent:
         self._drain_changed = asyncio.Event()
         self._upkeep = Upkeep(settings.state_folder / "maintenance.json", health, self._on_upkeep)
         self._welcome: Welcome | None = None
+        self._initialised = False
+        """Tasks can be started. Until then the platform sees a worker that is starting, and gives it none."""
         choice = TransportChoice(settings.transport)
         self._connection = Connection(client, api_url, choice, self, busy=lambda: self._leases.active > 0)
         local = LocalControl(
-            settings, self._leases, self._drain, self._upkeep, self._connection, rotation, api_url, self.request_stop
+            settings,
+            self._leases,
+            self._drain,
+            self._upkeep,
+            self._connection,
+            rotation,
+            api_url,
+            self.request_stop,
+            initialised=lambda: self._initialised,
         )
         self._control = ControlServer(settings.state_folder, local)
         self._group = asyncio.TaskGroup()
@@ -107,7 +117,8 @@ class Agent:
                     self._group.create_task(self._launcher.supervise(), name="runner supervision"),
                     self._group.create_task(self._work.watch_logs(), name="log watch"),
                     self._group.create_task(self._rotation.keep_fresh(), name="credential rotation"),
-                    self._group.create_task(self._connect(), name="connection"),
+                    self._group.create_task(self._initialise(), name="initialisation"),
+                    self._group.create_task(self._connection.keep(self._on_lost), name="connection"),
                 ]
                 await self._work.recover()
                 await self._stop_when_asked()
@@ -139,6 +150,7 @@ class Agent:
             queues=self._settings.queues,
             concurrency=self._settings.concurrency,
             held=self._leases.held,
+            initialised=self._initialised,
             # In the hello already, so that no job comes before the wish itself, which follows as a frame.
             maintenance=wish is not None and wish.on,
             maintenance_comment=wish.comment if wish is not None and wish.on else None,
@@ -152,6 +164,7 @@ class Agent:
             jobs_active=self._leases.active,
             held=self._leases.held,
             desired_version=desired.version if desired is not None else 0,
+            initialised=self._initialised,
             maintenance_acknowledged=self._upkeep.own.acknowledged,
             terminating=self._drain.asked,
             sysinfo=self._system.read(),
@@ -223,9 +236,10 @@ class Agent:
 
     # Long-running tasks.
 
-    async def _connect(self) -> None:
+    async def _initialise(self) -> None:
         await self._launcher.prepare()
-        await self._connection.keep(self._on_lost)
+        self._initialised = True
+        self._connection.beat_now()
 
     async def _stop_when_asked(self) -> None:
         """Return when a stop was asked for and everything is done that can be."""

@@ -28,6 +28,8 @@ class LocalControl:
     rotation: CredentialRotation
     api_url: str
     stop: Callable[[str], None]
+    initialised: Callable[[], bool]
+    """Whether tasks can be started."""
 
     def status(self) -> WorkerStatus:
         """Return how the worker is."""
@@ -74,7 +76,7 @@ class LocalControl:
         shutdown = own.desired is not None and own.desired.shutdown
         observed = Observed(
             last_heartbeat=now,
-            initialised=own.desired is not None,
+            initialised=self.initialised(),
             jobs_active=self.leases.active,
             maintenance_acknowledged=own.acknowledged,
             terminating=self.drain.asked,

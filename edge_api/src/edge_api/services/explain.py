@@ -38,6 +38,8 @@ def reasons_against(worker: WorkerView, job: JobView, now: datetime) -> list[Rea
         reasons.append(Reason(code=ReasonCode.TEAM, message=f"It belongs to {_team(worker.team)}."))
     if worker.state in GONE:
         reasons.append(_gone(worker, now))
+    if worker.state is WorkerState.STARTING:
+        reasons.append(Reason(code=ReasonCode.STARTING, message="It is starting: its runner still loads."))
     reasons += worker.cordon.reasons
     if worker.concurrency < job.slots:
         text = f"It has {worker.concurrency} slots in all, the job needs {job.slots}."
@@ -89,7 +91,10 @@ def _waiting(job: JobView, serving: Sequence[WorkerView], now: datetime) -> tupl
             "Start one."
         )
     capable = [worker for worker in there if not worker.cordon.reasons]
-    return _room(job, capable) if capable else _cordoned(job, there)
+    if not capable:
+        return _cordoned(job, there)
+    ready = [worker for worker in capable if worker.state is not WorkerState.STARTING]
+    return _room(job, ready) if ready else _starting(job, capable)
 
 
 def _cordoned(job: JobView, there: Sequence[WorkerView]) -> tuple[Verdict, str]:
@@ -102,6 +107,13 @@ def _cordoned(job: JobView, there: Sequence[WorkerView]) -> tuple[Verdict, str]:
         else "Start another worker for the queue."
     )
     return Verdict.CORDONED, f"No worker of the queue {job.queue} may be given jobs. {said.rstrip('.')}. {mend}"
+
+
+def _starting(job: JobView, starting: Sequence[WorkerView]) -> tuple[Verdict, str]:
+    return Verdict.STARTING, (
+        f"Workers of the queue {job.queue} are starting: {_names(starting)}. One takes the job as soon as its "
+        "runner has loaded. If that does not come, the worker's own log says why."
+    )
 
 
 def _room(job: JobView, capable: Sequence[WorkerView]) -> tuple[Verdict, str]:

@@ -85,13 +85,14 @@ def on_heartbeat(session: Session, frame: Heartbeat) -> None:
             free_slots=frame.free_slots,
             maintenance_acknowledged=frame.maintenance_acknowledged,
             terminating=frame.terminating,
+            initialised=frame.initialised,
             sysinfo=clean_sysinfo(frame.sysinfo),
         )
     )
     if session.principal.expired:
         session.end_expired()
         return
-    session.withdraw(withdrawn=frame.terminating or frame.maintenance_acknowledged)
+    session.withdraw(withdrawn=frame.terminating or frame.maintenance_acknowledged or not frame.initialised)
     if frame.desired_version < session.wishes.version:
         session.send_wishes()
     _compare(session, frame.held)

@@ -68,6 +68,7 @@ def _refusal(session: Session, hello: Hello) -> Error | None:
 
 async def _open(session: Session, hello: Hello) -> None:
     session.hello = hello
+    session.withdrawn = not hello.initialised
     wishes = await _read_wishes(session)
     session.queues = effective_queues(hello.queues, session.principal.queues, wishes)
     session.leases.concurrency = effective_concurrency(hello.concurrency, wishes)

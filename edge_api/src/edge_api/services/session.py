@@ -57,7 +57,7 @@ class Session:
         self.listening = transport == "websocket"
         """Whether a job that is sent now arrives now; a long-poll session listens only during a held call."""
         self.withdrawn = False
-        """The worker takes no jobs for a reason of its own: it drains, or is in maintenance."""
+        """The worker takes no jobs for a reason of its own: it starts, drains, or is in maintenance."""
         self.cordon_reason: str | None = None
         """Set by the server, for example a version outside the skew policy."""
         self.refused = False
