@@ -10,6 +10,7 @@ from sqlalchemy import Executable, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
+from edge_store.scopes import WHOLE, Scope, of_audit
 from edge_store.tables import audit
 
 
@@ -49,9 +50,10 @@ def entries(
     action: str | None = None,
     object_: str | None = None,
     since: datetime | None = None,
+    scope: Scope = WHOLE,
 ) -> Executable:
     """Return entries, the newest first, older than the id `before`. `actor` and `action` match from the start on."""
-    wanted = select(audit).order_by(audit.c.id.desc()).limit(limit)
+    wanted = select(audit).where(of_audit(scope)).order_by(audit.c.id.desc()).limit(limit)
     if before is not None:
         wanted = wanted.where(audit.c.id < before)
     if actor is not None:

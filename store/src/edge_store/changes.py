@@ -32,9 +32,9 @@ def horizon() -> Executable:
 
 
 def removed_since(revision: int) -> Executable:
-    """Return (name, revision) of workers that were removed since, and have not come back."""
+    """Return (name, revision, team) of workers that were removed since, and have not come back."""
     return (
-        select(worker_removed.c.name, worker_removed.c.revision)
+        select(worker_removed.c.name, worker_removed.c.revision, worker_removed.c.team)
         .where(worker_removed.c.revision >= revision, ~exists().where(worker.c.name == worker_removed.c.name))
         .order_by(worker_removed.c.revision, worker_removed.c.name)
     )

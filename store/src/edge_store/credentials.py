@@ -6,10 +6,24 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Executable, bindparam, func, insert, or_, select, text, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    bindparam,
+    cast,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Interval, Text
 
+from edge_store.scopes import WHOLE, Scope, of_credentials, of_join_tokens
 from edge_store.tables import credential, join_token
 
 
@@ -39,6 +53,7 @@ class NewCredential:
     queues: Sequence[str] | None
     expires_at: datetime
     label: str | None = None
+    worker_pattern: str | None = None
 
 
 def add_join_token(new: NewJoinToken) -> Executable:
@@ -91,25 +106,37 @@ _TOKEN_VIEW = tuple(column for column in join_token.c if column.name != "secret_
 _VIEW = tuple(column for column in credential.c if column.name != "secret_hash")
 
 
-def join_tokens(limit: int, before: tuple[datetime, UUID] | None = None) -> Executable:
+def join_tokens(limit: int, before: tuple[datetime, UUID] | None = None, scope: Scope = WHOLE) -> Executable:
     """Return join tokens without their hashes, the newest first, from the place `before` (created_at, id) on."""
     wanted = select(*_TOKEN_VIEW).order_by(join_token.c.created_at.desc(), join_token.c.id.desc()).limit(limit)
+    wanted = wanted.where(of_join_tokens(scope))
     return wanted if before is None else wanted.where(_older(join_token.c.created_at, join_token.c.id, before))
 
 
-def revoke_join_token(token_id: UUID) -> Executable:
-    """Revoke a token and return its row, also where it was revoked before; nothing: there is none."""
+def revoke_join_token(token_id: UUID, scope: Scope = WHOLE) -> Executable:
+    """Revoke a token and return its row, also where it was revoked before; nothing: there is none in the scope."""
     return (
         update(join_token)
-        .where(join_token.c.id == token_id)
+        .where(join_token.c.id == token_id, of_join_tokens(scope))
         .values(revoked_at=func.coalesce(join_token.c.revoked_at, func.now()))
         .returning(*_TOKEN_VIEW)
     )
 
 
-def credentials(limit: int, before: tuple[datetime, UUID] | None = None, worker: str | None = None) -> Executable:
+def credential_view(credential_id: UUID, scope: Scope = WHOLE) -> Executable:
+    """Return a credential without its hash, or nothing: there is none in the scope."""
+    return select(*_VIEW).where(credential.c.id == credential_id, of_credentials(scope))
+
+
+def credentials(
+    limit: int,
+    before: tuple[datetime, UUID] | None = None,
+    worker: str | None = None,
+    scope: Scope = WHOLE,
+) -> Executable:
     """Return credentials without their hashes, the newest first, from the place `before` (created_at, id) on."""
     wanted = select(*_VIEW).order_by(credential.c.created_at.desc(), credential.c.id.desc()).limit(limit)
+    wanted = wanted.where(of_credentials(scope))
     if worker is not None:
         wanted = wanted.where(credential.c.worker_name == worker)
     return wanted if before is None else wanted.where(_older(credential.c.created_at, credential.c.id, before))
@@ -121,32 +148,32 @@ def _older(
     return tuple_(created_at, key) < tuple_(*before)
 
 
-_REVOKE = text(
-    """
-    WITH revoked AS (
-        UPDATE edge.credential SET revoked_at = now()
-        WHERE (id = CAST(:id AS uuid) OR worker_name = :worker) AND revoked_at IS NULL
-        RETURNING id
-    )
-    SELECT id, pg_notify('edge', 'credential ' || id) FROM revoked
-    """
-).bindparams(bindparam("id", type_=Text), bindparam("worker", type_=Text))
-
-
-def revoke(credential_id: UUID) -> Executable:
+def revoke(credential_id: UUID, scope: Scope = WHOLE) -> Executable:
     """Revoke a credential, and hint all replicas to drop it; returns (id) if it was good until now."""
-    return _REVOKE.bindparams(id=str(credential_id), worker=None)
+    return _revoke(credential.c.id == credential_id, scope)
 
 
-def revoke_of_worker(name: str) -> Executable:
+def revoke_of_worker(name: str, scope: Scope = WHOLE) -> Executable:
     """Revoke all credentials of a worker, as `revoke`; returns (id) of those that were good until now."""
-    return _REVOKE.bindparams(id=None, worker=name)
+    return _revoke(credential.c.worker_name == name, scope)
+
+
+def _revoke(condition: ColumnElement[bool], scope: Scope) -> Executable:
+    revoked = (
+        update(credential)
+        .where(condition, of_credentials(scope), credential.c.revoked_at.is_(None))
+        .values(revoked_at=func.now())
+        .returning(credential.c.id)
+        .cte("revoked")
+    )
+    return select(revoked.c.id, func.pg_notify("edge", literal("credential ") + cast(revoked.c.id, Text)))
 
 
 _RESCOPE = text(
     """
     WITH changed AS (
-        UPDATE edge.credential SET queues = :queues WHERE id = CAST(:id AS uuid) AND role = 'worker'
+        UPDATE edge.credential SET queues = :queues
+        WHERE id = CAST(:id AS uuid) AND role = 'worker'
         RETURNING id, worker_name
     )
     SELECT id, worker_name, pg_notify('edge', 'credential ' || id), pg_notify('edge', 'desired ' || worker_name)

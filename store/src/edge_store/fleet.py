@@ -15,6 +15,7 @@ from sqlalchemy import Executable, Select, bindparam, func, select, text, union
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Boolean, Integer, Text
 
+from edge_store.scopes import WHOLE, Scope, of_workers
 from edge_store.tables import credential, job, worker, worker_desired
 
 _NAMES = bindparam("names", type_=ARRAY(Text))
@@ -38,21 +39,33 @@ def _view() -> Select[Any]:
     ).join(worker_desired, worker_desired.c.worker_name == worker.c.name)
 
 
-def views(after: str, limit: int, team: str | None = None, names: Sequence[str] | None = None) -> Executable:
+def views(
+    after: str,
+    limit: int,
+    team: str | None = None,
+    names: Sequence[str] | None = None,
+    scope: Scope = WHOLE,
+) -> Executable:
     """Return workers whose name comes after `after`, by name, at most `limit`.
 
     Rows: all columns of `edge.worker` and `edge.worker_desired` (its concurrency as `concurrency_override`),
     `slots_used` by unfinished leases, `granted_queues` (what the session's credential grants; NULL: any), `now`.
     """
     wanted = _view().where(worker.c.name.collate("C") > after).order_by(worker.c.name.collate("C")).limit(limit)
+    wanted = wanted.where(of_workers(scope))
     if team is not None:
         wanted = wanted.where(worker.c.team == team)
     return wanted if names is None else wanted.where(worker.c.name.in_(list(names)))
 
 
-def view(name: str) -> Executable:
-    """Return one worker, with columns as of `views`, or nothing."""
-    return _view().where(worker.c.name == name)
+def view(name: str, scope: Scope = WHOLE) -> Executable:
+    """Return one worker, with columns as of `views`, or nothing: there is none in the scope."""
+    return _view().where(worker.c.name == name, of_workers(scope))
+
+
+def within(names: Sequence[str], scope: Scope) -> Executable:
+    """Return which of these workers are in the scope: (name)."""
+    return select(worker.c.name).where(worker.c.name.in_(list(names)), of_workers(scope))
 
 
 def changed_since(revision: int) -> Executable:
@@ -196,15 +209,15 @@ def adjust(
 _REMOVE = text(
     """
     WITH gone AS (
-        DELETE FROM edge.worker WHERE name = ANY (:names) AND (offline OR lost) RETURNING name
+        DELETE FROM edge.worker WHERE name = ANY (:names) AND (offline OR lost) RETURNING name, team
     ), lost AS (
         UPDATE edge.job j
         SET state = 'lost', finished_at = now(), workload = NULL, event_pending = true,
             error = 'edge worker ' || g.name || ' was removed from the fleet'
         FROM gone g WHERE j.worker_name = g.name AND j.state = 'running'
     ), buried AS (
-        INSERT INTO edge.worker_removed (name) SELECT name FROM gone
-        ON CONFLICT (name) DO UPDATE SET removed_at = now(), revision = DEFAULT
+        INSERT INTO edge.worker_removed (name, team) SELECT name, team FROM gone
+        ON CONFLICT (name) DO UPDATE SET removed_at = now(), revision = DEFAULT, team = excluded.team
     ), revoked AS (
         UPDATE edge.credential SET revoked_at = now()
         WHERE worker_name IN (SELECT name FROM gone) AND revoked_at IS NULL

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import Executable, Select, func, select
 
+from edge_store.scopes import WHOLE, Scope, of_jobs
 from edge_store.tables import job
 
 _COLUMNS = tuple(
@@ -23,9 +24,10 @@ def views(
     queue: str | None = None,
     worker: str | None = None,
     dag_id: str | None = None,
+    scope: Scope = WHOLE,
 ) -> Executable:
     """Return jobs by id, largest first, below the id `before`; ids grow with time. All columns but the workload."""
-    wanted = _view().order_by(job.c.id.desc()).limit(limit)
+    wanted = _view().where(of_jobs(scope)).order_by(job.c.id.desc()).limit(limit)
     if before is not None:
         wanted = wanted.where(job.c.id < before)
     for column, value in (
@@ -39,6 +41,6 @@ def views(
     return wanted
 
 
-def view(job_id: UUID) -> Executable:
-    """Return one job, with columns as of `views`, or nothing."""
-    return _view().where(job.c.id == job_id)
+def view(job_id: UUID, scope: Scope = WHOLE) -> Executable:
+    """Return one job, with columns as of `views`, or nothing: there is none in the scope."""
+    return _view().where(job.c.id == job_id, of_jobs(scope))

@@ -14,6 +14,7 @@ from sqlalchemy import Executable, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Interval, Text
 
+from edge_store.scopes import WHOLE, Scope, of_jobs
 from edge_store.tables import job
 
 _TEXTS = ARRAY(Text)
@@ -437,14 +438,17 @@ def purge_finished(older_than: timedelta) -> Executable:
     return delete(job).where(job.c.finished_at < func.now() - older_than, told)
 
 
-def queue_depths() -> Executable:
-    """Return the backlog of each queue: (queue, depth, oldest_s: seconds that its oldest job has waited)."""
+def queue_depths(scope: Scope = WHOLE) -> Executable:
+    """Return the backlog of each queue: (queue, depth, oldest_s: seconds that its oldest job has waited).
+
+    Of the scope's queues and team alone.
+    """
     return (
         select(
             job.c.queue,
             func.count().label("depth"),
             func.extract("epoch", func.now() - func.min(job.c.queued_at)).label("oldest_s"),
         )
-        .where(job.c.state == "queued")
+        .where(job.c.state == "queued", of_jobs(scope))
         .group_by(job.c.queue)
     )

@@ -178,6 +178,7 @@ worker_removed = Table(
     Column("name", _NAME, primary_key=True),
     _time("removed_at", nullable=False, default_now=True),
     _revision(),
+    Column("team", Text, comment="whose worker it was: only its followers are told"),
     comment="tombstones of removed workers, for whoever follows the change stream",
 )
 
@@ -207,7 +208,7 @@ credential = Table(
     Column("role", String(16), nullable=False),
     Column("worker_name", _NAME, comment="the one name a worker credential is good for"),
     Column("identity", Uuid, comment="the enrolment; rotation keeps it"),
-    Column("team", Text),
+    Column("team", Text, comment="of a worker; for other roles the only team that is seen, NULL: any"),
     Column("queues", ARRAY(Text), comment="queues it grants; NULL: any"),
     _time("created_at", nullable=False, default_now=True),
     _time("expires_at", nullable=False),
@@ -215,10 +216,14 @@ credential = Table(
     Column("label", Text, comment="who or what uses it"),
     _time("rotated_at"),
     Column("rotated_to", Uuid, comment="its successor"),
+    Column("worker_pattern", Text, comment="the workers that role admin or read sees: PREFIX*, or a name; NULL: any"),
     CheckConstraint("role IN ('worker', 'admin', 'read')", name="role_known"),
     CheckConstraint(
         "(role = 'worker') = (worker_name IS NOT NULL AND identity IS NOT NULL)", name="worker_role_has_a_worker"
     ),
+    CheckConstraint("role <> 'worker' OR worker_pattern IS NULL", name="worker_role_has_no_pattern"),
+    # What `edge_store.scopes` compares patterns by holds for these alone.
+    CheckConstraint("worker_pattern ~ '^[A-Za-z0-9][A-Za-z0-9._-]*[*]?$'", name="worker_pattern_is_a_prefix"),
     Index("ix_credential_worker_name", "worker_name"),
 )
 

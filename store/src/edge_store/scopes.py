@@ -1,0 +1,127 @@
+"""What a credential of role admin or read may see and change: one rule, for rows in Python and for statements.
+
+The pattern of a scope is a worker's name, or the start of names and a star. Such patterns contain each other exactly
+when one text starts with the other, also where the inner one is any glob: no metacharacter is part of a worker's name.
+So no judgement about globs is ever needed, neither here nor in the database.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, cast, func, literal, or_, select, true
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql import ColumnCollection
+from sqlalchemy.types import Text
+
+from edge_store.tables import audit, credential, job, join_token, worker
+
+STAR: Final = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Bounds of a credential; None: no bound of that kind."""
+
+    worker_pattern: str | None = None
+    team: str | None = None
+    queues: tuple[str, ...] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether this is the whole fleet."""
+        return self == WHOLE
+
+    def covers_name(self, name_or_pattern: str) -> bool:
+        """Return whether a worker's name, or every name that a glob matches, is in the scope."""
+        if self.worker_pattern is None:
+            return True
+        if self.worker_pattern.endswith(STAR):
+            return name_or_pattern.startswith(self.worker_pattern.removesuffix(STAR))
+        return name_or_pattern == self.worker_pattern
+
+    def covers_team(self, team: str | None) -> bool:
+        """Return whether a team is that of the scope."""
+        return self.team is None or team == self.team
+
+    def covers_queues(self, queues: Sequence[str] | None) -> bool:
+        """Return whether all these queues (None: any queue) are in the scope."""
+        return self.queues is None or (queues is not None and set(queues) <= set(self.queues))
+
+    def covers_worker(self, name: str, team: str | None) -> bool:
+        """Return whether a worker is in the scope. The queues bound what it may be given, not whether it is seen."""
+        return self.covers_name(name) and self.covers_team(team)
+
+
+WHOLE: Final = Scope()
+"""The whole fleet."""
+
+
+def _names(scope: Scope, column: ColumnElement[Any], before: str = "") -> ColumnElement[bool]:
+    """Return the condition that a column's text, less what stands `before` it, is a name or pattern in the scope."""
+    if scope.worker_pattern is None:
+        return true() if not before else func.starts_with(column, before)
+    if scope.worker_pattern.endswith(STAR):
+        return func.starts_with(column, before + scope.worker_pattern.removesuffix(STAR))
+    return column == before + scope.worker_pattern
+
+
+def _team(scope: Scope, column: ColumnElement[Any]) -> ColumnElement[bool]:
+    return true() if scope.team is None else column == scope.team
+
+
+def _grants(scope: Scope, columns: ColumnCollection[str, Any]) -> ColumnElement[bool]:
+    """Return the condition that what a row grants (its pattern, team, queues) is inside the scope."""
+    queues: ColumnElement[bool] = true()
+    if scope.queues is not None:
+        queues = columns.queues.contained_by(cast(list(scope.queues), ARRAY(Text)))
+    pattern = true() if scope.worker_pattern is None else _names(scope, columns.worker_pattern)
+    return and_(pattern, _team(scope, columns.team), queues)
+
+
+def of_workers(scope: Scope) -> ColumnElement[bool]:
+    """Return the condition on `edge.worker`."""
+    return and_(_names(scope, worker.c.name), _team(scope, worker.c.team))
+
+
+def of_jobs(scope: Scope) -> ColumnElement[bool]:
+    """Return the condition on `edge.job`: on a worker of the scope, or waiting in a queue of it.
+
+    A job of such a queue that another worker has is not seen: it would tell of that worker.
+    """
+    waiting: ColumnElement[bool] = job.c.worker_name.is_(None)
+    if scope.queues is not None:
+        waiting = and_(waiting, job.c.queue.in_(scope.queues))
+    held = true() if scope.worker_pattern is None else _names(scope, job.c.worker_name)
+    return and_(or_(waiting, and_(job.c.worker_name.is_not(None), held)), _team(scope, job.c.team))
+
+
+def of_join_tokens(scope: Scope) -> ColumnElement[bool]:
+    """Return the condition on `edge.join_token`: it grants nothing beyond the scope."""
+    return _grants(scope, join_token.c)
+
+
+def of_credentials(scope: Scope) -> ColumnElement[bool]:
+    """Return the condition on `edge.credential`: of a worker of the scope, or granting nothing beyond the scope."""
+    if scope.whole:
+        return true()
+    of_worker = and_(
+        credential.c.role == "worker", _names(scope, credential.c.worker_name), _team(scope, credential.c.team)
+    )
+    return or_(of_worker, and_(credential.c.role != "worker", _grants(scope, credential.c)))
+
+
+def of_audit(scope: Scope) -> ColumnElement[bool]:
+    """Return the condition on `edge.audit`: about a worker of the scope.
+
+    An entry knows no team. The credentials tell which names are the team's; they are kept longer than the worker.
+    """
+    if scope.whole:
+        return true()
+    about = literal("worker/", Text)
+    names = _names(scope, audit.c.object, "worker/")
+    if scope.team is None:
+        return names
+    its = select(about + credential.c.worker_name).where(credential.c.role == "worker", _team(scope, credential.c.team))
+    others = select(about + worker.c.name).where(worker.c.team.is_distinct_from(scope.team))
+    return and_(names, audit.c.object.in_(its), audit.c.object.not_in(others))

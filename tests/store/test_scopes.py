@@ -1,0 +1,187 @@
+"""What a scope covers: the rule in Python, and that statements follow the same rule."""
+
+import fnmatch
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
+
+from edge_store import audit, changes, credentials, fleet, job_views, jobs, workers
+from edge_store.scopes import WHOLE, Scope
+
+NAMES = ["plant-1", "plant-2", "plant", "plantage-1", "shop-1"]
+TEAMS = [None, "red", "blue"]
+SCOPES = [
+    WHOLE,
+    Scope("plant-*"),
+    Scope("plant-1"),
+    Scope("p*", "red"),
+    Scope(None, "red", ("a", "b")),
+    Scope("plant-*", "blue", ("a",)),
+    Scope("shop-*", None, ("b", "c")),
+]
+TOMORROW = datetime.now(UTC) + timedelta(days=1)
+
+
+@given(
+    prefix=st.text("ab-", min_size=1, max_size=3),
+    glob=st.text("ab-*?[]!", min_size=1, max_size=6),
+    name=st.text("ab-", min_size=1, max_size=6),
+)
+@example(prefix="a", glob="a[", name="a[")
+@example(prefix="a", glob="[a]b", name="ab")
+def test_no_name_of_a_covered_glob_is_outside_of_the_scope(prefix: str, glob: str, name: str) -> None:
+    for pattern in (f"{prefix}*", prefix):
+        scope = Scope(pattern)
+        if scope.covers_name(glob) and fnmatch.fnmatchcase(name, glob):
+            assert scope.covers_name(name)
+            assert fnmatch.fnmatchcase(name, pattern)
+
+
+def test_queues_and_teams() -> None:
+    scope = Scope("plant-*", "red", ("a", "b"))
+    assert [scope.covers_queues(queues) for queues in (["a"], [], ["a", "c"], None)] == [True, True, False, False]
+    assert [scope.covers_team(team) for team in TEAMS] == [False, True, False]
+    assert not scope.covers_worker("shop-1", "red")
+    assert WHOLE.covers_queues(None)
+    assert [scope.whole, Scope("*").covers_name("shop-1"), WHOLE.whole] == [False, True, True]
+
+
+def register(db: Connection, name: str, team: str | None) -> workers.Registration:
+    new = workers.Registration(name, uuid4(), team, ["a", "b", "c"], 9, uuid4(), uuid4(), None, {})
+    db.execute(workers.register(new, timedelta(0))).one()
+    return new
+
+
+def enqueue(db: Connection, queue: str, team: str | None, worker: workers.Registration | None = None) -> UUID:
+    job = jobs.NewJob(uuid4(), "task", queue, team, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
+    db.execute(jobs.enqueue(job))
+    if worker is not None:
+        pick = jobs.Pick(job.id, worker.name, worker.session_id, uuid4())
+        assert db.execute(jobs.claim([pick], timedelta(seconds=10))).all()
+    return job.id
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_workers_their_jobs_and_their_tombstones(db: Connection, scope: Scope) -> None:
+    its_workers, its_jobs = [], set()
+    for number, name in enumerate(NAMES):
+        team = TEAMS[number % 3]
+        worker = register(db, name, team)
+        held = enqueue(db, "a", team, worker)
+        if scope.covers_worker(name, team):
+            its_workers.append(name)
+            its_jobs.add(held)
+    for queue in "abc":
+        for team in TEAMS:
+            waiting = enqueue(db, queue, team)
+            if scope.covers_team(team) and scope.covers_queues([queue]):
+                its_jobs.add(waiting)
+    assert [row.name for row in db.execute(fleet.views("", 99, scope=scope))] == sorted(its_workers)
+    assert {row.name for row in db.execute(fleet.within([*NAMES, "nobody"], scope))} == set(its_workers)
+    for name in NAMES:
+        assert bool(db.execute(fleet.view(name, scope)).all()) == (name in its_workers)
+    assert {row.id for row in db.execute(job_views.views(99, scope=scope))} == its_jobs
+    assert all(db.execute(job_views.view(job, scope)).all() for job in its_jobs)
+    depths = {row.queue: row.depth for row in db.execute(jobs.queue_depths(scope))}
+    teams = [team for team in TEAMS if scope.covers_team(team)]
+    assert depths == {queue: len(teams) for queue in "abc" if scope.covers_queues([queue])}
+
+
+def test_a_tombstone_names_the_team(db: Connection) -> None:
+    register(db, "plant-1", "red")
+    db.execute(text("UPDATE edge.worker SET offline = true"))
+    db.execute(fleet.remove(["plant-1"]))
+    assert [(row.name, row.team) for row in db.execute(changes.removed_since(1))] == [("plant-1", "red")]
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_credentials_and_join_tokens(db: Connection, scope: Scope) -> None:
+    its_tokens, its_credentials = set(), set()
+    for pattern in ("plant-*", "plant-1", "plant-[12]", "pl*", "*", "?lant-1", "shop-9"):
+        for team in TEAMS:
+            for queues in (None, ["a"], ["a", "c"]):
+                inside = scope.covers_name(pattern) and scope.covers_team(team) and scope.covers_queues(queues)
+                token = credentials.NewJoinToken(uuid4(), b"h", pattern, queues, team, 1, TOMORROW)
+                db.execute(credentials.add_join_token(token))
+                its_tokens |= {token.id} if inside else set()
+                if pattern.rstrip("*").replace("-", "").isalnum():
+                    its_credentials |= {add(db, "read", None, pattern, team, queues)} if inside else set()
+                    if not inside:
+                        add(db, "read", None, pattern, team, queues)
+    for name in NAMES:
+        for team in TEAMS:
+            made = add(db, "worker", name, None, team, None)
+            its_credentials |= {made} if scope.covers_worker(name, team) else set()
+    unbound = add(db, "admin", None, None, None, None)
+    its_credentials |= {unbound} if scope.whole else set()
+    assert {row.id for row in db.execute(credentials.join_tokens(999, scope=scope))} == its_tokens
+    listed = {row.id for row in db.execute(credentials.credentials(999, scope=scope))}
+    assert listed == its_credentials
+    for row in db.execute(credentials.credentials(999)).all():
+        assert bool(db.execute(credentials.credential_view(row.id, scope)).all()) == (row.id in its_credentials)
+        assert bool(db.execute(credentials.revoke(row.id, scope)).all()) == (row.id in its_credentials)
+    for row in db.execute(credentials.join_tokens(999)).all():
+        assert bool(db.execute(credentials.revoke_join_token(row.id, scope)).all()) == (row.id in its_tokens)
+
+
+def add(
+    db: Connection,
+    role: Literal["worker", "admin", "read"],
+    worker: str | None,
+    pattern: str | None,
+    team: str | None,
+    queues: list[str] | None,
+) -> UUID:
+    identity = None if worker is None else uuid4()
+    new = credentials.NewCredential(
+        uuid4(),
+        b"h",
+        role,
+        worker,
+        identity,
+        team,
+        queues,
+        TOMORROW,
+        worker_pattern=pattern,
+    )
+    db.execute(credentials.add_credential(new))
+    return new.id
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_the_audit_trail(db: Connection, scope: Scope) -> None:
+    expected = set()
+    for number, name in enumerate(NAMES):
+        team = TEAMS[number % 3]
+        add(db, "worker", name, None, team, None)
+        db.execute(audit.add([audit.NewAudit("x", "worker.enroll", f"worker/{name}")]))
+        expected |= {f"worker/{name}"} if scope.covers_worker(name, team) else set()
+    for other in ("token/1", "credential/-", "plant-1", "worker/"):
+        db.execute(audit.add([audit.NewAudit("x", "y", other)]))
+        expected |= {other} if scope.whole else set()
+    assert {row.object for row in db.execute(audit.entries(99, scope=scope))} == expected
+
+
+def test_the_audit_trail_of_a_name_that_another_team_has_now(db: Connection) -> None:
+    add(db, "worker", "plant-1", None, "red", None)
+    db.execute(audit.add([audit.NewAudit("x", "worker.enroll", "worker/plant-1")]))
+    assert len(db.execute(audit.entries(9, scope=Scope("plant-*", "red"))).all()) == 1
+    register(db, "plant-1", "blue")
+    assert db.execute(audit.entries(9, scope=Scope("plant-*", "red"))).all() == []
+
+
+@pytest.mark.parametrize("pattern", ["", "*", "pl?nt", "a*b", "a**", "[a]*", "-a*"])
+def test_the_schema_refuses_patterns_that_are_no_prefix(db: Connection, pattern: str) -> None:
+    with pytest.raises(IntegrityError, match="worker_pattern_is_a_prefix"):
+        add(db, "admin", None, pattern, None, None)
+
+
+def test_the_schema_refuses_a_pattern_on_a_worker(db: Connection) -> None:
+    with pytest.raises(IntegrityError, match="worker_role_has_no_pattern"):
+        add(db, "worker", "plant-1", "plant-*", None, None)
