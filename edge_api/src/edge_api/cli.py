@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_settings import SettingsError
 from sqlalchemy.exc import DBAPIError
 
-from edge_api import cli_admin, json_logs, tokens
+from edge_api import cli_admin, cli_install, json_logs, tokens
 from edge_api.errors import EdgeApiError
 from edge_api.settings import ApiSettings
 from edge_protocol.limits import QueueName
@@ -63,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--uses", type=_positive, metavar="N", help="how often it can be used; default: any number")
     create.set_defaults(run=_create_token)
     cli_admin.add_token_commands(token)
-    cli_admin.add_commands(commands, _duration)
+    credential = cli_admin.add_commands(commands, _duration)
+    cli_install.add_commands(database, credential, _duration)
     return parser
 
 

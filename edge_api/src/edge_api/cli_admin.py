@@ -60,14 +60,12 @@ def add_token_commands(token: "argparse._SubParsersAction[argparse.ArgumentParse
 
 def add_commands(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", duration: Callable[[str], timedelta]
-) -> None:
-    """Add `credential …`, `worker …` and `jobs …`."""
+) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
+    """Add `credential …`, `worker …` and `jobs …`; returns the commands of `credential`, to which more are added."""
     credential = commands.add_parser("credential", help="credentials").add_subparsers(required=True, metavar="COMMAND")
     create = credential.add_parser("create", help="make a credential for the admin API and print it, this once")
     create.add_argument("--role", choices=("admin", "read"), required=True, help="admin: everything; read: GET only")
-    create.add_argument(
-        "--label", type=_label, default=ACTOR, help="who uses it: shown in lists and in the audit trail"
-    )
+    create.add_argument("--label", type=label, default=ACTOR, help="who uses it: shown in lists and in the audit trail")
     create.add_argument("--expires", type=duration, default=timedelta(days=90), metavar="90d", help="s, m, h or d")
     create.set_defaults(run=_create_credential)
     listing = credential.add_parser("list", help="list credentials, the newest first, without their secrets")
@@ -85,6 +83,7 @@ def add_commands(
     why = jobs.add_parser("explain", help="say why a job is not starting")
     add_output_option(why)
     _by_id(why, "job", _explain)
+    return credential
 
 
 def _by_id(parser: argparse.ArgumentParser, what: str, run: Run) -> None:
@@ -99,7 +98,8 @@ def _id(text: str) -> UUID:
         raise argparse.ArgumentTypeError(f"{text!r} is not an id; give one like those of the list") from error
 
 
-def _label(text: str) -> str:
+def label(text: str) -> str:
+    """Read the label of a credential."""
     if not 1 <= len(text) <= LABEL_MAX:
         raise argparse.ArgumentTypeError(f"a label has 1 to {LABEL_MAX} characters")
     return text

@@ -4,6 +4,7 @@ StoreError
 +-- UnsupportedDatabaseError    not PostgreSQL, or one that is too old
 +-- UnreachableDatabaseError    no connection
 +-- SchemaMismatchError         another schema version than this code needs
++-- RoleError                   the edge API's database role can't be set up
 """
 
 
@@ -21,3 +22,7 @@ class UnreachableDatabaseError(StoreError):
 
 class SchemaMismatchError(StoreError):
     """The schema `edge` is missing or of another version than this code."""
+
+
+class RoleError(StoreError):
+    """The edge API's own database role can't be set up."""

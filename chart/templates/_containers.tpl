@@ -1,0 +1,15 @@
+{{/*
+An init container that waits for the database and its schema, and says in one line what it waits for.
+Call with (dict "root" $ "ref" (Secret and key of the URL) "arguments" (more arguments)).
+*/}}
+{{- define "airflow-edge.waitForDatabase" -}}
+- name: wait-for-database
+  {{- include "airflow-edge.containerImage" (dict "root" .root "image" .root.Values.edgeApi.image) | nindent 2 }}
+  command: {{ concat (list "edge-api" "db" "wait") (.arguments | default list) | toJson }}
+  env:
+    {{- include "airflow-edge.secretEnv" (dict "name" "EDGE_API_DATABASE_URL" "ref" .ref) | nindent 4 }}
+  {{- include "airflow-edge.containerSecurity" . | nindent 2 }}
+  volumeMounts:
+    - name: tmp
+      mountPath: /tmp
+{{- end -}}

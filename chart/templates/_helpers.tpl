@@ -1,0 +1,123 @@
+{{/* Prefix of all names. 40 characters leave room for the longest suffix within the 63 of a label. */}}
+{{- define "airflow-edge.fullname" -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Labels that select the pods of one component. Call with (dict "root" $ "component" NAME). */}}
+{{- define "airflow-edge.selectorLabels" -}}
+app.kubernetes.io/name: airflow-edge
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/* Labels of every object. Call with (dict "root" $ "component" NAME). */}}
+{{- define "airflow-edge.labels" -}}
+{{ include "airflow-edge.selectorLabels" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end -}}
+
+{{/* Name, namespace and labels. Call with (dict "root" $ "component" NAME), and "name" where it is not the component. */}}
+{{- define "airflow-edge.metadata" -}}
+name: {{ include "airflow-edge.fullname" .root }}-{{ .name | default .component }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "airflow-edge.labels" . | nindent 2 }}
+{{- end -}}
+
+{{/* Reference of an image. Call with (dict "root" $ "image" IMAGE). */}}
+{{- define "airflow-edge.image" -}}
+{{- $registry := .root.Values.image.registry | trimSuffix "/" -}}
+{{- $tag := .image.tag | default .root.Values.image.tag | default .root.Chart.AppVersion -}}
+{{- if $registry }}{{ $registry }}/{{ end }}{{ .image.repository }}:{{ $tag }}
+{{- end -}}
+
+{{/* `image` and `imagePullPolicy` of a container. Call with (dict "root" $ "image" IMAGE). */}}
+{{- define "airflow-edge.containerImage" -}}
+image: {{ include "airflow-edge.image" . }}
+imagePullPolicy: {{ .image.pullPolicy | default .root.Values.image.pullPolicy }}
+{{- end -}}
+
+{{- define "airflow-edge.pullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Security of every container: what the "restricted" Pod Security Standard asks for, and a read-only root. */}}
+{{- define "airflow-edge.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- end -}}
+
+{{/* Security of every pod. Call with the numeric id of user and group. */}}
+{{- define "airflow-edge.podSecurity" -}}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {{ . }}
+  runAsGroup: {{ . }}
+  fsGroup: {{ . }}
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile:
+    type: RuntimeDefault
+{{- end -}}
+
+{{/* Where a pod runs, and what it says about itself. Call with (dict "root" $ "component" NAME "pod" POD). */}}
+{{- define "airflow-edge.placement" -}}
+{{- with .pod.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .pod.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .pod.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .pod.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .pod.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{- toYaml . | nindent 4 }}
+    labelSelector:
+      matchLabels:
+        {{- include "airflow-edge.selectorLabels" $ | nindent 8 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* `metadata` of a pod template. Call as the placement, with "checksums" (a dict of names and texts) besides. */}}
+{{- define "airflow-edge.podMetadata" -}}
+labels:
+  {{- include "airflow-edge.selectorLabels" . | nindent 2 }}
+  {{- with .pod.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+annotations:
+  {{- range $name, $text := .checksums }}
+  checksum/{{ $name }}: {{ $text | sha256sum }}
+  {{- end }}
+  {{- with .pod.annotations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{/* An environment variable from a Secret. Call with (dict "name" NAME "ref" (dict "name" SECRET "key" KEY)). */}}
+{{- define "airflow-edge.secretEnv" -}}
+- name: {{ .name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ .ref.name }}
+      key: {{ .ref.key }}
+{{- end -}}
