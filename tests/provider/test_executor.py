@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from edge_provider import executor as executor_module
 from edge_provider.executor import EdgeExecutor
-from edge_store import engine, jobs, workers
+from edge_store import claims, engine, leases, workers
 
 TEN_SECONDS = timedelta(seconds=10)
 
@@ -82,19 +82,19 @@ class Worker:
         self._registration = registration
 
     def accept(self, job_id: Any) -> UUID:
-        pick = jobs.Pick(UUID(str(job_id)), "w1", self._registration.session_id, uuid4())
-        assert len(self._connection.execute(jobs.claim([pick], TEN_SECONDS)).all()) == 1
-        assert len(self._connection.execute(jobs.accept([jobs.HeldLease(pick.lease_id, "w1")])).all()) == 1
+        pick = claims.Pick(UUID(str(job_id)), "w1", self._registration.session_id, uuid4())
+        assert len(self._connection.execute(claims.claim([pick], TEN_SECONDS)).all()) == 1
+        assert len(self._connection.execute(leases.accept([leases.HeldLease(pick.lease_id, "w1")])).all()) == 1
         self._connection.commit()
         return pick.lease_id
 
     def finish(self, job_id: Any, outcome: Any = "succeeded", error: str | None = None) -> None:
-        report = jobs.JobReport(self.accept(job_id), "w1", outcome, 0 if outcome == "succeeded" else 1, error)
-        assert len(self._connection.execute(jobs.report([report])).all()) == 1
+        report = leases.JobReport(self.accept(job_id), "w1", outcome, 0 if outcome == "succeeded" else 1, error)
+        assert len(self._connection.execute(leases.report([report])).all()) == 1
         self._connection.commit()
 
     def lose(self, job_id: Any, reason: str) -> None:
-        assert len(self._connection.execute(jobs.lose([self.accept(job_id)], reason)).all()) == 1
+        assert len(self._connection.execute(leases.lose([self.accept(job_id)], reason)).all()) == 1
         self._connection.commit()
 
 
@@ -313,4 +313,4 @@ def test_workload_holds_the_token_and_nothing_else_shows_it(executor: EdgeExecut
     row = session.execute(text("SELECT * FROM edge.job")).one()._asdict()
     assert "secret" in row.pop("workload")
     assert "secret" not in str(row)
-    assert "secret" not in repr(dataclasses.asdict(jobs.Pick(task.ti.id, "w", uuid4(), uuid4())))
+    assert "secret" not in repr(dataclasses.asdict(claims.Pick(task.ti.id, "w", uuid4(), uuid4())))

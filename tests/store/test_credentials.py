@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Connection, Row, text
 
-from edge_store import credentials, jobs, workers
+from edge_store import claims, credentials, jobs, workers
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -113,8 +113,8 @@ def test_claims_go_by_the_scopes_of_the_credential(db: Connection, change: str, 
     db.execute(text(f"UPDATE edge.credential SET {change}"))
     job = jobs.NewJob(uuid4(), "task", "default", None, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
     db.execute(jobs.enqueue(job))
-    pick = jobs.Pick(job.id, "w1", worker.session_id, uuid4())
-    assert bool(db.execute(jobs.claim([pick], HOUR)).all()) is given
+    pick = claims.Pick(job.id, "w1", worker.session_id, uuid4())
+    assert bool(db.execute(claims.claim([pick], HOUR)).all()) is given
 
 
 def test_queues_that_an_administrator_added_need_no_scope(db: Connection) -> None:
@@ -124,7 +124,7 @@ def test_queues_that_an_administrator_added_need_no_scope(db: Connection) -> Non
     db.execute(text("UPDATE edge.worker_desired SET queues_added = '{extra}'"))
     job = jobs.NewJob(uuid4(), "task", "extra", None, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
     db.execute(jobs.enqueue(job))
-    assert db.execute(jobs.claim([jobs.Pick(job.id, "w1", worker.session_id, uuid4())], HOUR)).all() != []
+    assert db.execute(claims.claim([claims.Pick(job.id, "w1", worker.session_id, uuid4())], HOUR)).all() != []
 
 
 def test_rescope_is_for_worker_credentials(db: Connection) -> None:

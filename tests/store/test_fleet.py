@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Connection, Executable, Row, text
 
-from edge_store import audit, changes, engine, fleet, jobs, platform, workers
+from edge_store import audit, changes, claims, engine, fleet, jobs, leases, platform, workers
 
 WINDOW = timedelta(seconds=30)
 
@@ -32,9 +32,9 @@ def run_job(db: Connection, worker: workers.Registration, slots: int = 1) -> UUI
     job = jobs.NewJob(uuid4(), "task", "default", None, 1, 1, slots, "{}", "p", "d", "t", "r", -1, 1, "1")
     lease = uuid4()
     db.execute(jobs.enqueue(job))
-    pick = jobs.Pick(job.id, worker.name, worker.session_id, lease)
-    assert len(db.execute(jobs.claim([pick], timedelta(seconds=10))).all()) == 1
-    db.execute(jobs.accept([jobs.HeldLease(lease, worker.name)]))
+    pick = claims.Pick(job.id, worker.name, worker.session_id, lease)
+    assert len(db.execute(claims.claim([pick], timedelta(seconds=10))).all()) == 1
+    db.execute(leases.accept([leases.HeldLease(lease, worker.name)]))
     return job.id
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, Row, text
 
 from edge_protocol.job_state import FINISHED_STATES, TRANSITIONS, JobEvent, JobState
-from edge_store import engine, jobs, logs, workers
+from edge_store import claims, engine, jobs, leases, logs, workers
 
 SECOND = timedelta(seconds=1)
 
@@ -63,7 +63,7 @@ def register(db: Connection, name: str = "w1", **changes: Any) -> workers.Regist
 
 def claim(db: Connection, job: jobs.NewJob, worker: workers.Registration) -> UUID | None:
     lease = uuid4()
-    rows = db.execute(jobs.claim([jobs.Pick(job.id, worker.name, worker.session_id, lease)], 10 * SECOND)).all()
+    rows = db.execute(claims.claim([claims.Pick(job.id, worker.name, worker.session_id, lease)], 10 * SECOND)).all()
     return lease if rows else None
 
 
@@ -71,16 +71,16 @@ def state(db: Connection, job: jobs.NewJob) -> Row[Any]:
     return db.execute(text("SELECT * FROM edge.job WHERE id = :id").bindparams(id=job.id)).one()
 
 
-def report(lease: UUID, worker: str, outcome: Any = "succeeded") -> jobs.JobReport:
-    return jobs.JobReport(lease, worker, outcome, 0, None)
+def report(lease: UUID, worker: str, outcome: Any = "succeeded") -> leases.JobReport:
+    return leases.JobReport(lease, worker, outcome, 0, None)
 
 
 def test_whole_life(db: Connection) -> None:
     worker, job = register(db), new_job()
     db.execute(jobs.enqueue(job))
     assert (lease := claim(db, job, worker)) is not None
-    assert db.execute(jobs.accept([jobs.HeldLease(lease, "w1")])).one().queue == "default"
-    assert db.execute(jobs.report([report(lease, "w1")])).one() == (lease, "w1", True)
+    assert db.execute(leases.accept([leases.HeldLease(lease, "w1")])).one().queue == "default"
+    assert db.execute(leases.report([report(lease, "w1")])).one() == (lease, "w1", True)
     row = state(db, job)
     assert (row.state, row.workload, row.event_pending) == ("succeeded", None, True)
     assert [event.id for event in db.execute(jobs.take_events("1"))] == [job.id]
@@ -93,9 +93,9 @@ def test_repeated_accept_and_report_are_good(db: Connection) -> None:
     lease = claim(db, job, worker)
     assert lease
     for _ in range(2):
-        assert len(db.execute(jobs.accept([jobs.HeldLease(lease, "w1")])).all()) == 1
-    assert [row.fresh for row in db.execute(jobs.report([report(lease, "w1")]))] == [True]
-    assert [row.fresh for row in db.execute(jobs.report([report(lease, "w1")]))] == [False]
+        assert len(db.execute(leases.accept([leases.HeldLease(lease, "w1")])).all()) == 1
+    assert [row.fresh for row in db.execute(leases.report([report(lease, "w1")]))] == [True]
+    assert [row.fresh for row in db.execute(leases.report([report(lease, "w1")]))] == [False]
 
 
 def test_stale_or_foreign_lease_changes_nothing(db: Connection) -> None:
@@ -104,9 +104,9 @@ def test_stale_or_foreign_lease_changes_nothing(db: Connection) -> None:
     db.execute(jobs.enqueue(job))
     lease = claim(db, job, worker)
     assert lease
-    for held in (jobs.HeldLease(uuid4(), "w1"), jobs.HeldLease(lease, "w2")):
-        assert db.execute(jobs.accept([held])).all() == []
-        assert db.execute(jobs.report([report(held.lease_id, held.worker)])).all() == []
+    for held in (leases.HeldLease(uuid4(), "w1"), leases.HeldLease(lease, "w2")):
+        assert db.execute(leases.accept([held])).all() == []
+        assert db.execute(leases.report([report(held.lease_id, held.worker)])).all() == []
     assert state(db, job).state == "leased"
 
 
@@ -115,9 +115,9 @@ def test_enqueue_again_voids_the_old_lease(db: Connection) -> None:
     db.execute(jobs.enqueue(job))
     lease = claim(db, job, worker)
     assert lease
-    db.execute(jobs.accept([jobs.HeldLease(lease, "w1")]))
+    db.execute(leases.accept([leases.HeldLease(lease, "w1")]))
     db.execute(jobs.enqueue(dataclasses.replace(job, workload="{}")))
-    assert db.execute(jobs.report([report(lease, "w1")])).all() == []
+    assert db.execute(leases.report([report(lease, "w1")])).all() == []
     assert claim(db, job, worker) not in (None, lease)
 
 
@@ -125,11 +125,11 @@ def test_unaccepted_claim_goes_back(db: Connection) -> None:
     worker, job = register(db), new_job()
     db.execute(jobs.enqueue(job))
     lease = uuid4()
-    pick = jobs.Pick(job.id, worker.name, worker.session_id, lease)
-    db.execute(jobs.claim([pick], -SECOND))
-    assert [row.id for row in db.execute(jobs.requeue_expired())] == [job.id]
-    assert db.execute(jobs.accept([jobs.HeldLease(lease, "w1")])).all() == []
-    assert db.execute(jobs.requeue_expired()).all() == []
+    pick = claims.Pick(job.id, worker.name, worker.session_id, lease)
+    db.execute(claims.claim([pick], -SECOND))
+    assert [row.id for row in db.execute(leases.requeue_expired())] == [job.id]
+    assert db.execute(leases.accept([leases.HeldLease(lease, "w1")])).all() == []
+    assert db.execute(leases.requeue_expired()).all() == []
 
 
 @pytest.mark.parametrize(
@@ -175,8 +175,8 @@ def test_claim_waits_for_a_maintenance_request_under_way(database: str) -> None:
     assert claimed == [None]
 
 
-def demand(**changes: Any) -> jobs.Demand:
-    return dataclasses.replace(jobs.Demand(queue="default", team=None, fits=4, holds=4, limit=10), **changes)
+def demand(**changes: Any) -> claims.Demand:
+    return dataclasses.replace(claims.Demand(queue="default", team=None, fits=4, holds=4, limit=10), **changes)
 
 
 def test_candidates_come_in_order_and_fit(db: Connection) -> None:
@@ -184,7 +184,7 @@ def test_candidates_come_in_order_and_fit(db: Connection) -> None:
     callback = new_job(kind="callback", rank=0, priority=0)
     for job in (low, high, large, callback, new_job(team="blue"), new_job(queue="other")):
         db.execute(jobs.enqueue(job))
-    found = db.execute(jobs.candidates([demand()])).all()
+    found = db.execute(claims.candidates([demand()])).all()
     assert [row.id for row in found] == [callback.id, high.id, low.id]
 
 
@@ -195,16 +195,16 @@ def test_candidates_pass_over_rows_of_another_replica(database: str) -> None:
         one.execute(jobs.enqueue(first))
         one.execute(jobs.enqueue(second))
         one.commit()
-        assert [row.id for row in one.execute(jobs.candidates([demand(limit=1)]))] == [first.id]
-        assert [row.id for row in other.execute(jobs.candidates([demand(limit=1)]))] == [second.id]
+        assert [row.id for row in one.execute(claims.candidates([demand(limit=1)]))] == [first.id]
+        assert [row.id for row in other.execute(claims.candidates([demand(limit=1)]))] == [second.id]
 
 
 def test_starving_finds_the_large_job_that_waited(db: Connection) -> None:
     db.execute(jobs.enqueue(new_job(slots=4)))
     db.execute(jobs.enqueue(new_job(slots=9)))
-    found = db.execute(jobs.starving([demand(fits=3)], timedelta(0))).all()
+    found = db.execute(claims.starving([demand(fits=3)], timedelta(0))).all()
     assert [row.slots for row in found] == [4]
-    assert db.execute(jobs.starving([demand(fits=3)], timedelta(hours=1))).all() == []
+    assert db.execute(claims.starving([demand(fits=3)], timedelta(hours=1))).all() == []
 
 
 def test_revoke_and_adopt(db: Connection) -> None:
@@ -215,7 +215,7 @@ def test_revoke_and_adopt(db: Connection) -> None:
     assert lease
     assert db.execute(jobs.revoke(job.id)).one().worker_name == "w1"
     assert db.execute(jobs.revoke(job.id)).all() == []
-    assert db.execute(jobs.lease_states([lease, uuid4()])).all() == [(lease, "w1", "removed", 1)]
+    assert db.execute(leases.lease_states([lease, uuid4()])).all() == [(lease, "w1", "removed", 1)]
     assert [row.id for row in db.execute(jobs.adopt("2", [job.id, other.id]))] == [other.id]
 
 
@@ -224,7 +224,7 @@ def test_adoption_tells_finished_jobs_again(db: Connection) -> None:
     db.execute(jobs.enqueue(job))
     lease = claim(db, job, worker)
     assert lease
-    db.execute(jobs.report([report(lease, "w1", "failed")]))
+    db.execute(leases.report([report(lease, "w1", "failed")]))
     assert len(db.execute(jobs.take_events("1")).all()) == 1
     db.execute(jobs.adopt("2", [job.id]))
     assert [row.state for row in db.execute(jobs.take_events("2"))] == ["failed"]
@@ -236,7 +236,7 @@ def test_silent_worker_loses_its_running_jobs_once(db: Connection) -> None:
         db.execute(jobs.enqueue(job))
     lease = claim(db, running, worker)
     assert lease
-    db.execute(jobs.accept([jobs.HeldLease(lease, "w1")]))
+    db.execute(leases.accept([leases.HeldLease(lease, "w1")]))
     assert claim(db, leased, worker)
     db.execute(text("UPDATE edge.worker SET last_heartbeat = now() - interval '31 seconds'"))
     assert db.execute(workers.lose_silent(30 * SECOND)).one() == ("w1", 1)
@@ -322,15 +322,15 @@ def _apply(db: Connection, job: jobs.NewJob, event: JobEvent, lease: UUID, worke
     if event is JobEvent.CLAIM:
         claim(db, job, worker)
     elif event is JobEvent.ACCEPT:
-        db.execute(jobs.accept([jobs.HeldLease(lease, "w1")]))
+        db.execute(leases.accept([leases.HeldLease(lease, "w1")]))
     elif event is JobEvent.EXPIRE:
-        db.execute(jobs.requeue_expired())
+        db.execute(leases.requeue_expired())
     elif event in (JobEvent.REPORT_SUCCESS, JobEvent.REPORT_FAILURE):
-        db.execute(jobs.report([report(lease, "w1", "succeeded" if event is JobEvent.REPORT_SUCCESS else "failed")]))
+        db.execute(leases.report([report(lease, "w1", "succeeded" if event is JobEvent.REPORT_SUCCESS else "failed")]))
     elif event is JobEvent.ENQUEUE:
         db.execute(jobs.enqueue(job))
     elif event is JobEvent.LOSE:
-        db.execute(jobs.lose([lease], "gone"))
+        db.execute(leases.lose([lease], "gone"))
     elif event is JobEvent.REVOKE:
         db.execute(jobs.revoke(job.id))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from edge_store import audit, changes, credentials, fleet, job_views, jobs, workers
+from edge_store import audit, changes, claims, credentials, fleet, job_views, jobs, workers
 from edge_store.scopes import WHOLE, Scope
 
 NAMES = ["plant-1", "plant-2", "plant", "plantage-1", "shop-1"]
@@ -62,8 +62,8 @@ def enqueue(db: Connection, queue: str, team: str | None, worker: workers.Regist
     job = jobs.NewJob(uuid4(), "task", queue, team, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
     db.execute(jobs.enqueue(job))
     if worker is not None:
-        pick = jobs.Pick(job.id, worker.name, worker.session_id, uuid4())
-        assert db.execute(jobs.claim([pick], timedelta(seconds=10))).all()
+        pick = claims.Pick(job.id, worker.name, worker.session_id, uuid4())
+        assert db.execute(claims.claim([pick], timedelta(seconds=10))).all()
     return job.id
 
 
@@ -88,7 +88,7 @@ def test_workers_their_jobs_and_their_tombstones(db: Connection, scope: Scope) -
         assert bool(db.execute(fleet.view(name, scope)).all()) == (name in its_workers)
     assert {row.id for row in db.execute(job_views.views(99, scope=scope))} == its_jobs
     assert all(db.execute(job_views.view(job, scope)).all() for job in its_jobs)
-    depths = {row.queue: row.depth for row in db.execute(jobs.queue_depths(scope))}
+    depths = {row.queue: row.depth for row in db.execute(job_views.queue_depths(scope))}
     teams = [team for team in TEAMS if scope.covers_team(team)]
     assert depths == {queue: len(teams) for queue in "abc" if scope.covers_queues([queue])}
 

@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Row, text
 
 from edge_protocol import Desired, Observed, WorkerState, worker_state
 from edge_protocol.job_state import HELD_STATES, JobState
-from edge_store import engine, fleet, jobs, workers
+from edge_store import claims, engine, fleet, jobs, leases, workers
 
 INTERVAL = timedelta(seconds=10)
 WINDOW = 3 * INTERVAL
@@ -136,15 +136,15 @@ class Fleet(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.session)))
         if meanwhile is not None:
             self.wish(name, meanwhile)
-        wanted = jobs.candidates([jobs.Demand("q", None, SLOTS, SLOTS, 2)])
+        wanted = claims.candidates([claims.Demand("q", None, SLOTS, SLOTS, 2)])
         found = self.rows(wanted)
         if not found:
             self.enqueue_some(2)
             found = self.rows(wanted)
         session = uuid4() if stale else self.session[name]
         before = self.view(name)
-        picks = [jobs.Pick(row.id, name, session, uuid4()) for row in found]
-        given = self.rows(jobs.claim(picks, ACCEPT))
+        picks = [claims.Pick(row.id, name, session, uuid4()) for row in found]
+        given = self.rows(claims.claim(picks, ACCEPT))
         allowed = (
             before is not None
             and before.session_id == session
@@ -161,7 +161,7 @@ class Fleet(RuleBasedStateMachine):
     def accept(self, data: st.DataObject, thief: bool) -> None:
         lease, (job, holder), good = self.pick_lease(data)
         who = "thief" if thief else holder
-        taken = self.rows(jobs.accept([jobs.HeldLease(lease, who)]))
+        taken = self.rows(leases.accept([leases.HeldLease(lease, who)]))
         assert bool(taken) == (good and not thief), job
 
     @precondition(lambda self: self.leases)
@@ -169,7 +169,7 @@ class Fleet(RuleBasedStateMachine):
     def report(self, data: st.DataObject, outcome: Any, thief: bool) -> None:
         lease, (_, holder), good = self.pick_lease(data)
         who = "thief" if thief else holder
-        answers = self.rows(jobs.report([jobs.JobReport(lease, who, outcome, 0, None)]))
+        answers = self.rows(leases.report([leases.JobReport(lease, who, outcome, 0, None)]))
         fresh = [row.fresh for row in answers]
         if good and not thief:
             assert fresh == [True]
@@ -196,7 +196,7 @@ class Fleet(RuleBasedStateMachine):
     @rule()
     def keep_house(self) -> None:
         self.db.execute(workers.lose_silent(WINDOW))
-        self.db.execute(jobs.requeue_expired())
+        self.db.execute(leases.requeue_expired())
 
     # ---- what always holds ----
 

@@ -44,3 +44,19 @@ def views(
 def view(job_id: UUID, scope: Scope = WHOLE) -> Executable:
     """Return one job, with columns as of `views`, or nothing: there is none in the scope."""
     return _view().where(job.c.id == job_id, of_jobs(scope))
+
+
+def queue_depths(scope: Scope = WHOLE) -> Executable:
+    """Return the backlog of each queue: (queue, depth, oldest_s: seconds that its oldest job has waited).
+
+    Of the scope's queues and team alone.
+    """
+    return (
+        select(
+            job.c.queue,
+            func.count().label("depth"),
+            func.extract("epoch", func.now() - func.min(job.c.queued_at)).label("oldest_s"),
+        )
+        .where(job.c.state == "queued", of_jobs(scope))
+        .group_by(job.c.queue)
+    )

@@ -22,7 +22,7 @@ from edge_api.services.database import Database
 from edge_api.services.registry import Registry
 from edge_api.settings import ApiSettings
 from edge_protocol.worker_state import MISSED_HEARTBEATS
-from edge_store import jobs
+from edge_store import claims, leases
 
 if TYPE_CHECKING:
     from edge_api.services.session import Session
@@ -112,27 +112,27 @@ class Dispatcher:
             self._starving = []
             return
         patience = timedelta(seconds=self._settings.starvation_patience_s)
-        rows = await self._database.rows(jobs.starving(tight, patience), "starving")
+        rows = await self._database.rows(claims.starving(tight, patience), "starving")
         self._starving = [Wanted(row.queue, row.team, row.slots, row.rank, row.priority, row.queued_at) for row in rows]
 
-    async def _round(self, waiters: Sequence[Waiter], demands: Sequence[jobs.Demand]) -> None:
+    async def _round(self, waiters: Sequence[Waiter], demands: Sequence[claims.Demand]) -> None:
         by_id = {session.id: session for session in self._registry}
         async with self._database.transaction("dispatch") as connection:
-            rows = (await connection.execute(jobs.candidates(demands))).all()
+            rows = (await connection.execute(claims.candidates(demands))).all()
             if not rows:
                 return
             pairs = assign(waiters, [_candidate(row) for row in rows], self._starving)
             if not pairs:
                 return
-            picks = [jobs.Pick(job.id, waiter.worker, waiter.session_id, uuid4()) for job, waiter in pairs]
-            claimed = (await connection.execute(jobs.claim(picks, self._settings.accept_timeout))).all()
+            picks = [claims.Pick(job.id, waiter.worker, waiter.session_id, uuid4()) for job, waiter in pairs]
+            claimed = (await connection.execute(claims.claim(picks, self._settings.accept_timeout))).all()
         self._metrics.jobs_dispatched.inc(len(claimed))
         await self._push(by_id, picks, claimed)
         if len(claimed) < len(picks) or len(rows) >= min(demand.limit for demand in demands):
             self.wake()
 
     async def _push(
-        self, sessions: "dict[UUID, Session]", picks: Sequence[jobs.Pick], claimed: Sequence[Row[Any]]
+        self, sessions: "dict[UUID, Session]", picks: Sequence[claims.Pick], claimed: Sequence[Row[Any]]
     ) -> None:
         session_of = {pick.lease_id: sessions[pick.session_id] for pick in picks}
         undelivered = [row.lease_id for row in claimed if not session_of.pop(row.lease_id).offer(row)]
@@ -142,17 +142,17 @@ class Dispatcher:
             session.refresh_wishes()
         if undelivered:
             # If this fails the accept timeout puts them back.
-            await self._database.rows(jobs.release(undelivered), "release")
+            await self._database.rows(leases.release(undelivered), "release")
 
 
-def make_demands(waiters: Sequence[Waiter]) -> list[jobs.Demand]:
+def make_demands(waiters: Sequence[Waiter]) -> list[claims.Demand]:
     """Return what the workers could take together, by queue and team."""
     room: dict[tuple[str, str | None], list[Waiter]] = defaultdict(list)
     for waiter in waiters:
         for queue in waiter.queues:
             room[queue, waiter.team].append(waiter)
     return [
-        jobs.Demand(
+        claims.Demand(
             queue=queue,
             team=team,
             fits=max(waiter.free for waiter in group),

@@ -16,7 +16,7 @@ from edge_api.metrics import Metrics
 from edge_api.services.database import STATEMENT_TIMEOUT_S, Database
 from edge_api.services.grace import Grace
 from edge_api.settings import ApiSettings
-from edge_store import audit, changes, jobs, locks, logs, workers
+from edge_store import audit, changes, jobs, leases, locks, logs, workers
 
 LOCK_PERIOD_S: Final = 1.0
 FAST_PERIOD_S: Final = 1.0
@@ -143,7 +143,7 @@ class Housekeeping:
         return (self.rescue, self.liveness, self.retention)
 
     async def _rescue(self) -> None:
-        rows = await self._database.rows(jobs.requeue_expired(), "requeue_expired")
+        rows = await self._database.rows(leases.requeue_expired(), "requeue_expired")
         if rows:
             self._metrics.lease_rescues.inc(len(rows))
             log.warning("jobs put back that no worker accepted in time", extra={"jobs": len(rows)})

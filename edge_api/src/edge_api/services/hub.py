@@ -15,7 +15,7 @@ from edge_api.services.registry import Registry
 from edge_api.services.version_policy import VersionPolicy
 from edge_api.services.writers import LeaseCheck, LeaseState, Loss
 from edge_api.settings import ApiSettings
-from edge_store import jobs, logs
+from edge_store import leases, logs
 
 if TYPE_CHECKING:
     from edge_api.services.session import Session
@@ -34,8 +34,8 @@ class Hub:
     refusals: Refusals
     versions: VersionPolicy
     dispatcher: Dispatcher
-    accepts: Batcher[jobs.HeldLease, bool]
-    reports: Batcher[jobs.JobReport, bool]
+    accepts: Batcher[leases.HeldLease, bool]
+    reports: Batcher[leases.JobReport, bool]
     logs: Batcher[logs.LogChunk, LogResult]
     losses: Batcher[Loss, None]
     checks: Batcher[LeaseCheck, dict[UUID, LeaseState]]

@@ -31,7 +31,7 @@ from edge_protocol.frames import (
     Report,
     parse_agent_frame,
 )
-from edge_store import jobs, logs, workers
+from edge_store import leases, logs, workers
 
 EXIT_CODES: Final = range(-(2**31), 2**31)
 OFFSETS: Final = range(2**62)
@@ -115,7 +115,7 @@ def _lost(session: Session, lease: UUID, _: None) -> None:
 
 def on_accept(session: Session, frame: Accept) -> None:
     """Move the job to running, then acknowledge: the worker starts its task after that."""
-    held = jobs.HeldLease(frame.lease_id, session.worker)
+    held = leases.HeldLease(frame.lease_id, session.worker)
     session.track(session.hub.accepts.submit(held), partial(_accepted, session, frame.lease_id))
 
 
@@ -134,7 +134,7 @@ def on_report(session: Session, frame: Report) -> None:
     if frame.exit_code is not None and frame.exit_code not in EXIT_CODES:
         session.complain("report.exit_code: Input should be a 32-bit integer")
         return
-    report = jobs.JobReport(
+    report = leases.JobReport(
         lease_id=frame.lease_id,
         worker=session.worker,
         outcome=frame.outcome,

@@ -21,7 +21,7 @@ from edge_api.services.session import Ending, Session
 from edge_api.services.wish_reader import store_effective
 from edge_api.services.wishes import Wishes, effective_concurrency, effective_queues
 from edge_protocol.frames import BY_HOST, PROTOCOL_MAX, PROTOCOL_MIN, Error, Hello, Welcome, choose_protocol
-from edge_store import jobs, workers
+from edge_store import leases, workers
 
 BYE_PATIENCE_S: Final = 10.0
 """Reports sent before a bye are durable long before that."""
@@ -82,7 +82,7 @@ async def _open(session: Session, hello: Hello) -> None:
     session.wishes = wishes
     if session.take_wishes(await _read_wishes(session)):
         await store_effective(session.hub.database, session)
-    rows = await session.hub.database.rows(jobs.held_by(session.worker), "held_by")
+    rows = await session.hub.database.rows(leases.held_by(session.worker), "held_by")
     settings = session.hub.settings
     session.send(
         Welcome(
@@ -142,7 +142,7 @@ async def _settle_leases(session: Session, told: Sequence[UUID], rows: Sequence[
     lost = [row.lease_id for row in rows if row.state == "running" and row.lease_id not in held]
     if lost:
         reason = f"edge worker {session.worker} restarted without the task"
-        done = await session.hub.database.rows(jobs.lose(lost, reason), "lose")
+        done = await session.hub.database.rows(leases.lose(lost, reason), "lose")
         session.hub.metrics.jobs_finished.labels("lost").inc(len(done))
     for lease in told:
         if lease not in stored:
@@ -166,14 +166,14 @@ async def say_bye(session: Session) -> None:
         if not standing or standing[0].session_id != session.id:
             session.supersede()
             return
-        rows = await database.rows(jobs.held_by(session.worker), "held_by")
+        rows = await database.rows(leases.held_by(session.worker), "held_by")
         running = [row.lease_id for row in rows if row.state == "running"]
         leased = [row.lease_id for row in rows if row.state == "leased"]
         if running:
             reason = f"edge worker {session.worker} stopped without a report"
-            await database.rows(jobs.lose(running, reason), "lose")
+            await database.rows(leases.lose(running, reason), "lose")
         if leased:
-            await database.rows(jobs.release(leased), "release")
+            await database.rows(leases.release(leased), "release")
         await database.rows(workers.say_bye(session.worker, session.id), "bye")
     except (DatabaseAwayError, TimeoutError) as error:
         log.warning("a bye was not written: %s", error, extra={"worker": session.worker})

@@ -14,7 +14,7 @@ from edge_api.metrics import Metrics
 from edge_api.services.database import Database
 from edge_api.services.fleet_views import observed_of
 from edge_protocol import Desired, WorkerState, worker_state
-from edge_store import jobs, workers
+from edge_store import job_views, workers
 
 CACHE_S: Final = 5.0
 QUEUES_MOST: Final = 500
@@ -40,7 +40,7 @@ class Scrape:
 
     async def _look(self) -> None:
         try:
-            depths = await self._database.rows(jobs.queue_depths(), "queue_depths")
+            depths = await self._database.rows(job_views.queue_depths(), "queue_depths")
             fleet = await self._database.rows(workers.fleet(), "fleet")
         except DatabaseAwayError:
             # Old numbers would look like true ones.

@@ -31,7 +31,7 @@ from edge_protocol import JobState
 from edge_protocol.frames import Error
 from edge_protocol.limits import FRAME_MAX_BYTES
 from edge_protocol.rest import SyncRequest, SyncResponse
-from edge_store import jobs, workers
+from edge_store import leases, workers
 
 CANCEL_PATIENCE_S: Final = 60.0
 """A cancelled task is killed by its worker well before that."""
@@ -73,7 +73,7 @@ class SyncSession(Session):
     async def count_leases(self) -> None:
         """Compare the view with the store, and send the jobs that another replica may have failed to send."""
         asked = time.monotonic()
-        rows = await self.hub.database.rows(jobs.held_by(self.worker), "held_by")
+        rows = await self.hub.database.rows(leases.held_by(self.worker), "held_by")
         known = self.leases.ids(before=asked)
         unsent = [row for row in rows if row.state == "leased" and self.leases.get(row.lease_id) is None]
         current = {row.lease_id: LeaseState(JobState(row.state), row.slots) for row in rows}

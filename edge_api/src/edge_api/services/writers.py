@@ -11,7 +11,7 @@ from uuid import UUID
 from edge_api.metrics import Metrics
 from edge_api.services.database import Database
 from edge_protocol import JobState
-from edge_store import jobs
+from edge_store import leases
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,17 @@ class Writers:
         self._database = database
         self._metrics = metrics
 
-    async def accepts(self, items: Sequence[jobs.HeldLease]) -> list[bool]:
+    async def accepts(self, items: Sequence[leases.HeldLease]) -> list[bool]:
         """Return for each lease whether it is running now."""
-        rows = await self._database.rows(jobs.accept(items), "accept")
+        rows = await self._database.rows(leases.accept(items), "accept")
         for row in rows:
             self._metrics.dispatch_latency.observe(float(row.waited_s))
         good = {(row.lease_id, row.worker_name) for row in rows}
         return [(item.lease_id, item.worker) in good for item in items]
 
-    async def reports(self, items: Sequence[jobs.JobReport]) -> list[bool]:
+    async def reports(self, items: Sequence[leases.JobReport]) -> list[bool]:
         """Return for each report whether it counts."""
-        rows = await self._database.rows(jobs.report(items), "report")
+        rows = await self._database.rows(leases.report(items), "report")
         outcomes = {(item.lease_id, item.worker): item.outcome for item in items}
         good = set()
         for row in rows:
@@ -69,15 +69,15 @@ class Writers:
         by_reason: dict[str, list[UUID]] = defaultdict(list)
         for item in items:
             by_reason[item.reason].append(item.lease_id)
-        for reason, leases in by_reason.items():
-            lost = await self._database.rows(jobs.lose(leases, reason), "lose")
+        for reason, ids in by_reason.items():
+            lost = await self._database.rows(leases.lose(ids, reason), "lose")
             self._metrics.jobs_finished.labels("lost").inc(len(lost))
         return [None] * len(items)
 
     async def checks(self, items: Sequence[LeaseCheck]) -> list[dict[UUID, LeaseState]]:
         """Return for each check the leases that are the worker's own; one that was voided is left out."""
-        leases = [lease for item in items for lease in item.leases]
-        rows = await self._database.rows(jobs.lease_states(leases), "check")
+        ids = [lease for item in items for lease in item.leases]
+        rows = await self._database.rows(leases.lease_states(ids), "check")
         found: dict[str, dict[UUID, LeaseState]] = defaultdict(dict)
         for row in rows:
             found[row.worker_name][row.lease_id] = LeaseState(JobState(row.state), row.slots)

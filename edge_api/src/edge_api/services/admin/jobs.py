@@ -11,7 +11,7 @@ from edge_api.services.database import Database
 from edge_api.services.explain import explain
 from edge_api.services.fleet_views import job_view, queue_view, queue_views
 from edge_protocol.admin import Explanation, JobPage, JobView, QueueList, QueueView
-from edge_store import job_views, jobs
+from edge_store import job_views
 
 
 class JobsAdmin:
@@ -67,5 +67,5 @@ class JobsAdmin:
         return queue_view(name, depth, oldest_s, await self._fleet.all())
 
     async def _depths(self) -> Mapping[str, tuple[int, float]]:
-        rows = await self._database.rows(jobs.queue_depths(), "queue_depths")
+        rows = await self._database.rows(job_views.queue_depths(), "queue_depths")
         return {row.queue: (row.depth, max(0.0, float(row.oldest_s))) for row in rows}

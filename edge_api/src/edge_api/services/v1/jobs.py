@@ -14,7 +14,7 @@ from edge_api.services.v1.models import EdgeJobFetched, WorkerQueuesBody
 from edge_api.services.v1.state import TaskState
 from edge_api.services.v1.workers import V1Workers
 from edge_protocol.limits import CONCURRENCY_MAX
-from edge_store import jobs, v1
+from edge_store import claims, leases, v1
 
 CALLBACK: Final = "ExecuteCallback"
 """How the v1 wire names callbacks, which belong to no task."""
@@ -46,14 +46,14 @@ class V1Jobs:
         queues = await self._queues(row, body.queues)
         if not queues:
             return None
-        demands = [jobs.Demand(queue, row.team, free, row.concurrency, 1) for queue in queues]
+        demands = [claims.Demand(queue, row.team, free, row.concurrency, 1) for queue in queues]
         async with self._database.transaction("v1_fetch") as connection:
-            found = (await connection.execute(jobs.candidates(demands))).all()
+            found = (await connection.execute(claims.candidates(demands))).all()
             if not found:
                 return None
             first = min(found, key=lambda each: (each.rank, -each.priority, each.queued_at))
-            pick = jobs.Pick(first.id, name, row.session_id, uuid4())
-            claimed = (await connection.execute(jobs.claim([pick], self._accept_timeout))).one_or_none()
+            pick = claims.Pick(first.id, name, row.session_id, uuid4())
+            claimed = (await connection.execute(claims.claim([pick], self._accept_timeout))).one_or_none()
         if claimed is None:
             return None
         self._hub.metrics.jobs_dispatched.inc()
@@ -92,10 +92,10 @@ class V1Jobs:
         if row is None:
             return
         if state is TaskState.RUNNING:
-            await self._hub.accepts.submit(jobs.HeldLease(row.lease_id, row.worker_name))
+            await self._hub.accepts.submit(leases.HeldLease(row.lease_id, row.worker_name))
         elif state in (TaskState.SUCCESS, TaskState.FAILED):
             outcome: Any = "succeeded" if state is TaskState.SUCCESS else "failed"
-            await self._hub.reports.submit(jobs.JobReport(row.lease_id, row.worker_name, outcome, None, None))
+            await self._hub.reports.submit(leases.JobReport(row.lease_id, row.worker_name, outcome, None, None))
 
     async def _held(self, name: v1.TaskName, address: str) -> Row[Any] | None:
         """Return the job of a report if a v1 worker holds or held it."""
@@ -124,15 +124,15 @@ class V1Jobs:
     async def push_log(self, name: v1.TaskName, text: str, address: str) -> None:
         """Append to the log of the task's last lease, if that is a v1 worker's; else nothing is written."""
         rows = await self._database.rows(v1.held(_without_callback(name)), "v1_held")
-        leases = await self._database.rows(v1.last_lease(rows[0].id), "v1_lease") if rows else []
-        if not leases or not text:
+        found = await self._database.rows(v1.last_lease(rows[0].id), "v1_lease") if rows else []
+        if not found or not text:
             return
-        if leases[0].protocol == 2:
-            what = f"v1 log for a job of worker {leases[0].worker_name}"
+        if found[0].protocol == 2:
+            what = f"v1 log for a job of worker {found[0].worker_name}"
             self._hub.refusals.note(address, "foreign_lease", None, what)
             return
         data = text.encode("utf-8", "replace")
-        await self._database.rows(v1.append_log(leases[0].id, leases[0].worker_name, data), "v1_log")
+        await self._database.rows(v1.append_log(found[0].id, found[0].worker_name, data), "v1_log")
         self._hub.metrics.log_bytes.inc(len(data))
 
 

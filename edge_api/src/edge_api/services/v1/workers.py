@@ -22,7 +22,7 @@ from edge_api.services.version_policy import VersionPolicy
 from edge_api.settings import ApiSettings
 from edge_protocol.limits import CONCURRENCY_MAX
 from edge_protocol.worker_state import MISSED_HEARTBEATS, WorkerState
-from edge_store import audit, fleet, jobs, v1, workers
+from edge_store import audit, fleet, leases, v1, workers
 
 PROVIDER_VERSION: Final = "5.1.0"
 """Of the edge3 provider whose wire this is."""
@@ -181,13 +181,13 @@ class V1Workers:
             await self._database.rows(workers.say_bye(row.name, row.session_id), "bye")
 
     async def _settle(self, name: str, reason: str) -> None:
-        rows = await self._database.rows(jobs.held_by(name), "held_by")
+        rows = await self._database.rows(leases.held_by(name), "held_by")
         running = [row.lease_id for row in rows if row.state == "running"]
         leased = [row.lease_id for row in rows if row.state == "leased"]
         if running:
-            await self._database.rows(jobs.lose(running, reason), "lose")
+            await self._database.rows(leases.lose(running, reason), "lose")
         if leased:
-            await self._database.rows(jobs.release(leased), "release")
+            await self._database.rows(leases.release(leased), "release")
 
     def _match(self, told: dict[str, Any]) -> bool:
         return told["worker"] == PROVIDER_VERSION and self._versions.airflow in (None, told["airflow"])

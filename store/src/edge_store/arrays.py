@@ -1,0 +1,15 @@
+"""Arrays as parameters of statements."""
+
+from collections.abc import Iterable
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import Text
+
+TEXTS: Final = ARRAY(Text)
+
+
+def texts(values: Iterable[str | UUID | int | None]) -> list[str | None]:
+    """Return values as an array that every driver sends alike; the statement casts it."""
+    return [None if value is None else str(value) for value in values]

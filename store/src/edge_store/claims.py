@@ -1,0 +1,143 @@
+"""Statements of a dispatch round on `edge.job`: what could start now, and the claim (design: I-2, I-5)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import Executable, bindparam, text
+from sqlalchemy.types import Interval
+
+from edge_store.arrays import TEXTS, texts
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Free room that some workers have for one queue of one team."""
+
+    queue: str
+    team: str | None
+    fits: int
+    """Most free slots that any of the workers has: a larger job can't start now."""
+    holds: int
+    """Most slots that any of the workers has in all: a larger job never starts on them."""
+    limit: int
+    """Rows wanted: the free slots of all of them together."""
+
+
+_CANDIDATES = text(
+    """
+    SELECT c.id, c.queue, c.team, c.slots, c.rank, c.priority, c.queued_at
+    FROM unnest(:queues, :teams, CAST(:fits AS int[]), CAST(:limits AS int[])) AS d(queue, team, fits, lim)
+    CROSS JOIN LATERAL (
+        SELECT j.id, j.queue, j.team, j.slots, j.rank, j.priority, j.queued_at FROM edge.job j
+        WHERE j.state = 'queued' AND j.queue = d.queue AND j.team IS NOT DISTINCT FROM d.team AND j.slots <= d.fits
+        ORDER BY j.rank, j.priority DESC, j.queued_at LIMIT d.lim
+        FOR UPDATE SKIP LOCKED
+    ) c
+    """
+).bindparams(bindparam("queues", type_=TEXTS), bindparam("teams", type_=TEXTS))
+
+
+def candidates(demands: Sequence[Demand]) -> Executable:
+    """Lock and return queued jobs that could start now: (id, queue, team, slots, rank, priority, queued_at).
+
+    Rows that another replica has locked are passed over. The caller assigns workers and calls `claim` in the same
+    transaction.
+    """
+    return _CANDIDATES.bindparams(
+        queues=[demand.queue for demand in demands],
+        teams=[demand.team for demand in demands],
+        fits=texts(demand.fits for demand in demands),
+        limits=texts(demand.limit for demand in demands),
+    )
+
+
+_STARVING = text(
+    """
+    SELECT c.queue, c.team, c.slots, c.rank, c.priority, c.queued_at
+    FROM unnest(:queues, :teams, CAST(:fits AS int[]), CAST(:holds AS int[])) AS d(queue, team, fits, holds)
+    CROSS JOIN LATERAL (
+        SELECT j.queue, j.team, j.slots, j.rank, j.priority, j.queued_at FROM edge.job j
+        WHERE j.state = 'queued' AND j.queue = d.queue AND j.team IS NOT DISTINCT FROM d.team
+          AND j.slots > d.fits AND j.slots <= d.holds AND j.queued_at <= now() - :patience
+        ORDER BY j.rank, j.priority DESC, j.queued_at LIMIT 1
+    ) c
+    """
+).bindparams(bindparam("queues", type_=TEXTS), bindparam("teams", type_=TEXTS), bindparam("patience", type_=Interval))
+
+
+def starving(demands: Sequence[Demand], patience: timedelta) -> Executable:
+    """Return, for each demand, the first job that is too large for any free room and has waited for `patience`.
+
+    Rows as of `candidates`, without the id. The dispatcher keeps room free for them, so that small jobs do not
+    starve a large one for ever.
+    """
+    return _STARVING.bindparams(
+        queues=[demand.queue for demand in demands],
+        teams=[demand.team for demand in demands],
+        fits=texts(demand.fits for demand in demands),
+        holds=texts(demand.holds for demand in demands),
+        patience=patience,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One job for one session of one worker, under a fresh lease."""
+
+    job_id: UUID
+    worker: str
+    session_id: UUID
+    lease_id: UUID
+
+
+_CLAIM = text(
+    """
+    WITH pick AS (
+        SELECT * FROM unnest(CAST(:jobs AS uuid[]), :workers, CAST(:sessions AS uuid[]), CAST(:leases AS uuid[]))
+            AS p(job_id, worker, session_id, lease_id)
+    ), open AS (
+        SELECT d.worker_name, d.queues_added, d.queues_removed FROM edge.worker_desired d
+        WHERE d.worker_name IN (SELECT worker FROM pick) AND NOT d.maintenance AND NOT d.shutdown
+        ORDER BY d.worker_name FOR SHARE
+    ), claimed AS (
+        UPDATE edge.job j
+        SET state = 'leased', worker_name = p.worker, lease_id = p.lease_id, leased_at = now(),
+            lease_expires_at = now() + :accept_timeout
+        FROM pick p JOIN open o ON o.worker_name = p.worker JOIN edge.worker w ON w.name = p.worker
+            LEFT JOIN edge.credential c ON c.id = w.credential_id
+        WHERE j.id = p.job_id AND j.state = 'queued'
+          AND w.session_id = p.session_id AND w.cordon_reason IS NULL AND NOT w.maintenance_acknowledged
+          AND NOT w.terminating AND NOT w.offline
+          AND (w.any_queue OR j.queue = ANY (w.queues)) AND NOT j.queue = ANY (o.queues_removed)
+          AND j.team IS NOT DISTINCT FROM w.team
+          AND (w.credential_id IS NULL
+               OR c.revoked_at IS NULL AND c.expires_at > now() AND c.team IS NOT DISTINCT FROM w.team
+                  AND (c.queues IS NULL OR j.queue = ANY (c.queues) OR j.queue = ANY (o.queues_added)))
+        RETURNING j.id, j.kind, j.slots, j.workload, j.log_path, j.worker_name, j.lease_id, j.queued_at
+    ), granted AS (
+        INSERT INTO edge.lease (id, job_id, worker_name, log_path)
+        SELECT lease_id, id, worker_name, log_path FROM claimed
+    )
+    SELECT id, kind, slots, workload, log_path, worker_name, lease_id, queued_at FROM claimed
+    """
+).bindparams(bindparam("workers", type_=TEXTS), bindparam("accept_timeout", type_=Interval))
+
+
+def claim(picks: Sequence[Pick], accept_timeout: timedelta) -> Executable:
+    """Give jobs to workers (design: I-2) and return those given.
+
+    Rows: (id, kind, slots, workload, log_path, worker_name, lease_id, queued_at).
+
+    Whether a worker may have the job at all is decided here and nowhere else (design: I-5): the desired row is locked
+    for the length of the claim, so once a maintenance request is stored no claim follows it. What the credential of the
+    worker's session grants is looked up each time (one row by its key), so a narrowed scope counts at the next claim.
+    """
+    return _CLAIM.bindparams(
+        jobs=texts(pick.job_id for pick in picks),
+        workers=[pick.worker for pick in picks],
+        sessions=texts(pick.session_id for pick in picks),
+        leases=texts(pick.lease_id for pick in picks),
+        accept_timeout=accept_timeout,
+    )
