@@ -58,7 +58,14 @@ format: setup  ## Format the code and mend what the linter can
 bench: setup  ## Measure side by side with edge3 and LocalExecutor
 	@$(RUN) python -m bench $(ARGS)
 
+EXPORT := $(UV) export --quiet --frozen --no-emit-workspace --no-header --no-annotate
+
 .PHONY: lock
 lock: $(UV)  ## Resolve the dependencies again and pin them
 	@$(UV) lock --quiet --upgrade
-	@$(UV) export --quiet --frozen --all-packages --no-emit-workspace --no-header --no-annotate --output-file requirements.lock
+	@$(EXPORT) --all-packages --output-file requirements.lock
+	@$(EXPORT) --only-group build --output-file requirements/build.txt
+	@$(EXPORT) --package airflow-edge-api --output-file requirements/edge-api.txt
+	@$(EXPORT) --package airflow-edge-operator --output-file requirements/operator.txt
+	@$(EXPORT) --package airflow-edge-provider --only-group image --output-file requirements/airflow.txt
+	@$(EXPORT) --package airflow-edge-worker --extra airflow --group image --output-file requirements/worker.txt
