@@ -1,0 +1,58 @@
+"""The audit trail and the change stream."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel
+
+from edge_protocol.admin.common import example
+
+
+class AuditEntry(BaseModel):
+    """Something that was done or refused."""
+
+    model_config = example(
+        {
+            "id": 12,
+            "at": "2026-11-21T20:00:00Z",
+            "actor": "admin:anna:0198c2a0-0000-7000-8000-0000000000aa",
+            "action": "worker.maintenance",
+            "object": "worker/plant-7",
+            "detail": {"comment": "replacing the disk"},
+        }
+    )
+
+    id: int
+    at: datetime
+    actor: str
+    """`ROLE:LABEL:CREDENTIAL_ID`, `worker:NAME`, `command line`, or the address of a caller who was refused."""
+    action: str
+    object: str
+    detail: dict[str, Any]
+
+
+class AuditPage(BaseModel):
+    """The audit trail, the newest first."""
+
+    items: list[AuditEntry]
+    next: str | None = None
+
+
+class ChangeKind(StrEnum):
+    """Events of the change stream. Each but the first carries an id for `Last-Event-ID`, good on any replica."""
+
+    RESET = "reset"
+    """Forget what you know: the whole fleet follows. Data: `{}`."""
+    WORKER = "worker"
+    """A worker is new or has changed. Data: `WorkerView`."""
+    REMOVED = "removed"
+    """A worker is no more. Data: `RemovedWorker`."""
+    READY = "ready"
+    """What came before this is up to date: the start is complete. Data: `{}`."""
+
+
+class RemovedWorker(BaseModel):
+    """A worker that was removed from the fleet."""
+
+    name: str
