@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import signal
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -93,18 +94,34 @@ async def run(settings: OperatorSettings) -> None:
 
 
 async def _supervise(context: Context, pulse: _Pulse) -> None:
+    stop = asyncio.Event()
+    parts = [("pulse", pulse.beat()), ("leader", _lead(context, Controller(context)))]
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(_watch(context, stop), name="operator: watches")
+        async with _parts("operator", parts):
+            await stop.wait()
+        # After all others have ended: kopf waits for every task that it finds, and then cancels it.
+        watching.cancel()
+
+
+async def _watch(context: Context, stop: asyncio.Event) -> None:
+    """Have kopf watch until cancelled; `stop` is set by a signal, and when kopf ends."""
     settings = context.settings
-    controller = Controller(context)
-    operator = kopf.operator(
-        registry=make_registry(context.kube, context.cache),
-        settings=make_kopf_settings(settings),
-        clusterwide=not settings.namespaces,
-        namespaces=settings.namespaces,
-        standalone=True,
-    )
-    # kopf ends its part at SIGTERM and SIGINT, and so all others.
-    async with _parts("operator", [("pulse", pulse.beat()), ("leader", _lead(context, controller))]):
-        await operator
+    others = asyncio.all_tasks()
+    try:
+        tasks = await kopf.spawn_tasks(
+            registry=make_registry(context.kube, context.cache),
+            settings=make_kopf_settings(settings),
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+            standalone=True,
+        )
+        # In place of kopf's own handlers, with which the leader would act on for seconds after the signal.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await kopf.run_tasks(tasks, ignored=others)
+    finally:
+        stop.set()
 
 
 async def _lead(context: Context, controller: Controller) -> None:
