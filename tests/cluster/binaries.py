@@ -3,7 +3,8 @@
 The apiserver, in this order: `KUBEBUILDER_ASSETS`, the cache folder, the archive that `KUBE_ASSETS_ARCHIVE` names, a
 build of Debian's source package: in a container where a Docker daemon answers, else on the machine itself (root only).
 A kind cluster is not used, since these tests stop its apiserver and read its audit log. etcd comes with the assets or
-from Debian's package; kubectl with the assets, from an npm package, from PATH, or from Debian's package; helm from PATH or that npm package.
+from Debian's package; kubectl with the assets, from an npm package, from PATH, or from Debian's package; helm from PATH
+or from that npm package.
 """
 
 import io
