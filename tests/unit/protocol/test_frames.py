@@ -2,7 +2,7 @@
 
 import json
 from contextlib import suppress
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ from edge_protocol import frames
 from edge_protocol.job_state import FINISHED_STATES, JobEvent, JobState, next_state
 from edge_protocol.limits import QUEUE_NAME_MAX
 
-LEASE = uuid4()
+LEASE = UUID("41eb7590-2c50-4014-acba-780f7c96f676")
 HELLO = frames.Hello(worker="plant-7", instance=uuid4(), versions=frames.Versions(worker="1"), concurrency=1)
 AGENT_FRAMES = [
     HELLO,
