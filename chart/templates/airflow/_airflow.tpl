@@ -14,6 +14,9 @@ AIRFLOW__API__BASE_URL: {{ .Values.airflow.baseUrl | default "http://localhost:8
 AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK: "True"
 AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS: edge_provider.logging_config.LOGGING_CONFIG
 AIRFLOW__LOGGING__COLORED_CONSOLE_LOG: "False"
+{{- with .Values.dags.bundles }}
+AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST: {{ toJson . | quote }}
+{{- end }}
 {{- range $section, $options := .Values.airflow.config }}
 {{- range $name, $value := $options }}
 AIRFLOW__{{ $section | upper }}__{{ $name | upper }}: {{ $value | toString | quote }}
