@@ -10,7 +10,7 @@ AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS: admin:admin
 AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE: /opt/airflow/passwords.json
 AIRFLOW__API__PORT: "8080"
 AIRFLOW__API__WORKERS: {{ .Values.airflow.apiServer.workers | quote }}
-AIRFLOW__API__BASE_URL: {{ .Values.airflow.baseUrl | default "http://localhost:8080" | quote }}
+AIRFLOW__API__BASE_URL: {{ include "airflow-edge.airflowUrl" . | quote }}
 AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK: "True"
 AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS: edge_provider.logging_config.LOGGING_CONFIG
 AIRFLOW__LOGGING__COLORED_CONSOLE_LOG: "False"
@@ -22,6 +22,17 @@ AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST: {{ toJson . | quote }}
 AIRFLOW__{{ $section | upper }}__{{ $name | upper }}: {{ $value | toString | quote }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* Airflow's user interface as people open it. */}}
+{{- define "airflow-edge.airflowUrl" -}}
+{{- if .Values.airflow.baseUrl -}}
+{{- .Values.airflow.baseUrl -}}
+{{- else if and .Values.ingress.enabled .Values.ingress.ui -}}
+{{- include "airflow-edge.ingressUrl" . -}}
+{{- else -}}
+http://localhost:8080
+{{- end -}}
 {{- end -}}
 
 {{/* `envFrom` and `env` of Airflow's containers. */}}

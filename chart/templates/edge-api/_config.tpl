@@ -1,7 +1,14 @@
+{{/* URL of the Ingress, without a slash at its end. */}}
+{{- define "airflow-edge.ingressUrl" -}}
+{{ ternary "https" "http" (not (empty .Values.ingress.tlsSecret)) }}://{{ .Values.ingress.host }}
+{{- end -}}
+
 {{/* The Execution API as workers reach it. */}}
 {{- define "airflow-edge.executionApiUrl" -}}
 {{- if .Values.edgeApi.executionApiUrl -}}
 {{- .Values.edgeApi.executionApiUrl -}}
+{{- else if and .Values.airflow.enabled .Values.ingress.enabled -}}
+{{- include "airflow-edge.ingressUrl" . -}}/execution/
 {{- else if .Values.airflow.enabled -}}
 http://{{ include "airflow-edge.fullname" . }}-api-server.{{ .Release.Namespace }}.svc:8080/execution/
 {{- end -}}
@@ -12,9 +19,23 @@ http://{{ include "airflow-edge.fullname" . }}-api-server.{{ .Release.Namespace 
 EDGE_API_HOST: 0.0.0.0
 EDGE_API_PORT: "8800"
 EDGE_API_EXECUTION_API_URL: {{ include "airflow-edge.executionApiUrl" . | quote }}
+{{- if .Values.ingress.enabled }}
+EDGE_API_FORWARDED_ALLOW_IPS: {{ .Values.ingress.trustedProxies | join "," | quote }}
+{{- end }}
 {{- range $name, $value := .Values.edgeApi.settings }}
 EDGE_API_{{ $name | upper }}: {{ $value | toString | quote }}
 {{- end }}
+{{- end -}}
+
+{{/* Secret and key of the secret that workers of the edge3 provider share with Airflow. */}}
+{{- define "airflow-edge.v1Secret" -}}
+{{- if .Values.edgeApi.v1.existingSecret -}}
+name: {{ .Values.edgeApi.v1.existingSecret }}
+key: {{ .Values.edgeApi.v1.existingSecretKey }}
+{{- else -}}
+name: {{ include "airflow-edge.airflowSecret" . }}
+key: jwt-secret
+{{- end -}}
 {{- end -}}
 
 {{/* What restarts the pods when it changes. */}}
