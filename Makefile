@@ -42,6 +42,10 @@ test: setup  ## Run all tests but those of the operator on an apiserver
 test-operator: setup  ## Run the operator's tests on a real kube-apiserver
 	@$(RUN) pytest $(OPERATOR_TESTS) $(ARGS)
 
+.PHONY: images
+images:  ## Build the container images with Docker or buildah
+	@$(PYTHON) -m tests.cluster.images $(ARGS)
+
 .PHONY: check
 check: setup  ## Format, lint, types and import rules
 	@$(RUN) ruff format --check .

@@ -9,7 +9,7 @@ uv pip install --quiet --python /opt/venv/bin/python --require-hashes --no-deps 
 cd /opt/venv/lib/python3*/site-packages
 # Nothing imports these: test suites inside packages, and sources in C and Cython.
 find . -depth -type d -name tests ! -path './airflow/*' -exec rm -rf {} +
-find . -type f \( -name '*_test.py' -o -name '*_test.*.pyc' -o -name '*.pyx' -o -name '*.c' -o -name '*.h' \) -delete
+find . -type f \( -path './kubernetes/*_test.*' -o -name '*.pyx' -o -name '*.c' -o -name '*.h' \) -delete
 # Symbols for debuggers are a quarter of some environments. Libraries that a wheel brought along were rewritten when it was
 # built, which strip does not always survive.
 find . -type f -name '*.so' ! -path '*.libs/*' ! -path './psycopg_binary/*' -exec strip --strip-unneeded {} +
