@@ -6,11 +6,14 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import ValidationError
 
+from edge_operator import install
 from edge_operator.app import StartError, run
-from edge_operator.settings import OperatorSettings
+from edge_operator.kube.errors import KubeError
+from edge_operator.settings import ClusterSettings, OperatorSettings
 
 USAGE_ERROR = 2
 
@@ -32,14 +35,9 @@ class _JsonLines(logging.Formatter):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="edge-operator", description="Runs a fleet of edge workers from EdgeWorker and EdgeWorkerPool objects."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="run the operator; settings are environment variables EDGE_OPERATOR_...")
-    parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        settings = OperatorSettings()
+        settings = options.settings()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = "_".join(str(part) for part in first["loc"]).upper()
@@ -47,13 +45,33 @@ def main(arguments: list[str] | None = None) -> int:
         return USAGE_ERROR
     _log_to_stderr(settings.log_level)
     try:
-        asyncio.run(run(settings))
-    except StartError as error:
+        asyncio.run(options.work(settings, options))
+    except (StartError, install.InstallError, KubeError) as error:
         sys.stderr.write(f"edge-operator: {error}\n")
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-operator",
+        description="Runs a fleet of edge workers from EdgeWorker and EdgeWorkerPool objects. "
+        "Settings are environment variables EDGE_OPERATOR_...",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    start = commands.add_parser("run", help="run the operator")
+    start.set_defaults(settings=OperatorSettings, work=lambda settings, _: run(settings))
+    crds = commands.add_parser("upgrade-crds", help="bring the cluster's CRDs to the state of files")
+    crds.add_argument("folder", type=Path, help="folder with one CRD per file, as JSON")
+    crds.set_defaults(settings=ClusterSettings, work=install.upgrade_crds)
+    drain = commands.add_parser("delete-workers", help="delete pools and Managed workers, and wait until they are gone")
+    drain.add_argument("--timeout", type=float, default=240, metavar="S", help="seconds to wait")
+    drain.set_defaults(settings=ClusterSettings, work=install.delete_workers)
+    release = commands.add_parser("release-workers", help="take the finalizer off the EdgeWorkers that are left")
+    release.set_defaults(settings=ClusterSettings, work=install.release_workers)
+    return parser
 
 
 def _log_to_stderr(level: str) -> None:

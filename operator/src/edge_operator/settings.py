@@ -8,10 +8,31 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
-class OperatorSettings(BaseSettings):
-    """What the operator is told by whoever installs it."""
+class ClusterSettings(BaseSettings):
+    """Where the operator works; all that its commands for installing need to know."""
 
     model_config = SettingsConfigDict(env_prefix="EDGE_OPERATOR_", extra="ignore", frozen=True)
+
+    namespaces: Annotated[list[str], NoDecode] = Field(default_factory=list)
+    """Namespaces to work in, separated by commas; none: the whole cluster."""
+    kubeconfig: Path | None = None
+    """Kubeconfig to use outside a cluster; unset: the pod's service account."""
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    """Level of the operator's log."""
+
+    @field_validator("namespaces", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @property
+    def scopes(self) -> list[str | None]:
+        """Return the namespaces to list; None stands for all."""
+        return list(self.namespaces) or [None]
+
+
+class OperatorSettings(ClusterSettings):
+    """What the operator is told by whoever installs it."""
 
     # The edge API
     api_url: str = Field(pattern=r"^https?://[^/]+")
@@ -36,10 +57,6 @@ class OperatorSettings(BaseSettings):
     """Namespace for EdgeWorkers of workers that enrolled by themselves; unset: they are not shown."""
 
     # The cluster
-    namespaces: Annotated[list[str], NoDecode] = Field(default_factory=list)
-    """Namespaces to work in, separated by commas; none: the whole cluster."""
-    kubeconfig: Path | None = None
-    """Kubeconfig to use outside a cluster; unset: the pod's service account."""
     lease_namespace: str = Field(default="default", min_length=1)
     """Namespace of the Lease by which one of several operators acts: the operator's own."""
     lease_name: str = Field(default="airflow-edge-operator", min_length=1)
@@ -64,21 +81,9 @@ class OperatorSettings(BaseSettings):
     """Address of /healthz and /metrics."""
     port: int = Field(default=8080, ge=0, le=65535)
     """Port of /healthz and /metrics; 0: any free one."""
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
-    """Level of the operator's log."""
-
-    @field_validator("namespaces", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _external_is_watched(self) -> "OperatorSettings":
         if self.namespaces and self.external_namespace and self.external_namespace not in self.namespaces:
             raise ValueError("external_namespace must be one of namespaces")
         return self
-
-    @property
-    def scopes(self) -> list[str | None]:
-        """Return the namespaces to list; None stands for all."""
-        return list(self.namespaces) or [None]

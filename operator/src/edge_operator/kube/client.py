@@ -80,8 +80,8 @@ class KubeClient:
             key_path=configuration.key_file,
         )
 
-    async def get(self, resource: Resource, namespace: str, name: str) -> Obj:
-        """Return one object."""
+    async def get(self, resource: Resource, namespace: str | None, name: str) -> Obj:
+        """Return one object; of a kind without namespaces where that is None."""
         return await self._call("GET", resource.path(namespace, name))
 
     async def find(self, resource: Resource, namespace: str, name: str) -> Obj | None:
@@ -137,7 +137,7 @@ class KubeClient:
     async def update(self, resource: Resource, obj: Obj) -> Obj:
         """Replace an object if it has not changed since it was read."""
         meta = obj["metadata"]
-        return await self._call("PUT", resource.path(meta["namespace"], meta["name"]), obj)
+        return await self._call("PUT", resource.path(meta.get("namespace"), meta["name"]), obj)
 
     async def delete(
         self, resource: Resource, namespace: str, name: str, uid: str, grace_s: int | None = None

@@ -8,7 +8,7 @@ from edge_operator.api import names
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A kind of objects with namespaces."""
+    """A kind of objects."""
 
     group: str
     version: str
@@ -34,3 +34,4 @@ SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 EVENTS = Resource("", "v1", "events", "Event")
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition")
