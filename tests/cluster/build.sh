@@ -29,7 +29,8 @@ KUBE_GIT_MAJOR='1'
 KUBE_GIT_MINOR='20'
 V
 export PATH=/usr/lib/go-1.19/bin:$PATH CGO_ENABLED=0 GOCACHE="$work/cache" KUBE_GIT_VERSION_FILE="$work/version"
-make WHAT="cmd/kube-apiserver cmd/kube-controller-manager" GOLDFLAGS="-s -w"
-for binary in kube-apiserver kube-controller-manager; do
+binaries="kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy"
+make WHAT="${binaries//kube/cmd/kube}" GOLDFLAGS="-s -w"
+for binary in $binaries; do
   install -m 0755 "_output/local/go/bin/$binary" "$dest/$binary"
 done

@@ -1,6 +1,7 @@
-"""Certificates and keys of one test cluster: an authority, the apiserver's certificate, the key of service accounts."""
+"""Certificates and keys of one test cluster: authority, certificates of the apiserver, key of service accounts."""
 
 import ipaddress
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,10 +11,24 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
-def write_certificates(folder: Path) -> None:
-    """Write ca.crt, apiserver.crt, apiserver.key and sa.key (an RSA key, which service account tokens need)."""
+def write_certificates(folder: Path, addresses: Sequence[str], names: Sequence[str]) -> None:
+    """Write ca.crt, the apiserver's certificates as server and as client of kubelets, and a key for sa tokens (RSA)."""
     ca_key = ec.generate_private_key(ec.SECP256R1())
-    ca_name = _name("kube-ca")
+    ca = _authority(ca_key)
+    (folder / "ca.crt").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    _write_key(folder / "sa.key", rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    server = x509.SubjectAlternativeName(
+        [x509.DNSName(name) for name in names]
+        + [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+    )
+    server_usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    _issue(folder / "apiserver", _name("kube-apiserver"), ca, ca_key, [server, server_usage])
+    client_usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+    _issue(folder / "kubelet-client", _name("kube-apiserver", "system:masters"), ca, ca_key, [client_usage])
+
+
+def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    name = _name("kube-ca")
     usage = x509.KeyUsage(
         digital_signature=True,
         key_cert_sign=True,
@@ -25,30 +40,35 @@ def write_certificates(folder: Path) -> None:
         encipher_only=False,
         decipher_only=False,
     )
-    ca = (
-        _builder(ca_name, ca_name, ca_key.public_key())
+    return (
+        _builder(name, name, key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
-        .sign(ca_key, hashes.SHA256())
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
     )
+
+
+def _issue(
+    path: Path,
+    subject: x509.Name,
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    extensions: Sequence[x509.ExtensionType],
+) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        _builder(_name("kube-apiserver"), ca_name, key.public_key())
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-    (folder / "ca.crt").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    (folder / "apiserver.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    _write_key(folder / "apiserver.key", key)
-    _write_key(folder / "sa.key", rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    builder = _builder(subject, ca.subject, key.public_key())
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+    certificate = builder.add_extension(issuer, critical=False).sign(ca_key, hashes.SHA256())
+    path.with_suffix(".crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    _write_key(path.with_suffix(".key"), key)
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+def _name(common_name: str, organization: str | None = None) -> x509.Name:
+    group = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name), *group])
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

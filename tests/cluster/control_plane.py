@@ -17,6 +17,9 @@ from tests.cluster.binaries import Binaries
 from tests.cluster.certificates import write_certificates
 
 START_TIMEOUT_S = 60.0
+SERVICE_RANGE = "10.96.0.0/16"
+SERVICE_ADDRESS = "10.96.0.1"
+"""What the apiserver is for pods: the first address of that range."""
 
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -27,20 +30,37 @@ AUDIT_POLICY = {
 }
 
 
+USERS = {
+    "admin": ("admin", "system:masters"),
+    "controller-manager": ("system:kube-controller-manager", "system:authenticated"),
+}
+"""Who has a token and a kubeconfig, with name and group."""
+
+
 class ControlPlane:
     """One cluster without nodes; a context manager. At the end its programs are killed: nobody needs its data."""
+
+    address = "127.0.0.1"
+    """Where the apiserver listens."""
+    names: tuple[str, ...] = ("localhost",)
+    """What else it is called."""
+    users = USERS
+    authorizers = "RBAC"
+    more_apiserver_arguments: tuple[str, ...] = ()
+    controllers = "statefulset,garbagecollector,namespace,serviceaccount,serviceaccount-token,pvc-protection"
+    """What tests without nodes lean on; the cloud, node and certificate controllers have nothing to do there."""
 
     def __init__(self, folder: Path, binaries: Binaries) -> None:
         self.folder = folder
         self.binaries = binaries
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._tokens = {name: secrets.token_hex(16) for name in ("admin", "controller-manager")}
+        self._tokens = {name: secrets.token_hex(16) for name in self.users}
         self._etcd_port, self._etcd_peer_port, self._port = free_ports(3)
 
     @property
     def url(self) -> str:
         """URL of the apiserver."""
-        return f"https://127.0.0.1:{self._port}"
+        return f"https://{self.address}:{self._port}"
 
     @property
     def kubeconfig(self) -> Path:
@@ -59,7 +79,7 @@ class ControlPlane:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_certificates(self.folder)
+        write_certificates(self.folder, (self.address, SERVICE_ADDRESS), self.names)
         self._write_settings()
         try:
             self._start_etcd()
@@ -97,13 +117,13 @@ class ControlPlane:
             "apiserver",
             str(self.binaries.apiserver),
             f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
-            "--bind-address=127.0.0.1",
+            f"--bind-address={self.address}",
             f"--secure-port={self._port}",
-            "--service-cluster-ip-range=10.96.0.0/16",
+            f"--service-cluster-ip-range={SERVICE_RANGE}",
             "--tls-cert-file=apiserver.crt",
             "--tls-private-key-file=apiserver.key",
             "--token-auth-file=tokens.csv",
-            "--authorization-mode=RBAC",
+            f"--authorization-mode={self.authorizers}",
             "--allow-privileged",
             "--service-account-issuer=https://kubernetes.default.svc",
             "--service-account-signing-key-file=sa.key",
@@ -112,6 +132,7 @@ class ControlPlane:
             "--audit-policy-file=audit-policy.yaml",
             "--audit-log-path=audit.log",
             "--audit-log-mode=blocking-strict",
+            *self.more_apiserver_arguments,
         )
         self._wait_ready("apiserver", ["get", "--raw", "/readyz"])
 
@@ -159,13 +180,13 @@ class ControlPlane:
         return token
 
     def _write_settings(self) -> None:
-        groups = {"admin": "system:masters", "controller-manager": "system:authenticated"}
-        users = {"admin": "admin", "controller-manager": "system:kube-controller-manager"}
-        lines = [f'{token},{users[name]},{name},"{groups[name]}"' for name, token in self._tokens.items()]
+        lines = [
+            f'{token},{self.users[name][0]},{name},"{self.users[name][1]}"' for name, token in self._tokens.items()
+        ]
         (self.folder / "tokens.csv").write_text("\n".join(lines) + "\n")
         (self.folder / "audit-policy.yaml").write_text(yaml.safe_dump(AUDIT_POLICY))
-        self.write_kubeconfig(self.kubeconfig, self._tokens["admin"])
-        self.write_kubeconfig(self.folder / "controller-manager.kubeconfig", self._tokens["controller-manager"])
+        for name, token in self._tokens.items():
+            self.write_kubeconfig(self.folder / f"{name}.kubeconfig", token)
 
     def _start_etcd(self) -> None:
         client, peer = (f"http://127.0.0.1:{port}" for port in (self._etcd_port, self._etcd_peer_port))
@@ -192,8 +213,8 @@ class ControlPlane:
             "--leader-elect=false",
             "--port=0",
             f"--secure-port={free_ports(1)[0]}",
-            # What these tests lean on; the cloud, node and certificate controllers have nothing to do here.
-            "--controllers=statefulset,garbagecollector,namespace,serviceaccount,serviceaccount-token,pvc-protection",
+            f"--controllers={self.controllers}",
+            "--root-ca-file=ca.crt",
             "--concurrent-statefulset-syncs=20",
             "--kube-api-qps=200",
             "--kube-api-burst=400",

@@ -1,7 +1,7 @@
 """Build the project's images with Docker or buildah, whichever is here: `make images`.
 
-Nothing of this machine gets into an image. The builder stage uses the index that `PIP_INDEX_URL` names; buildah also lends it
-uv's own cache, so that what `make setup` has fetched is not fetched again.
+Nothing of this machine gets into an image. The builder stage uses the index that `PIP_INDEX_URL` names; buildah also
+lends it uv's own cache, so that what `make setup` has fetched is not fetched again.
 """
 
 import argparse
