@@ -4,7 +4,7 @@
 {{- range $part := list "central" "database" "operator" "edgeApi" "dags" "release" -}}
 {{- $found := include (printf "airflow-edge.check.%s" $part) $ | trim -}}
 {{- if $found -}}
-{{- $problems = append $problems $found -}}
+{{- $problems = append $problems (printf "  %s" $found) -}}
 {{- end -}}
 {{- end -}}
 {{- if $problems -}}

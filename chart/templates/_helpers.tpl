@@ -104,6 +104,7 @@ labels:
   {{- with .pod.labels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- if or .checksums .pod.annotations }}
 annotations:
   {{- range $name, $text := .checksums }}
   checksum/{{ $name }}: {{ $text | sha256sum }}
@@ -111,6 +112,7 @@ annotations:
   {{- with .pod.annotations }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* An environment variable from a Secret. Call with (dict "name" NAME "ref" (dict "name" SECRET "key" KEY)). */}}
