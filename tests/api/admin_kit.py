@@ -16,10 +16,10 @@ from edge_store import credentials
 from tests.api.kit import Db, bearer
 
 
-def admin_credential(db: Db, role: Literal["admin", "read"] = "admin", expires_s: int = 3600) -> str:
+def admin_credential(db: Db, role: Literal["admin", "read"] = "admin", expires_s: int = 3600, **bounds: Any) -> str:
     """Make a credential of somebody called anna, and return it."""
     token = tokens.mint(tokens.ADMIN)
-    request = CredentialRequest(role=role, label="anna", expires_s=expires_s)
+    request = CredentialRequest(role=role, label="anna", expires_s=expires_s, **bounds)
     db.rows(credentials.add_credential(new_credential(token, request)))
     return token.text
 

@@ -131,6 +131,36 @@ async def test_wrong_roles(attacked: ApiProcess, db: Db) -> None:
         await audited(db, code)
 
 
+async def test_an_admin_of_a_part_of_the_fleet_reaches_for_the_rest(attacked: ApiProcess, db: Db) -> None:
+    async with session(attacked.url, worker_credential(db, "shop-1"), name="shop-1") as foreign:
+        await foreign.send(heartbeat(free_slots=0))
+        (job,) = db.enqueue(queue="other")
+        cases: Sequence[tuple[str, str, dict[str, Any], int, str]] = [
+            ("GET", "/workers/shop-1", {}, 404, "worker_unknown"),
+            ("DELETE", "/workers/shop-1", {}, 404, "worker_unknown"),
+            ("PUT", "/workers/shop-1/shutdown", {}, 404, "worker_unknown"),
+            ("PUT", "/workers/shop-1/maintenance", {"comment": "x"}, 404, "worker_unknown"),
+            ("PATCH", "/workers/shop-1", {"add_queues": ["a"]}, 404, "worker_unknown"),
+            ("DELETE", "/workers/shop-1/credentials", {}, 404, "worker_unknown"),
+            ("GET", f"/jobs/{job}", {}, 404, "job_unknown"),
+            ("GET", f"/jobs/{job}/explain", {}, 404, "job_unknown"),
+            ("GET", "/queues/other", {}, 403, "out_of_scope"),
+            ("POST", "/tokens", {"worker_pattern": "*"}, 403, "out_of_scope"),
+            ("POST", "/tokens", {"worker_pattern": "plant-1", "queues": ["other"]}, 403, "out_of_scope"),
+            ("POST", "/credentials", {"role": "admin", "label": "x", "worker_pattern": "p*"}, 403, "out_of_scope"),
+        ]
+        for method, path, body, status, code in cases:
+            # A credential each, since repeats of a minute are counted together.
+            scoped = admin_credential(db, worker_pattern="plant-*", queues=["a"])
+            got, problem = await call(attacked, method, ADMIN_PATH + path, scoped, json=body)
+            assert (got, problem["code"]) == (status, code), (method, path)
+            await audited(db, "out_of_scope", scoped.split("_")[1], f"{method} {ADMIN_PATH}{path}")
+        worker = db.worker("shop-1")
+        assert (worker.offline, worker.queues) == (False, ["default"])
+        assert db.rows("SELECT 1 FROM edge.worker_desired WHERE shutdown OR maintenance OR queues_added <> '{}'") == []
+        assert db.rows("SELECT 1 FROM edge.join_token WHERE worker_pattern IN ('*', 'plant-1')") == []
+
+
 BAD_NAMES = ["../../etc/passwd", "a/b", "a\\b", "a\x00b", ".", "..", "", "-a", "a ", "ü", "x" * 254]
 
 

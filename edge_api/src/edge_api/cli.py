@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from sqlalchemy.exc import DBAPIError
 
 from edge_api import cli_admin, cli_install, json_logs, tokens
 from edge_api.errors import EdgeApiError
 from edge_api.settings import ApiSettings
-from edge_protocol.limits import QueueName
 from edge_store import credentials, engine, migrate
 from edge_store.errors import StoreError
 
@@ -57,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     token = commands.add_parser("token", help="join tokens").add_subparsers(required=True, metavar="COMMAND")
     create = token.add_parser("create", help="make a join token and print it, the only time that it is shown")
     create.add_argument("--name-pattern", default="*", metavar="GLOB", help="worker names it is good for")
-    create.add_argument("--queues", type=_queues, metavar="A,B", help="queues it grants; default: any")
+    create.add_argument("--queues", type=cli_admin.queues, metavar="A,B", help="queues it grants; default: any")
     create.add_argument("--team", help="team of the workers")
     create.add_argument("--expires", type=_duration, default=timedelta(hours=24), metavar="24h", help="s, m, h or d")
     create.add_argument("--uses", type=_positive, metavar="N", help="how often it can be used; default: any number")
@@ -82,13 +81,6 @@ def _about_settings(error: ValidationError | SettingsError) -> str:
     if first["type"] == "missing":
         return f"{name} is not set. Set it, for example to postgresql://user:password@host:5432/airflow."
     return f"{name} is not good: {first['msg']}."
-
-
-def _queues(text: str) -> list[str]:
-    try:
-        return TypeAdapter(list[QueueName]).validate_python([name.strip() for name in text.split(",")])
-    except ValidationError as error:
-        raise argparse.ArgumentTypeError(f"a queue name is not good: {error.errors()[0]['msg']}") from error
 
 
 def _duration(text: str) -> timedelta:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Executable
 
 from edge_api import tokens
@@ -21,7 +22,8 @@ from edge_api.services.admin.identity import credential_view, new_credential
 from edge_api.services.explain import explain
 from edge_api.services.fleet_views import job_view, worker_view
 from edge_api.settings import ApiSettings
-from edge_protocol.admin import LABEL_MAX, CredentialRequest, Explanation, TokenView
+from edge_protocol.admin import LABEL_MAX, TEAM_MAX, CredentialRequest, Explanation, TokenView
+from edge_protocol.limits import QueueName, WorkerPattern
 from edge_store import audit, credentials, engine, fleet, job_views, migrate
 
 ACTOR: Final = "command line"
@@ -67,6 +69,11 @@ def add_commands(
     create.add_argument("--role", choices=("admin", "read"), required=True, help="admin: everything; read: GET only")
     create.add_argument("--label", type=label, default=ACTOR, help="who uses it: shown in lists and in the audit trail")
     create.add_argument("--expires", type=duration, default=timedelta(days=90), metavar="90d", help="s, m, h or d")
+    create.add_argument(
+        "--worker-pattern", type=_worker_pattern, metavar="GLOB", help="only these workers: a name, or 'PREFIX*'"
+    )
+    create.add_argument("--team", type=_team, help="only workers and jobs of this team")
+    create.add_argument("--queues", type=queues, metavar="A,B", help="only these queues may be added and granted")
     create.set_defaults(run=_create_credential)
     listing = credential.add_parser("list", help="list credentials, the newest first, without their secrets")
     listing.add_argument("--worker", metavar="NAME", help="only those of a worker")
@@ -105,6 +112,29 @@ def label(text: str) -> str:
     return text
 
 
+def queues(text: str) -> list[str]:
+    """Read names of queues."""
+    try:
+        return TypeAdapter(list[QueueName]).validate_python([name.strip() for name in text.split(",")])
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(f"a queue name is not good: {error.errors()[0]['msg']}") from error
+
+
+def _team(text: str) -> str:
+    if not 1 <= len(text) <= TEAM_MAX:
+        raise argparse.ArgumentTypeError(f"the name of a team has 1 to {TEAM_MAX} characters")
+    return text
+
+
+def _worker_pattern(text: str) -> str:
+    try:
+        return TypeAdapter(WorkerPattern).validate_python(text)
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no pattern of a scope; give a worker's name, or the start of names and a star, like 'plant-*'"
+        ) from error
+
+
 def record(connection: Connection, action: str, object_: str, detail: dict[str, Any] | None = None) -> None:
     """Write an entry of the audit trail."""
     connection.execute(audit.add([audit.NewAudit(ACTOR, action, object_, detail or {})]))
@@ -128,7 +158,14 @@ def _revoke_token(settings: ApiSettings, options: argparse.Namespace) -> None:
 def _create_credential(settings: ApiSettings, options: argparse.Namespace) -> None:
     token = tokens.mint(tokens.ADMIN)
     seconds = int(options.expires.total_seconds())
-    request = CredentialRequest(role=options.role, label=options.label, expires_s=seconds)
+    request = CredentialRequest(
+        role=options.role,
+        label=options.label,
+        expires_s=seconds,
+        worker_pattern=options.worker_pattern,
+        team=options.team,
+        queues=options.queues,
+    )
     with database(settings) as connection:
         connection.execute(credentials.add_credential(new_credential(token, request)))
         record(connection, "credential.create", f"credential/{token.id}", request.model_dump(mode="json"))
@@ -138,7 +175,8 @@ def _create_credential(settings: ApiSettings, options: argparse.Namespace) -> No
 def _list_credentials(settings: ApiSettings, options: argparse.Namespace) -> None:
     with database(settings) as connection:
         rows = connection.execute(credentials.credentials(ALL, worker=options.worker)).all()
-    columns = ("id", "role", "label", "worker", "team", "queues", "expires_at", "rotated_at", "revoked_at")
+    bounds = ("worker", "worker_pattern", "team", "queues")
+    columns = ("id", "role", "label", *bounds, "expires_at", "rotated_at", "revoked_at")
     write([credential_view(row) for row in rows], columns, options.output)
 
 

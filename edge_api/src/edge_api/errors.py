@@ -2,6 +2,7 @@
 
 EdgeApiError
 +-- RefusedError             a caller asked for something that it can't have; becomes a problem answer
+|   +-- OutOfScopeError      since it lies outside of the part of the fleet that the credential is for
 +-- DatabaseAwayError        the database does not answer; worth another try
 +-- DatabaseRefusedError     the database answered that a statement is wrong; not worth another try
     +-- BadDataError         since it can't hold a value that a caller gave
@@ -24,6 +25,10 @@ class RefusedError(EdgeApiError):
         self.status = status
         self.code = code
         self.detail = detail
+
+
+class OutOfScopeError(RefusedError):
+    """A request reaches beyond the scope of the caller's credential; it goes to the audit trail, whatever is told."""
 
 
 class DatabaseAwayError(EdgeApiError):

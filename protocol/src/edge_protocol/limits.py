@@ -25,8 +25,12 @@ FRAME_MAX_BYTES = 1 << 20
 WORKER_NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$"
 """Letters, digits, '.', '_' and '-'; starts and ends with a letter or digit: safe in URLs, paths and labels."""
 
+WORKER_SCOPE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}\*?$"
+"""A worker's name, or the start of names and a star: of two such patterns it is plain whether one has the other's."""
+
 QUEUE_NAME_PATTERN = r"^[^\x00]*$"
 """PostgreSQL's text holds no NUL; Airflow restricts queue names no further."""
 
 QueueName = Annotated[str, StringConstraints(min_length=1, max_length=QUEUE_NAME_MAX, pattern=QUEUE_NAME_PATTERN)]
+WorkerPattern = Annotated[str, StringConstraints(max_length=WORKER_NAME_MAX + 1, pattern=WORKER_SCOPE_PATTERN)]
 WorkerName = Annotated[str, StringConstraints(max_length=WORKER_NAME_MAX, pattern=WORKER_NAME_PATTERN)]

@@ -11,7 +11,7 @@ place hears what happened since; one without, or with one that is too old, hears
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 from uuid import UUID
@@ -22,6 +22,7 @@ from edge_api.errors import DatabaseAwayError, RefusedError
 from edge_api.services.database import Database
 from edge_protocol.admin import ChangeKind, RemovedWorker, WorkerView
 from edge_store import changes, fleet
+from edge_store.scopes import Scope
 
 PERIOD_S: Final = 1.0
 KEEP_ALIVE_S: Final = 15.0
@@ -41,6 +42,9 @@ class Change:
     """JSON."""
     place: int | None
     """Where to go on from after this event; None: as after the event before it."""
+    worker: str | None = None
+    """Whom it is about; None: it is for every follower."""
+    team: str | None = None
 
     @property
     def text(self) -> str:
@@ -50,12 +54,27 @@ class Change:
 
 
 class Follower:
-    """One open stream."""
+    """One open stream, of what its credential may see."""
 
-    def __init__(self, credential_id: UUID, expires_at: datetime) -> None:
+    def __init__(self, credential_id: UUID, expires_at: datetime, scope: Scope) -> None:
         self.credential_id = credential_id
         self.expires_at = expires_at
+        self.scope = scope
+        self._told: set[str] = set()
+        """Workers that it knows of; kept where a team bounds it, since a name may go over to another team."""
         self._events: asyncio.Queue[Change | None] = asyncio.Queue()
+
+    def seen(self, change: Change) -> Change | None:
+        """Return a change as it is for this follower, None: it is not; and remember what it knows then."""
+        if change.worker is None or self.scope.covers_worker(change.worker, change.team):
+            if change.worker is not None and self.scope.team is not None:
+                self._told.add(change.worker)
+            return change
+        if change.worker not in self._told:
+            return None
+        # It is another team's from now on.
+        self._told.discard(change.worker)
+        return _removed(change.worker, change.team, change.place)
 
     def put(self, change: Change) -> None:
         """Tell it something."""
@@ -97,7 +116,7 @@ class ChangeFeed:
 
     # ---- followers ----
 
-    async def follow(self, credential_id: UUID, expires_at: datetime, last_event_id: str | None) -> AsyncIterator[str]:
+    async def follow(self, follower: Follower, last_event_id: str | None) -> AsyncIterator[str]:
         """Return the texts of a stream.
 
         Raises:
@@ -106,12 +125,11 @@ class ChangeFeed:
         """
         if self._closing or len(self._followers) >= FOLLOWERS_MOST:
             raise RefusedError(503, "too_many_streams", "This replica takes no more change streams. Connect again.")
-        follower = Follower(credential_id, expires_at)
         # Events from here on are kept for it, so nothing is missed between its start and the first of them.
         self._followers.add(follower)
         self._wanted.set()
         try:
-            start = await self._start(last_event_id)
+            start = await self._start(follower, last_event_id)
         except BaseException:
             self._leave(follower)
             raise
@@ -119,8 +137,9 @@ class ChangeFeed:
 
     async def _stream(self, follower: Follower, start: Sequence[Change]) -> AsyncIterator[str]:
         try:
-            for change in start:
-                yield change.text
+            for each in start:
+                if (change := follower.seen(each)) is not None:
+                    yield change.text
             while (left_s := (follower.expires_at - datetime.now(UTC)).total_seconds()) > 0:
                 try:
                     change_or_end = await follower.next(min(KEEP_ALIVE_S, left_s))
@@ -129,7 +148,8 @@ class ChangeFeed:
                     continue
                 if change_or_end is None:
                     return
-                yield change_or_end.text
+                if (change := follower.seen(change_or_end)) is not None:
+                    yield change.text
         finally:
             self._leave(follower)
 
@@ -153,12 +173,13 @@ class ChangeFeed:
 
     # ---- reading ----
 
-    async def _start(self, last_event_id: str | None) -> list[Change]:
+    async def _start(self, follower: Follower, last_event_id: str | None) -> list[Change]:
         bounds = (await self._database.rows(changes.horizon(), "changes"))[0]
         if self._place == 0:
             # The first follower: the reader goes on from where its start ends.
             self._place = bounds.horizon
-        since = _place(last_event_id)
+        # Of a team's follower nobody knows any more what it was told before it came back.
+        since = _place(last_event_id) if follower.scope.team is None else None
         if since is not None and bounds.purged < since <= bounds.horizon:
             told = await self._read(since)
         else:
@@ -168,7 +189,7 @@ class ChangeFeed:
     async def _read(self, since: int) -> list[Change]:
         rows = await self._database.rows(fleet.changed_since(since), "changes")
         gone = await self._database.rows(changes.removed_since(since), "changes") if since else []
-        return [_worker(self._view(row)) for row in rows] + [_removed(row.name) for row in gone]
+        return [_worker(self._view(row)) for row in rows] + [_removed(row.name, row.team) for row in gone]
 
     def hint(self) -> None:
         """Look soon: something has changed."""
@@ -197,22 +218,22 @@ class ChangeFeed:
         rows = await self._database.rows(fleet.changed_since(self._place), "changes")
         gone = await self._database.rows(changes.removed_since(self._place), "changes")
         news = [_worker(self._view(row)) for row in rows if self._told.get(row.name) != row.revision]
-        news += [_removed(row.name) for row in gone if self._told.get(row.name) != row.revision]
+        news += [_removed(row.name, row.team) for row in gone if self._told.get(row.name) != row.revision]
         self._told = {row.name: row.revision for row in [*rows, *gone] if row.revision >= horizon}
         self._place = horizon
         if news:
-            news[-1] = Change(news[-1].kind, news[-1].data, horizon)
+            news[-1] = replace(news[-1], place=horizon)
         for change in news:
             for follower in list(self._followers):
                 follower.put(change)
 
 
 def _worker(view: WorkerView) -> Change:
-    return Change(ChangeKind.WORKER, view.model_dump_json(), None)
+    return Change(ChangeKind.WORKER, view.model_dump_json(), None, view.name, view.team)
 
 
-def _removed(name: str) -> Change:
-    return Change(ChangeKind.REMOVED, RemovedWorker(name=name).model_dump_json(), None)
+def _removed(name: str, team: str | None, place: int | None = None) -> Change:
+    return Change(ChangeKind.REMOVED, RemovedWorker(name=name).model_dump_json(), place, name, team)
 
 
 def _place(last_event_id: str | None) -> int | None:

@@ -52,7 +52,7 @@ class Runtime:
         self.hub = _make_hub(settings, metrics, self.database, self.registry, self.refusals, self.versions)
         self.authenticator = Authenticator(self.database, metrics, self.refusals)
         self.enrolment = Enrolment(self.database, settings)
-        self.admin = Admin(self.database, metrics, settings.heartbeat_interval_s)
+        self.admin = Admin(self.database, metrics, settings.heartbeat_interval_s, self.refusals)
         self.hints = Hints(self.hub, self.authenticator, self.admin.changes)
         self.housekeeping = Housekeeping(self.database, settings, metrics)
         self.health = Health(self.database, self.hints, self.registry, metrics)

@@ -20,6 +20,8 @@ from edge_protocol.rest import Problem
 log = logging.getLogger(__name__)
 
 CALL_TIMEOUT_S = 10.0
+OUT_OF_SCOPE = "out_of_scope"
+"""Code of the refusal of what lies outside of the part of the fleet that the credential is for."""
 CONNECTIONS = 8
 STREAM_SILENCE_S = 60.0
 """Seconds without a byte after which a stream counts as dead; the server sends a comment every few seconds."""
@@ -69,10 +71,13 @@ class FleetHttp:
                 status = response.status
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._lost(f"{method} {path}: {type(error).__name__}") from error
-        self._check_service(method, path, status)
+        refusal = _refusal(method, path, status, text) if status >= 400 else None
+        # A credential for a part of the fleet is good; it is this one call that it does not reach to.
+        if refusal is None or refusal.code != OUT_OF_SCOPE:
+            self._check_service(method, path, status)
         self.unreachable_since = None
-        if status >= 400:
-            raise _refusal(method, path, status, text)
+        if refusal is not None:
+            raise refusal
         try:
             return json.loads(text) if text else None
         except ValueError as error:

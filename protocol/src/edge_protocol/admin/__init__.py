@@ -10,6 +10,7 @@ from edge_protocol.admin.common import (
 )
 from edge_protocol.admin.identity import (
     LABEL_MAX,
+    TEAM_MAX,
     CredentialCreated,
     CredentialPage,
     CredentialPatch,
@@ -76,6 +77,7 @@ __all__ = [
     "PAGE_DEFAULT",
     "PAGE_MAX",
     "QUEUES_PATH",
+    "TEAM_MAX",
     "TOKENS_PATH",
     "WORKERS_PATH",
     "AuditEntry",

@@ -7,14 +7,19 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from edge_protocol.admin.common import Lifetime, example
-from edge_protocol.limits import QueueName
+from edge_protocol.limits import QueueName, WorkerPattern
 
 LABEL_MAX = 128
 """Characters of the name of a credential."""
+TEAM_MAX = 256
+"""Characters of the name of a team."""
 
 
 class TokenRequest(BaseModel):
-    """A join token: what a worker that enrols with it may be."""
+    """A join token: what a worker that enrols with it may be.
+
+    What is left open is bound as its maker is, where the maker's own credential is for a part of the fleet.
+    """
 
     model_config = example(
         {"worker_pattern": "plant-*", "queues": ["press"], "team": None, "uses": 1, "expires_s": 86400}, extra="forbid"
@@ -24,7 +29,7 @@ class TokenRequest(BaseModel):
     """A glob of worker names."""
     queues: list[QueueName] | None = Field(default=None, max_length=256)
     """None: any queue."""
-    team: str | None = Field(default=None, min_length=1, max_length=256)
+    team: str | None = Field(default=None, min_length=1, max_length=TEAM_MAX)
     uses: int | None = Field(default=1, ge=1, le=1_000_000)
     """None: as often as wanted until it expires."""
     expires_s: Lifetime = 86_400
@@ -57,13 +62,25 @@ class TokenPage(BaseModel):
 
 
 class CredentialRequest(BaseModel):
-    """A credential for people or programs. Those of workers come from enrolment."""
+    """A credential for people or programs, for the whole fleet or a part of it. Those of workers come from enrolment.
 
-    model_config = example({"role": "read", "label": "grafana", "expires_s": 7776000}, extra="forbid")
+    What is left open is bound as its maker is. With all bounds open it is for the whole fleet.
+    """
+
+    model_config = example(
+        {"role": "admin", "label": "plant 7", "worker_pattern": "plant-7-*", "queues": ["press"]},
+        extra="forbid",
+    )
 
     role: Literal["admin", "read"]
     label: str = Field(min_length=1, max_length=LABEL_MAX)
     """Who or what uses it: shown in lists and as the actor of the audit trail."""
+    worker_pattern: WorkerPattern | None = None
+    """The only workers that it sees: a name, or the start of names and `*`."""
+    team: str | None = Field(default=None, min_length=1, max_length=TEAM_MAX)
+    """The only team whose workers and jobs it sees."""
+    queues: list[QueueName] | None = Field(default=None, min_length=1, max_length=256)
+    """The only queues that it may add and grant, and whose waiting jobs it sees."""
     expires_s: Lifetime = 90 * 86_400
 
 
@@ -74,6 +91,8 @@ class CredentialView(BaseModel):
     role: Literal["worker", "admin", "read"]
     label: str | None
     worker: str | None
+    worker_pattern: str | None
+    """Of role admin or read: the only workers that it sees; None: all."""
     team: str | None
     queues: list[str] | None
     created_at: datetime
@@ -97,7 +116,7 @@ class CredentialPage(BaseModel):
 
 
 class CredentialPatch(BaseModel):
-    """Which queues a worker's credential grants from the next claim on; null: any queue."""
+    """Which queues a worker's credential grants from the next claim on; null: any that the caller may grant."""
 
     model_config = example({"queues": ["press"]}, extra="forbid")
 

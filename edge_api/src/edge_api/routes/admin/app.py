@@ -1,22 +1,34 @@
 """The admin API as an application to be mounted, with its OpenAPI description."""
 
-from typing import Final
+from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 
 from edge_api import __version__
+from edge_api.errors import OutOfScopeError
 from edge_api.routes import problems
 from edge_api.routes.admin import changes, identity, jobs, workers
 from edge_api.routes.admin.gate import Gate
 from edge_api.routes.described import PROBLEMS, describe
+from edge_api.services.admin import bounds
+from edge_api.services.admin.callers import Caller
 from edge_api.services.runtime import Runtime
 from edge_protocol.admin import ADMIN_PATH, OPENAPI_PATH
 
 DESCRIPTION: Final = (
     "What people, the operator and the web UI do with a fleet of edge workers. Every call but this description carries "
     "`Authorization: Bearer CREDENTIAL` of role admin, or of role read for GET. The first one is made by "
-    "`edge-api credential create`. Every change is in the audit trail."
+    "`edge-api credential create`. A credential may be for a part of the fleet: the rest is as if it did not exist (404), "
+    "and what reaches further is refused (403 `out_of_scope`). Every change is in the audit trail."
 )
+
+
+async def _on_out_of_scope(request: Request, error: Any) -> Response:
+    caller: Caller = request.state.caller
+    what = f"{request.method} {request.url.path[:200]}: {error.detail}"
+    runtime: Runtime = request.app.state.runtime
+    runtime.refusals.note(caller.actor, bounds.CODE, request.headers.get("authorization"), what)
+    return problems.refused(error)
 
 
 def make_admin_app(runtime: Runtime) -> FastAPI:
@@ -34,6 +46,7 @@ def make_admin_app(runtime: Runtime) -> FastAPI:
     for router in (workers.router, jobs.router, identity.router, changes.router):
         app.include_router(router)
     problems.install(app)
+    app.add_exception_handler(OutOfScopeError, _on_out_of_scope)
     app.add_middleware(Gate, runtime=runtime, open_path=OPENAPI_PATH)
     describe(app, ADMIN_PATH, {"type": "http", "scheme": "bearer"})
     return app

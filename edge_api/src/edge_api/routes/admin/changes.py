@@ -6,6 +6,7 @@ from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
 
 from edge_api.routes.admin.common import AdminService, WhoCalls
+from edge_api.services.changes import Follower
 
 router = APIRouter(tags=["changes"])
 
@@ -31,7 +32,7 @@ async def follow_changes(
     last_event_id: Annotated[str | None, Header(max_length=64, description="Where to go on from.")] = None,
 ) -> StreamingResponse:
     """Follow the fleet. Begins with the whole fleet without a Last-Event-ID, or with one that is too old."""
-    events = await admin.changes.follow(caller.credential_id, caller.expires_at, last_event_id)
+    events = await admin.changes.follow(Follower(caller.credential_id, caller.expires_at, caller.scope), last_event_id)
     # Proxies must pass events on as they come.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)

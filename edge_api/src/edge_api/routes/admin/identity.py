@@ -28,9 +28,9 @@ async def create_token(admin: AdminService, caller: WhoCalls, body: TokenRequest
 
 
 @router.get("/tokens")
-async def list_tokens(admin: AdminService, limit: Limit = LIMIT, cursor: Cursor = None) -> TokenPage:
+async def list_tokens(admin: AdminService, caller: WhoCalls, limit: Limit = LIMIT, cursor: Cursor = None) -> TokenPage:
     """List join tokens, the newest first, without their secrets."""
-    return await admin.identity.tokens(limit, cursor)
+    return await admin.identity.tokens(caller, limit, cursor)
 
 
 @router.delete("/tokens/{token_id}", status_code=204)
@@ -49,18 +49,19 @@ async def create_credential(admin: AdminService, caller: WhoCalls, body: Credent
 @router.get("/credentials")
 async def list_credentials(
     admin: AdminService,
+    caller: WhoCalls,
     worker: Annotated[str | None, Query(max_length=WORKER_NAME_MAX)] = None,
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> CredentialPage:
     """List credentials, the newest first, without their secrets."""
-    return await admin.identity.credentials(worker, limit, cursor)
+    return await admin.identity.credentials(caller, worker, limit, cursor)
 
 
 @router.get("/credentials/{credential_id}")
-async def get_credential(admin: AdminService, credential_id: UUID) -> CredentialView:
+async def get_credential(admin: AdminService, caller: WhoCalls, credential_id: UUID) -> CredentialView:
     """Get one credential, without its secret."""
-    return await admin.identity.credential(credential_id)
+    return await admin.identity.credential(caller, credential_id)
 
 
 @router.patch("/credentials/{credential_id}")

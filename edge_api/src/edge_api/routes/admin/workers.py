@@ -24,6 +24,7 @@ router = APIRouter(tags=["workers"])
 @router.get("/workers")
 async def list_workers(
     admin: AdminService,
+    caller: WhoCalls,
     state: Annotated[list[WorkerState] | None, Query(description="Any of these states.")] = None,
     queue: Annotated[list[QueueName] | None, Query(max_length=256, description="Serves any of these queues.")] = None,
     team: Annotated[str | None, Query(max_length=256)] = None,
@@ -32,7 +33,7 @@ async def list_workers(
     cursor: Cursor = None,
 ) -> WorkerPage:
     """List workers by name; all conditions that are given must hold."""
-    return await admin.fleet.page(WorkerFilter(state=state, queue=queue, team=team, name=name), limit, cursor)
+    return await admin.fleet.page(caller, WorkerFilter(state=state, queue=queue, team=team, name=name), limit, cursor)
 
 
 @router.post("/workers/bulk")
@@ -42,9 +43,9 @@ async def act_on_many(admin: AdminService, caller: WhoCalls, body: BulkRequest) 
 
 
 @router.get("/workers/{name}")
-async def get_worker(admin: AdminService, name: Name) -> WorkerView:
+async def get_worker(admin: AdminService, caller: WhoCalls, name: Name) -> WorkerView:
     """Get one worker."""
-    return await admin.fleet.get(name)
+    return await admin.fleet.get(caller, name)
 
 
 @router.patch("/workers/{name}")

@@ -8,14 +8,15 @@ from edge_api.services.admin.jobs import JobsAdmin
 from edge_api.services.admin.trail import Trail
 from edge_api.services.changes import ChangeFeed
 from edge_api.services.database import Database
+from edge_api.services.refusals import Refusals
 
 
 class Admin:
     """All of them."""
 
-    def __init__(self, database: Database, metrics: Metrics, heartbeat_interval_s: float) -> None:
+    def __init__(self, database: Database, metrics: Metrics, heartbeat_interval_s: float, refusals: Refusals) -> None:
         self.callers = Callers(database, metrics)
-        self.fleet = FleetAdmin(database, heartbeat_interval_s)
+        self.fleet = FleetAdmin(database, heartbeat_interval_s, refusals)
         self.jobs = JobsAdmin(database, self.fleet)
         self.identity = IdentityAdmin(database)
         self.trail = Trail(database)

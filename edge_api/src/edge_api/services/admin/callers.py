@@ -18,6 +18,7 @@ from edge_api.metrics import Metrics
 from edge_api.services.auth import FailureBrake
 from edge_api.services.database import Database
 from edge_store import credentials
+from edge_store.scopes import Scope
 
 KNOWN_MOST: Final = 1000
 
@@ -32,6 +33,7 @@ class Caller:
     role: str
     label: str | None
     expires_at: datetime
+    scope: Scope
 
     @property
     def actor(self) -> str:
@@ -101,4 +103,5 @@ def _checked(row: Row[Any], *, writes: bool) -> Caller:
         raise RefusedError(403, "wrong_role", f"A worker's credential is not good for the admin API. {_MEND}")
     if writes and row.role != "admin":
         raise RefusedError(403, "read_only", f"A credential of role read is good for GET only. {_MEND}")
-    return Caller(row.id, row.role, row.label, row.expires_at)
+    queues = None if row.queues is None else tuple(row.queues)
+    return Caller(row.id, row.role, row.label, row.expires_at, Scope(row.worker_pattern, row.team, queues))

@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from sqlalchemy import Executable, Row
 
-from edge_api.errors import RefusedError
+from edge_api.errors import OutOfScopeError, RefusedError
 from edge_api.services.admin import cursors
+from edge_api.services.admin.bounds import CODE, check_queues, unknown
 from edge_api.services.admin.callers import Caller
 from edge_api.services.database import Database
 from edge_api.services.fleet_views import GONE, matches, worker_view
+from edge_api.services.refusals import Refusals
 from edge_protocol.admin import (
     BulkAction,
     BulkRequest,
@@ -22,14 +24,16 @@ from edge_protocol.admin import (
     WorkerView,
 )
 from edge_store import audit, fleet
+from edge_store.scopes import Scope
 
 CHUNK: Final = 1000
 """Rows read at once: a filter by state is applied here, since states depend on the clock."""
 
 
-def unknown(name: str) -> RefusedError:
-    """Return the refusal of a name that no worker has."""
-    return RefusedError(404, "worker_unknown", f"There is no worker {name[:300]}. See the list of workers.")
+def unknown_worker(scope: Scope, name: str, *, exists: bool) -> RefusedError:
+    """Return the refusal of a name that no worker of the scope has."""
+    exists = exists or not scope.covers_name(name)
+    return unknown(scope, "worker_unknown", f"worker {name[:300]}", exists=exists, mend=" See the list of workers.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +50,16 @@ class _Change:
 class FleetAdmin:
     """Reads and changes workers."""
 
-    def __init__(self, database: Database, heartbeat_interval_s: float) -> None:
+    def __init__(self, database: Database, heartbeat_interval_s: float, refusals: Refusals) -> None:
         self._database = database
+        self._refusals = refusals
         self._interval = timedelta(seconds=heartbeat_interval_s)
 
     def view(self, row: Row[Any]) -> WorkerView:
         """Return a row of the store as people see it."""
         return worker_view(row, self._interval)
 
-    async def get(self, name: str) -> WorkerView:
+    async def get(self, caller: Caller, name: str) -> WorkerView:
         """Return one worker.
 
         Raises:
@@ -62,16 +67,17 @@ class FleetAdmin:
 
         """
         rows = await self._database.rows(fleet.view(name), "worker")
-        if not rows:
-            raise unknown(name)
+        if not rows or not caller.scope.covers_worker(name, rows[0].team):
+            raise unknown_worker(caller.scope, name, exists=bool(rows))
         return self.view(rows[0])
 
-    async def page(self, wanted: WorkerFilter, limit: int, cursor: str | None) -> WorkerPage:
+    async def page(self, caller: Caller, wanted: WorkerFilter, limit: int, cursor: str | None) -> WorkerPage:
         """Return the workers that a filter finds, by name."""
         after = "" if cursor is None else cursors.decode(cursor)
         items: list[WorkerView] = []
         while True:
-            rows = await self._database.rows(fleet.views(after, max(CHUNK, limit), team=wanted.team), "workers")
+            statement = fleet.views(after, max(CHUNK, limit), team=wanted.team, scope=caller.scope)
+            rows = await self._database.rows(statement, "workers")
             for row in rows:
                 view = self.view(row)
                 if matches(view, wanted):
@@ -82,9 +88,9 @@ class FleetAdmin:
                 return WorkerPage(items=items)
             after = rows[-1].name
 
-    async def all(self, wanted: WorkerFilter | None = None) -> list[WorkerView]:
+    async def all(self, caller: Caller, wanted: WorkerFilter | None = None) -> list[WorkerView]:
         """Return all workers that a filter finds."""
-        page = await self.page(wanted or WorkerFilter(), 10**9, None)
+        page = await self.page(caller, wanted or WorkerFilter(), 10**9, None)
         return page.items
 
     async def request_maintenance(self, caller: Caller, name: str, comment: str) -> WorkerView:
@@ -104,7 +110,14 @@ class FleetAdmin:
         return await self._one(caller, name, _CANCEL)
 
     async def adjust(self, caller: Caller, name: str, patch: WorkerPatch) -> WorkerView:
-        """Change queues and concurrency."""
+        """Change queues and concurrency.
+
+        Raises:
+            RefusedError: there is no such worker (404).
+            OutOfScopeError: a queue to be added is not the caller's to give (403).
+
+        """
+        check_queues(caller.scope, patch.add_queues)
         given = patch.model_dump(exclude_unset=True)
 
         def statement(names: Sequence[str]) -> Executable:
@@ -130,22 +143,28 @@ class FleetAdmin:
         if request.names is not None:
             names = sorted(set(request.names))
         else:
-            names = [worker.name for worker in await self.all(request.filter)]
+            names = [worker.name for worker in await self.all(caller, request.filter)]
         results = []
         for start in range(0, len(names), CHUNK):
             results += await self._apply(caller, names[start : start + CHUNK], _bulk_change(caller, request))
+        foreign = [result.name for result in results if isinstance(result.refusal, OutOfScopeError)]
+        if foreign:
+            self._refusals.note(caller.actor, CODE, None, f"bulk {request.action} {' '.join(foreign)}")
         return [result.told() for result in results]
 
     async def _one(self, caller: Caller, name: str, change: _Change) -> WorkerView:
         (result,) = await self._apply(caller, [name], change)
         if result.refusal is not None:
             raise result.refusal
-        return await self.get(name)
+        return await self.get(caller, name)
 
     async def _apply(self, caller: Caller, names: Sequence[str], change: _Change) -> "list[_Result]":
         """Write a wish for workers, with the audit trail, and find out why it was no news for some."""
         async with self._database.transaction(change.action) as connection:
-            done = {row.name for row in await connection.execute(change.statement(names))}
+            within = names
+            if not caller.scope.whole:
+                within = [row.name for row in await connection.execute(fleet.within(names, caller.scope))]
+            done = {row.name for row in await connection.execute(change.statement(within))}
             if done:
                 entries = [
                     audit.NewAudit(caller.actor, change.action, f"worker/{name}", change.detail)
@@ -157,14 +176,10 @@ class FleetAdmin:
         if rest:
             rows = await self._database.rows(fleet.views("", len(rest), names=rest), "workers")
             found = {row.name: self.view(row) for row in rows}
-        results = []
-        for name in names:
-            view = found.get(name)
-            if name in done:
-                results.append(_Result(name, None))
-            else:
-                results.append(_Result(name, unknown(name) if view is None else change.refusal(view)))
-        return results
+        return [
+            _Result(name, None if name in done else _why_not(caller.scope, name, found.get(name), change))
+            for name in names
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +192,12 @@ class _Result:
         if self.refusal is None:
             return BulkResult(name=self.name, ok=True, code="done", detail="Done.")
         return BulkResult(name=self.name, ok=False, code=self.refusal.code, detail=self.refusal.detail)
+
+
+def _why_not(scope: Scope, name: str, worker: WorkerView | None, change: _Change) -> RefusedError | None:
+    if worker is None or not scope.covers_worker(name, worker.team):
+        return unknown_worker(scope, name, exists=worker is not None)
+    return change.refusal(worker)
 
 
 def _maintenance(caller: Caller, comment: str) -> _Change:

@@ -1,5 +1,6 @@
 """Join tokens and credentials for administrators. Secrets are shown once, in the answer that makes them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ from sqlalchemy import Executable, Row
 from edge_api import tokens
 from edge_api.errors import RefusedError
 from edge_api.services.admin import cursors
+from edge_api.services.admin.bounds import check_queues, inside, unknown
 from edge_api.services.admin.callers import Caller
 from edge_api.services.database import Database
 from edge_protocol.admin import (
@@ -31,7 +33,13 @@ class IdentityAdmin:
         self._database = database
 
     async def create_token(self, caller: Caller, request: TokenRequest) -> TokenCreated:
-        """Make a join token."""
+        """Make a join token; what it leaves open is bound as the caller is.
+
+        Raises:
+            OutOfScopeError: it would reach beyond the caller's scope (403).
+
+        """
+        request = inside(caller, request)
         token = tokens.mint(tokens.JOIN_TOKEN)
         new = new_join_token(token, request)
         entry = audit.NewAudit(caller.actor, "token.create", f"token/{token.id}", request.model_dump(mode="json"))
@@ -48,9 +56,9 @@ class IdentityAdmin:
             token=token.text,
         )
 
-    async def tokens(self, limit: int, cursor: str | None) -> TokenPage:
+    async def tokens(self, caller: Caller, limit: int, cursor: str | None) -> TokenPage:
         """Return join tokens, the newest first."""
-        statement = credentials.join_tokens(limit + 1, cursors.decode_moment(cursor))
+        statement = credentials.join_tokens(limit + 1, cursors.decode_moment(cursor), caller.scope)
         rows = await self._database.rows(statement, "tokens")
         items = [TokenView.model_validate(row, from_attributes=True) for row in rows[:limit]]
         return TokenPage(items=items, next=_next(items, limit, len(rows)))
@@ -63,13 +71,24 @@ class IdentityAdmin:
 
         """
         entry = audit.NewAudit(caller.actor, "token.revoke", f"token/{token_id}")
-        if not await self._write("token.revoke", entry, credentials.revoke_join_token(token_id)):
-            raise RefusedError(404, "token_unknown", f"There is no join token {token_id}.")
+        if not await self._write("token.revoke", entry, credentials.revoke_join_token(token_id, caller.scope)):
+            exists = bool(await self._database.rows(credentials.get_join_token(token_id), "join_token"))
+            raise unknown(caller.scope, "token_unknown", f"join token {token_id}", exists=exists)
 
     async def create_credential(self, caller: Caller, request: CredentialRequest) -> CredentialCreated:
-        """Make a credential of role admin or read."""
+        """Make a credential of role admin or read; what it leaves open is bound as the caller is.
+
+        One of a scope does not outlive its maker: whoever has it for a while only can't keep it up by itself.
+
+        Raises:
+            OutOfScopeError: it would reach beyond the caller's scope (403).
+
+        """
+        request = inside(caller, request)
         token = tokens.mint(tokens.ADMIN)
         new = new_credential(token, request)
+        if not caller.scope.whole:
+            new = replace(new, expires_at=min(new.expires_at, caller.expires_at))
         detail = request.model_dump(mode="json")
         entry = audit.NewAudit(caller.actor, "credential.create", f"credential/{token.id}", detail)
         await self._write("credential.create", entry, credentials.add_credential(new))
@@ -78,8 +97,9 @@ class IdentityAdmin:
             role=request.role,
             label=request.label,
             worker=None,
-            team=None,
-            queues=None,
+            worker_pattern=request.worker_pattern,
+            team=request.team,
+            queues=request.queues,
             created_at=datetime.now(UTC),
             expires_at=new.expires_at,
             rotated_at=None,
@@ -87,23 +107,24 @@ class IdentityAdmin:
             credential=token.text,
         )
 
-    async def credentials(self, worker: str | None, limit: int, cursor: str | None) -> CredentialPage:
+    async def credentials(self, caller: Caller, worker: str | None, limit: int, cursor: str | None) -> CredentialPage:
         """Return credentials, the newest first."""
-        statement = credentials.credentials(limit + 1, cursors.decode_moment(cursor), worker)
+        statement = credentials.credentials(limit + 1, cursors.decode_moment(cursor), worker, caller.scope)
         rows = await self._database.rows(statement, "credentials")
         items = [credential_view(row) for row in rows[:limit]]
         return CredentialPage(items=items, next=_next(items, limit, len(rows)))
 
-    async def credential(self, credential_id: UUID) -> CredentialView:
+    async def credential(self, caller: Caller, credential_id: UUID) -> CredentialView:
         """Return one credential.
 
         Raises:
             RefusedError: there is none (404).
 
         """
-        rows = await self._database.rows(credentials.get_credential(credential_id), "credential")
+        rows = await self._database.rows(credentials.credential_view(credential_id, caller.scope), "credential")
         if not rows:
-            raise RefusedError(404, "credential_unknown", f"There is no credential {credential_id}.")
+            exists = bool(await self._database.rows(credentials.get_credential(credential_id), "credential"))
+            raise unknown(caller.scope, "credential_unknown", f"credential {credential_id}", exists=exists)
         return credential_view(rows[0])
 
     async def rescope(self, caller: Caller, credential_id: UUID, queues: list[str] | None) -> CredentialView:
@@ -111,16 +132,20 @@ class IdentityAdmin:
 
         Raises:
             RefusedError: there is none (404), or it is not a worker's (409).
+            OutOfScopeError: it would grant what is not the caller's to give (403).
 
         """
+        await self.credential(caller, credential_id)
+        if queues is None and caller.scope.queues is not None:
+            queues = list(caller.scope.queues)
+        check_queues(caller.scope, queues or ())
         detail = {"queues": queues}
         entry = audit.NewAudit(caller.actor, "credential.rescope", f"credential/{credential_id}", detail)
         if not await self._write("credential.rescope", entry, credentials.rescope(credential_id, queues)):
-            await self.credential(credential_id)
             raise RefusedError(
                 409, "wrong_role", "Only credentials of workers grant queues; this one is for people or programs."
             )
-        return await self.credential(credential_id)
+        return await self.credential(caller, credential_id)
 
     async def revoke(self, caller: Caller, credential_id: UUID) -> None:
         """Revoke a credential; one that was revoked before stays so.
@@ -130,13 +155,20 @@ class IdentityAdmin:
 
         """
         entry = audit.NewAudit(caller.actor, "credential.revoke", f"credential/{credential_id}")
-        if not await self._write("credential.revoke", entry, credentials.revoke(credential_id)):
-            await self.credential(credential_id)
+        if not await self._write("credential.revoke", entry, credentials.revoke(credential_id, caller.scope)):
+            await self.credential(caller, credential_id)
 
     async def revoke_of_worker(self, caller: Caller, worker: str) -> int:
-        """Revoke all credentials of a worker and return how many were good until now."""
+        """Revoke all credentials of a worker and return how many were good until now.
+
+        Raises:
+            OutOfScopeError: the name is outside of the caller's scope (404).
+
+        """
+        if not caller.scope.covers_name(worker):
+            raise unknown(caller.scope, "worker_unknown", f"worker {worker[:300]}", exists=True)
         entry = audit.NewAudit(caller.actor, "credential.revoke", f"worker/{worker}")
-        return await self._write("credential.revoke", entry, credentials.revoke_of_worker(worker))
+        return await self._write("credential.revoke", entry, credentials.revoke_of_worker(worker, caller.scope))
 
     async def _write(self, name: str, entry: audit.NewAudit, statement: Executable) -> int:
         """Run a statement; if it changed anything, with its entry of the audit trail. Returns the rows changed."""
@@ -169,10 +201,11 @@ def new_credential(token: tokens.Token, request: CredentialRequest) -> credentia
         role=request.role,
         worker_name=None,
         identity=None,
-        team=None,
-        queues=None,
+        team=request.team,
+        queues=request.queues,
         expires_at=datetime.now(UTC) + timedelta(seconds=request.expires_s),
         label=request.label,
+        worker_pattern=request.worker_pattern,
     )
 
 

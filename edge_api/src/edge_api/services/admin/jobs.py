@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
-from edge_api.errors import RefusedError
 from edge_api.services.admin import cursors
+from edge_api.services.admin.bounds import check_queues, describe, unknown
+from edge_api.services.admin.callers import Caller
 from edge_api.services.admin.fleet import FleetAdmin
 from edge_api.services.database import Database
 from edge_api.services.explain import explain
@@ -23,6 +24,7 @@ class JobsAdmin:
 
     async def page(
         self,
+        caller: Caller,
         state: str | None,
         queue: str | None,
         worker: str | None,
@@ -32,40 +34,50 @@ class JobsAdmin:
     ) -> JobPage:
         """Return jobs, the newest first."""
         before = cursors.decode_id(cursor)
-        statement = job_views.views(limit + 1, before, state, queue, worker, dag_id)
+        statement = job_views.views(limit + 1, before, state, queue, worker, dag_id, caller.scope)
         items = [job_view(row) for row in await self._database.rows(statement, "jobs")]
         more = len(items) > limit
         items = items[:limit]
         return JobPage(items=items, next=cursors.encode(str(items[-1].id)) if more else None)
 
-    async def get(self, job_id: UUID) -> JobView:
+    async def get(self, caller: Caller, job_id: UUID) -> JobView:
         """Return one job.
 
         Raises:
             RefusedError: there is none (404).
 
         """
-        rows = await self._database.rows(job_views.view(job_id), "job")
+        rows = await self._database.rows(job_views.view(job_id, caller.scope), "job")
         if not rows:
-            raise RefusedError(
-                404, "job_unknown", f"There is no job {job_id}. Finished jobs are kept for a while only."
-            )
+            exists = bool(await self._database.rows(job_views.view(job_id), "job"))
+            mend = " Finished jobs are kept for a while only."
+            raise unknown(caller.scope, "job_unknown", f"job {job_id}", exists=exists, mend=mend)
         return job_view(rows[0])
 
-    async def explain(self, job_id: UUID) -> Explanation:
-        """Return why a job is where it is; errors as of `get`."""
-        job = await self.get(job_id)
-        return explain(job, await self._fleet.all(), datetime.now(UTC))
+    async def explain(self, caller: Caller, job_id: UUID) -> Explanation:
+        """Return why a job is where it is, as far as the caller may know; errors as of `get`."""
+        job = await self.get(caller, job_id)
+        explanation = explain(job, await self._fleet.all(caller), datetime.now(UTC))
+        if not caller.scope.whole:
+            explanation.message += f" Seen are {describe(caller.scope)} alone: others may take the job."
+        return explanation
 
-    async def queues(self) -> QueueList:
+    async def queues(self, caller: Caller) -> QueueList:
         """Return all queues that have a job waiting or a worker."""
-        return QueueList(items=queue_views(await self._depths(), await self._fleet.all()))
+        views = queue_views(await self._depths(caller), await self._fleet.all(caller))
+        return QueueList(items=[view for view in views if caller.scope.covers_queues([view.queue])])
 
-    async def queue(self, name: str) -> QueueView:
-        """Return one queue; one that nobody knows is empty."""
-        depth, oldest_s = (await self._depths()).get(name, (0, 0.0))
-        return queue_view(name, depth, oldest_s, await self._fleet.all())
+    async def queue(self, caller: Caller, name: str) -> QueueView:
+        """Return one queue; one that nobody knows is empty.
 
-    async def _depths(self) -> Mapping[str, tuple[int, float]]:
-        rows = await self._database.rows(job_views.queue_depths(), "queue_depths")
+        Raises:
+            OutOfScopeError: the caller may not know of it (403).
+
+        """
+        check_queues(caller.scope, [name])
+        depth, oldest_s = (await self._depths(caller)).get(name, (0, 0.0))
+        return queue_view(name, depth, oldest_s, await self._fleet.all(caller))
+
+    async def _depths(self, caller: Caller) -> Mapping[str, tuple[int, float]]:
+        rows = await self._database.rows(job_views.queue_depths(caller.scope), "queue_depths")
         return {row.queue: (row.depth, max(0.0, float(row.oldest_s))) for row in rows}

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from edge_api.services.admin import cursors
+from edge_api.services.admin.callers import Caller
 from edge_api.services.database import Database
 from edge_protocol.admin import AuditEntry, AuditPage
 from edge_store import audit
@@ -16,6 +17,7 @@ class Trail:
 
     async def page(
         self,
+        caller: Caller,
         actor: str | None,
         action: str | None,
         object_: str | None,
@@ -23,9 +25,9 @@ class Trail:
         limit: int,
         cursor: str | None,
     ) -> AuditPage:
-        """Return entries, the newest first. `actor` and `action` match from their start on."""
+        """Return entries that the caller may see, the newest first. `actor` and `action` match from the start."""
         before = cursors.decode_number(cursor)
-        statement = audit.entries(limit + 1, before, actor, action, object_, since)
+        statement = audit.entries(limit + 1, before, actor, action, object_, since, caller.scope)
         rows = await self._database.rows(statement, "audit")
         items = [AuditEntry.model_validate(row, from_attributes=True) for row in rows[:limit]]
         return AuditPage(items=items, next=cursors.encode(str(items[-1].id)) if len(rows) > limit else None)
