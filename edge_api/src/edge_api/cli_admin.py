@@ -105,11 +105,19 @@ def _id(text: str) -> UUID:
         raise argparse.ArgumentTypeError(f"{text!r} is not an id; give one like those of the list") from error
 
 
-def label(text: str) -> str:
-    """Read the label of a credential."""
-    if not 1 <= len(text) <= LABEL_MAX:
-        raise argparse.ArgumentTypeError(f"a label has 1 to {LABEL_MAX} characters")
-    return text
+def _of_length(what: str, most: int) -> Callable[[str], str]:
+    """Return a reader of texts that are neither empty nor too long."""
+
+    def read(text: str) -> str:
+        if not 1 <= len(text) <= most:
+            raise argparse.ArgumentTypeError(f"{what} has 1 to {most} characters")
+        return text
+
+    return read
+
+
+label: Final = _of_length("a label", LABEL_MAX)
+_team: Final = _of_length("the name of a team", TEAM_MAX)
 
 
 def queues(text: str) -> list[str]:
@@ -118,12 +126,6 @@ def queues(text: str) -> list[str]:
         return TypeAdapter(list[QueueName]).validate_python([name.strip() for name in text.split(",")])
     except ValidationError as error:
         raise argparse.ArgumentTypeError(f"a queue name is not good: {error.errors()[0]['msg']}") from error
-
-
-def _team(text: str) -> str:
-    if not 1 <= len(text) <= TEAM_MAX:
-        raise argparse.ArgumentTypeError(f"the name of a team has 1 to {TEAM_MAX} characters")
-    return text
 
 
 def _worker_pattern(text: str) -> str:
