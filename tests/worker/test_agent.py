@@ -285,6 +285,22 @@ async def test_second_signal_skips_the_wait(api: Any, start_agent: Any, until: A
     assert api.seen(Report, lease)[0].outcome == "failed"
 
 
+async def test_signal_after_a_remote_shutdown_does_not_cut_the_drain_short(
+    api: Any, start_agent: Any, until: Any, tmp_path: Path
+) -> None:
+    agent = await start_agent()
+    lease = api.offer(f"echo $$; {wait_for_file(tmp_path / 'go')}")
+    await started(until, api, lease)
+    api.send(DesiredFrame(version=2, shutdown=True, queues=["default"], concurrency=8))
+    await until(lambda: api.seen(Heartbeat)[-1].terminating, "terminating")
+    agent.signal(signal.SIGTERM)
+    seen = len(api.seen(Heartbeat))
+    await api.wait_for(Heartbeat, count=seen + 2)
+    (tmp_path / "go").touch()
+    assert await agent.exit_code() == 0
+    assert api.seen(Report, lease)[0].outcome == "succeeded"
+
+
 async def test_undelivered_reports_stay_for_the_next_start(api: Any, start_agent: Any) -> None:
     api.ack_reports = False
     agent = await start_agent(environ={"EDGE_WORKER_FLUSH_TIMEOUT_S": "0.3"})

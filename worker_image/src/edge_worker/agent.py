@@ -95,6 +95,7 @@ class Agent:
             initialised=lambda: self._initialised,
         )
         self._control = ControlServer(settings.state_folder, local)
+        self._signalled = False
         self._group = asyncio.TaskGroup()
         self._work = Work(settings, self._leases, launcher, self._spawn, wake=self.wake, changed=self._drain_changed)
 
@@ -107,7 +108,7 @@ class Agent:
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.request_stop, f"signal {number.name}")
+            loop.add_signal_handler(number, self._on_signal, number)
         try:
             async with self._group:
                 await self._upkeep.load()
@@ -129,6 +130,16 @@ class Agent:
             raise _first(group) from None
         finally:
             await self._launcher.close()
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        """Drain and stop; a second signal skips the wait.
+
+        The first does not, even if a stop was asked for before by other means: Kubernetes sends one to a worker that it
+        stops after a remote shutdown.
+        """
+        first, self._signalled = not self._signalled, True
+        if not (first and self._drain.asked):
+            self.request_stop(f"signal {number.name}")
 
     def request_stop(self, why: str) -> None:
         """Drain and stop; a repeat skips the wait of the present step."""
