@@ -46,32 +46,38 @@ def namespace(cluster: ControlPlane) -> Iterator[str]:
 
 @pytest.fixture
 def edge_api(database: str, tmp_path: Path) -> Iterator[ApiProcess]:
-    """An edge API whose workers count as unknown after three seconds."""
+    """An edge API that is about to answer; its workers count as unknown after three seconds."""
     api = ApiProcess(database, tmp_path / "api.log", heartbeat_interval_s=1)
     api.start()
-    api.wait_ready()
     yield api
-    api.stop()
+    api.kill()
     assert "Traceback" not in api.log.read_text(), api.log.read_text()
 
 
 @pytest.fixture
-def bare_site(cluster: ControlPlane, namespace: str, edge_api: ApiProcess, tmp_path: Path) -> Iterator[Site]:
-    """A namespace with a node and an edge API; no operator yet. At the end no operator may lack a right."""
+def starting_site(cluster: ControlPlane, namespace: str, edge_api: ApiProcess, tmp_path: Path) -> Iterator[Site]:
+    """A namespace with a node, and an edge API that is about to answer. At the end no operator may lack a right."""
     with Db(edge_api.database) as db:
         site = Site(cluster, namespace, tmp_path, edge_api, db)
         site.grant()
         with site.node:
             yield site
             for operator in site.operators:
-                if operator.running:
-                    operator.stop()
+                operator.kill()
         problems = [line for operator in site.operators for line in operator.problems()]
         assert not problems, problems[:5]
 
 
 @pytest.fixture
-def site(bare_site: Site) -> Site:
+def bare_site(starting_site: Site) -> Site:
+    """A namespace with a node and an edge API; no operator yet."""
+    starting_site.api.wait_ready()
+    return starting_site
+
+
+@pytest.fixture
+def site(starting_site: Site) -> Site:
     """A namespace with everything running."""
-    bare_site.start_operator()
-    return bare_site
+    starting_site.start_operator()
+    starting_site.api.wait_ready()
+    return starting_site

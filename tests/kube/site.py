@@ -182,7 +182,8 @@ class Site:
             "external_namespace": self.namespace,
             "minor_interval_s": 0.5,
             "autoscale_s": 0.5,
-            "api_patience_s": 5,
+            "api_patience_s": 3,
+            "stop_margin_s": 4,
         }
         log = self.folder / f"operator-{len(self.operators)}.log"
         operator = OperatorProcess(kubeconfig, log, **(defaults | settings))

@@ -177,6 +177,22 @@ def test_shutdown_by_annotation_drains_and_keeps_it_down(site: Site) -> None:
     site.wait_ready("plant-7")
 
 
+def test_shutdown_that_was_asked_for_elsewhere_lasts(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    (job,) = site.enqueue("sleep 2")
+    site.wait_job(job, "running")
+    site.admin("PUT", "/workers/plant-7/shutdown")
+    site.wait_condition("plant-7", "Ready", "ShutDown")
+    eventually(lambda: site.pod("plant-7") is None, "the pod is gone")
+    assert site.db.state(job) == "succeeded"
+    assert "ShutdownRequested" in site.events("plant-7")
+    site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/shutdown-")
+    site.wait_ready("plant-7")
+    eventually(lambda: "requestedShutdown" not in site.status("plant-7"), "the request is forgotten")
+    assert "airflow-edge.io/shutdown" not in site.worker("plant-7")["metadata"]["annotations"]
+
+
 def test_two_objects_cannot_have_one_worker(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")

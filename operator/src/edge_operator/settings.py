@@ -49,6 +49,9 @@ class OperatorSettings(ClusterSettings):
     """Image of worker pods whose template names none."""
     worker_api_url: str | None = None
     """Base URL of the edge API as worker pods reach it; unset: `api_url`."""
+    stop_margin_s: int = Field(default=45, ge=0)
+    """Seconds after the drain timeout in which the agent ends tasks by force (10) and delivers reports and logs (30);
+    more where EDGE_WORKER_KILL_GRACE_S or EDGE_WORKER_FLUSH_TIMEOUT_S of workers is more."""
     token_lifetime_s: float = Field(default=3600, ge=1800)
     """Seconds that a join token for a pod is good: it is used at the pod's first start, or replaced."""
     external_token_lifetime_s: float = Field(default=86400, ge=1800)

@@ -38,6 +38,7 @@ def situation(**changes: object) -> Situation:
         fleet_known=True,
         unreachable_since=None,
         api_patience=timedelta(seconds=30),
+        stop_margin=timedelta(seconds=45),
         pods=[],
         replicas=0,
         progress=Progress(),

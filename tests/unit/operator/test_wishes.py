@@ -8,14 +8,14 @@ import pytest
 from edge_operator.api.types import SpecError
 from edge_operator.desired.pod import PodDefaults, pod_template
 from edge_operator.desired.status import differs, minor
-from edge_operator.desired.wishes import NOT_YET, wishes
+from edge_operator.desired.wishes import NOT_YET, shutdown_to_keep, wishes
 from edge_operator.fleet.stream import ServerEvent, read_events
 from edge_operator.reconcile.status import merge_patch
 from edge_protocol.worker_state import WorkerState
 from tests.unit.operator.builders import make_view, make_worker
 
 ANNOTATION = "airflow-edge.io/maintenance"
-DEFAULTS = PodDefaults("image:1", "http://api")
+DEFAULTS = PodDefaults("image:1", "http://api", 45)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,31 @@ def test_maintenance(
     wish = wishes(worker, worker.spec(), make_view(comment=there))
     assert wish.enter == enter
     assert wish.exit == leave
+
+
+@pytest.mark.parametrize(
+    ("mode", "annotated", "requested", "shutdown", "wish", "keep"),
+    [
+        # Asked for at the object.
+        ("External", True, False, False, True, False),
+        ("External", True, True, True, None, False),
+        ("External", False, True, True, False, False),
+        ("Managed", True, True, False, None, False),
+        # Asked for elsewhere: a managed worker stays down, another one is its owner's.
+        ("Managed", False, False, True, None, True),
+        ("External", False, False, True, None, False),
+        # The annotation was taken away before the worker had followed the request.
+        ("Managed", False, True, True, False, False),
+        ("Managed", False, False, False, None, False),
+    ],
+)
+def test_shutdown(mode: str, annotated: bool, requested: bool, shutdown: bool, wish: bool | None, keep: bool) -> None:
+    annotations = {"airflow-edge.io/shutdown": "true"} if annotated else {}
+    status = {"requestedShutdown": True} if requested else {}
+    worker = make_worker(mode=mode, annotations=annotations, status=status)
+    view = make_view(shutdown=shutdown)
+    assert wishes(worker, worker.spec(), view).shutdown == wish
+    assert shutdown_to_keep(worker, view) == keep
 
 
 def test_queues_and_slots_follow_the_spec_and_are_asked_for_once() -> None:

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from edge_operator.api import names
 from edge_operator.api.types import EdgeWorker
-from edge_operator.desired.pod import STOP_MARGIN_S
 from edge_operator.desired.pods import PodView, abandoned
 from edge_operator.desired.wishes import live
 from edge_protocol.admin import WorkerView
@@ -39,6 +38,8 @@ class Situation:
     unreachable_since: datetime | None
     """Since when the edge API does not answer."""
     api_patience: timedelta
+    stop_margin: timedelta
+    """Time on top of the drain timeout in which a worker stops."""
     pods: list[PodView]
     replicas: int | None
     """Of the StatefulSet; None: there is none."""
@@ -78,18 +79,18 @@ class Step:
     """Look again after this time, if nothing happens before."""
 
 
-def deadline(worker: EdgeWorker) -> datetime:
+def deadline(worker: EdgeWorker, stop_margin: timedelta) -> datetime:
     """Return when a deletion no longer waits for tasks. Read from the object, so a restart of the operator keeps it."""
     if worker.meta.deleted_at is None:
         raise ValueError(f"EdgeWorker {worker.meta.name} is not being deleted")
     drain = worker.raw_spec.get("drainTimeoutSeconds", DRAIN_DEFAULT_S)
-    return worker.meta.deleted_at + timedelta(seconds=drain + STOP_MARGIN_S)
+    return worker.meta.deleted_at + timedelta(seconds=drain) + stop_margin
 
 
 def next_step(now_is: Situation) -> Step:
     """Return the next step."""
     forced = names.FORCE_DELETE in now_is.worker.meta.annotations
-    end = deadline(now_is.worker)
+    end = deadline(now_is.worker, now_is.stop_margin)
     late = forced or now_is.now >= end
     over = now_is.now >= end + REMOVAL_MARGIN
     if now_is.worker.managed:

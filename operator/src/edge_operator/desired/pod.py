@@ -13,8 +13,6 @@ TOKEN_KEY = "join-token"  # noqa: S105  (a key in a Secret)
 TOKEN_FILE = f"{TOKEN_FOLDER}/{TOKEN_KEY}"
 USER_ID = 50000
 """The user of Airflow's own images, so that DAG bundles and images built on those have their files in reach."""
-STOP_MARGIN_S = 45
-"""Seconds after the drain timeout in which the agent ends tasks by force (10) and delivers reports and logs (30)."""
 LIVE_ENV = frozenset({"EDGE_WORKER_QUEUES", "EDGE_WORKER_CONCURRENCY"})
 """What a running worker takes up without a restart, so a change of it leaves the hash as it is."""
 
@@ -26,6 +24,8 @@ class PodDefaults:
     image: str
     api_url: str
     """URL under which pods reach the edge API."""
+    stop_margin_s: int
+    """Seconds that a pod gets on top of its drain timeout."""
 
 
 def pod_template(worker: EdgeWorker, spec: WorkerSpec, defaults: PodDefaults) -> Obj:
@@ -54,9 +54,9 @@ def template_hash(template: Obj) -> str:
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def grace_seconds(spec: WorkerSpec) -> int:
+def grace_seconds(spec: WorkerSpec, defaults: PodDefaults) -> int:
     """Return how long a pod may take to stop."""
-    return spec.drain_timeout_seconds + STOP_MARGIN_S
+    return spec.drain_timeout_seconds + defaults.stop_margin_s
 
 
 def _labels(worker: EdgeWorker, spec: WorkerSpec) -> dict[str, str]:
@@ -79,7 +79,7 @@ def _pod_spec(worker: EdgeWorker, spec: WorkerSpec, defaults: PodDefaults) -> Ob
         # The worker never calls the apiserver.
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": grace_seconds(spec),
+        "terminationGracePeriodSeconds": grace_seconds(spec, defaults),
         "securityContext": security | {"seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [_container(worker, spec, defaults)],
         "volumes": [*_volumes(worker, spec), *template.volumes],

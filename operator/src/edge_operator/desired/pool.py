@@ -58,7 +58,7 @@ class Member:
     stale: bool
     """Its pod has to be replaced to be the pool's."""
     failing: bool
-    """It will not take jobs by waiting: its pod fails, or somebody put it into maintenance."""
+    """It will not take jobs by waiting: its pod fails, or somebody put it into maintenance or shut it down."""
     slots_used: int
     slots_total: int
 
@@ -81,7 +81,7 @@ def read_member(worker: EdgeWorker, view: WorkerView | None, wanted: Obj, defaul
         available=ready.get("status") == "True" and staying and there is not None,
         fresh=want == have,
         stale=have is not None and _hashes_differ(worker, want, have, defaults),
-        failing=ready.get("reason") == Reason.POD_FAILING or cordoned,
+        failing=ready.get("reason") in (Reason.POD_FAILING, Reason.SHUT_DOWN) or cordoned,
         slots_used=there.slots_used if there is not None else 0,
         slots_total=there.concurrency if there is not None else 0,
     )

@@ -72,12 +72,21 @@ def _maintenance(worker: EdgeWorker, spec: WorkerSpec, view: WorkerView) -> tupl
     return None, False, None
 
 
+def shutdown_to_keep(worker: EdgeWorker, view: WorkerView | None) -> bool:
+    """Return whether somebody asked the edge API to shut a managed worker down, and the object does not say so yet.
+
+    The request ends with the worker's good-bye, and the cluster starts its container again: what lasts is the object.
+    """
+    asked = names.SHUTDOWN in worker.meta.annotations or bool(worker.status.get("requestedShutdown"))
+    return worker.managed and view is not None and view.shutdown and not asked
+
+
 def _shutdown(worker: EdgeWorker, view: WorkerView) -> bool | None:
-    # A managed worker is shut down by taking its pod away, which drains it too, and keeps it away.
-    if worker.managed or not live(view):
+    if not live(view) or view.state is WorkerState.TERMINATING:
         return None
     asked = names.SHUTDOWN in worker.meta.annotations
-    if asked and not view.shutdown and view.state is not WorkerState.TERMINATING:
+    # A managed worker is shut down by taking its pod away, which drains it too, and keeps it away.
+    if asked and not view.shutdown and not worker.managed:
         return True
     if not asked and view.shutdown and worker.status.get("requestedShutdown"):
         return False

@@ -106,7 +106,8 @@ async def roll_pods(
                 context.events.record(names.WORKER_KIND, worker.meta, "Warning", "PodAbandoned", message)
         elif wanted_hash is not None and pod.template_hash != wanted_hash:
             going_on = Reason.ROLLING, f"Pod {pod.name} drains and is then replaced by one of the present template."
-            left = await context.kube.delete(PODS, worker.meta.namespace, pod.name, pod.uid, grace_seconds(spec))
+            grace = grace_seconds(spec, context.pod_defaults)
+            left = await context.kube.delete(PODS, worker.meta.namespace, pod.name, pod.uid, grace)
             _note_deletion(context, worker, pod, left)
     return going_on
 

@@ -73,7 +73,8 @@ class Context:
     @property
     def pod_defaults(self) -> PodDefaults:
         """Return what the settings say about pods."""
-        return PodDefaults(self.settings.worker_image, self.settings.worker_api_url or self.settings.api_url)
+        settings = self.settings
+        return PodDefaults(settings.worker_image, settings.worker_api_url or settings.api_url, settings.stop_margin_s)
 
     def memory(self, uid: str) -> Memory:
         """Return what is known about an object."""

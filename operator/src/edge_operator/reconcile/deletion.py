@@ -52,11 +52,16 @@ def _situation(context: Context, worker: EdgeWorker, now: datetime) -> Situation
         fleet_known=context.state.ready.is_set(),
         unreachable_since=context.http.unreachable_since or context.state.stale_since,
         api_patience=timedelta(seconds=context.settings.api_patience_s),
+        stop_margin=_stop_margin(context),
         pods=context.pods(worker),
         replicas=live["spec"].get("replicas", 1) if live is not None and ours else None,
         progress=context.memory(worker.meta.uid).deletion,
         now=now,
     )
+
+
+def _stop_margin(context: Context) -> timedelta:
+    return timedelta(seconds=context.settings.stop_margin_s)
 
 
 async def _carry_out(context: Context, worker: EdgeWorker, step: Step) -> None:
@@ -134,7 +139,7 @@ async def _write_status(context: Context, worker: EdgeWorker, step: Step, now: d
         problem=None,
         progressing=(Reason.DELETING, step.message),
         extra={
-            "drainDeadline": timestamp(deadline(worker)),
+            "drainDeadline": timestamp(deadline(worker, _stop_margin(context))),
             **{key: worker.status.get(key) for key in ("joinTokenId", "joinTokenSecret", "requestedMaintenance")},
         },
         now=now,

@@ -8,7 +8,7 @@ from edge_operator.api.reasons import Reason
 from edge_operator.api.types import EdgeWorker, Obj, SpecError, WorkerSpec, read_worker
 from edge_operator.desired.pods import pod_reason
 from edge_operator.desired.status import Observed, worker_status
-from edge_operator.desired.wishes import NOT_YET, Wishes, live, wishes
+from edge_operator.desired.wishes import NOT_YET, Wishes, live, shutdown_to_keep, wishes
 from edge_operator.fleet.errors import FleetError, MissingError, UnreachableError
 from edge_operator.kube.resources import WORKERS
 from edge_operator.reconcile.children import Problem, apply_children, roll_pods
@@ -90,6 +90,8 @@ class _Pass:
         return False
 
     async def _carry_out(self, spec: WorkerSpec) -> None:
+        if shutdown_to_keep(self.worker, self.view):
+            await self._keep_down()
         wish = wishes(self.worker, spec, self.view) if self.view is not None else Wishes()
         await self._note_ahead(wish)
         await self._token(spec)
@@ -110,6 +112,8 @@ class _Pass:
             self.again.append(again)
 
     async def _pod(self, spec: WorkerSpec) -> None:
+        if names.SHUTDOWN in self.worker.meta.annotations:
+            self.extra["requestedShutdown"] = True
         self.problem = await apply_children(self.context, self.worker, spec)
         rolling = await roll_pods(self.context, self.worker, spec, self.view, self.now)
         template = (self.context.stateful_set(self.worker) or {}).get("spec", {}).get("template", {})
@@ -135,6 +139,16 @@ class _Pass:
         memory.pod_uid = uid
         return self.view is None or self.view.revision > memory.departed_revision
 
+    async def _keep_down(self) -> None:
+        """Make a shutdown that was asked for elsewhere last."""
+        meta = self.worker.meta
+        patch = {"metadata": {"uid": meta.uid, "annotations": {names.SHUTDOWN: "requested through the edge API"}}}
+        made = await self.context.kube.merge(WORKERS, meta.namespace, meta.name, patch)
+        self.context.cache.put(WORKERS, made)
+        self.worker = read_worker(made)
+        message = f"Somebody shut it down. It stays down until its annotation {names.SHUTDOWN} is removed."
+        self.context.events.record(names.WORKER_KIND, meta, "Normal", Reason.SHUTDOWN_REQUESTED, message)
+
     async def _note_ahead(self, wish: Wishes) -> None:
         """Write down that a request is ours before it is made, see `desired.wishes`."""
         if wish.enter is not None and self.worker.status.get("requestedMaintenance") is None:
@@ -152,7 +166,7 @@ class _Pass:
 
     async def _tell_fleet(self, wish: Wishes, view: WorkerView) -> None:
         if not wish.any:
-            self._settle(wish)
+            self._settle(wish, view)
             return
         memory = self.context.memory(self.worker.meta.uid)
         sent = (wish, view.revision)
@@ -173,10 +187,10 @@ class _Pass:
         self.extra["requestedMaintenance"] = wish.requested
         self.view = self.context.state.get(view.name) or view
 
-    def _settle(self, wish: Wishes) -> None:
+    def _settle(self, wish: Wishes, view: WorkerView) -> None:
         """Forget requests that are over, once the fleet shows it."""
         self.extra["requestedMaintenance"] = wish.requested
-        if names.SHUTDOWN not in self.worker.meta.annotations:
+        if names.SHUTDOWN not in self.worker.meta.annotations and not view.shutdown:
             self.extra["requestedShutdown"] = None
 
     async def _call(self, wish: Wishes) -> None:
