@@ -58,6 +58,7 @@ def test_operator_killed_while_it_scales_down(site: Site) -> None:
 def test_apiserver_restarted(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
+    site.operators[0].roles_were_away = True
     site.cluster.stop_apiserver()
     site.cluster.start_apiserver()
     site.apply_worker("plant-8", **SPEC)
@@ -66,6 +67,30 @@ def test_apiserver_restarted(site: Site) -> None:
     site.wait_state("plant-7", "maintenance mode")
     site.kubectl("delete", "ew", "plant-7", "plant-8", "--timeout=60s")
     assert site.operators[0].running
+
+
+def test_what_happened_while_no_watch_ran_is_found(site: Site) -> None:
+    # The next full pass by the clock would come after five minutes.
+    for name in ("plant-7", "plant-8", "plant-9"):
+        site.apply_worker(name, **SPEC)
+    all_ready(site, "plant-7", "plant-8", "plant-9")
+    before = site.uid("statefulset", "edge-plant-7")
+    operator = site.operators[0]
+    operator.roles_were_away = True
+    operator.pause()
+    site.kubectl("delete", "statefulset", "edge-plant-7", "--wait=false")
+    site.kubectl("annotate", "ew", "plant-8", "airflow-edge.io/maintenance=fan")
+    site.kubectl("delete", "ew", "plant-9", "--wait=false")
+    site.wait_gone("statefulset", "edge-plant-7")
+    site.cluster.compact()
+    site.cluster.stop_apiserver()
+    site.cluster.start_apiserver()
+    operator.resume()
+    site.wait_state("plant-8", "maintenance mode", deadline_s=60)
+    site.wait_another("statefulset", "edge-plant-7", before, deadline_s=60)
+    site.wait_gone("ew", "plant-9", deadline_s=60)
+    site.wait_ready("plant-7", deadline_s=60)
+    assert operator.running
 
 
 @pytest.mark.parametrize("step", ["create", "maintenance", "roll"])
@@ -104,3 +129,30 @@ def test_two_operators_do_not_fight(site: Site) -> None:
     eventually(lambda: "airflow_edge_operator_leading 1.0" in second.metrics(), "the second leads", 10)
     site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/maintenance=fan")
     site.wait_state("plant-7", "maintenance mode")
+
+
+def test_whole_cluster_is_watched_and_a_killed_leader_followed(bare_site: Site) -> None:
+    site = bare_site
+    site.grant(cluster_wide=True)
+    # Names that no other test uses: this operator sees what those left behind.
+    ours, other = f"{site.namespace}-w", f"{site.namespace}-other"
+    site.cluster.kubectl("create", "namespace", other)
+    first, second = (
+        site.start_operator(namespaces="", external_namespace=site.namespace, identity=identity)
+        for identity in ("first", "second")
+    )
+    worker = {"apiVersion": "airflow-edge.io/v1alpha1", "kind": "EdgeWorker", "metadata": {"name": ours}, "spec": SPEC}
+    site.cluster.apply(worker, namespace=other)
+    eventually(lambda: site.cluster.get("statefulset", "-n", other)["items"], "the worker is taken care of")
+    first.kill()
+    site.cluster.kubectl("-n", other, "annotate", "ew", ours, "airflow-edge.io/shutdown=true")
+
+    def replicas() -> int:
+        found: int = site.cluster.get("statefulset", "-n", other)["items"][0]["spec"]["replicas"]
+        return found
+
+    # The lease of a holder that is gone ends after 15 s.
+    eventually(lambda: replicas() == 0, "the second goes on", 60)
+    assert "airflow_edge_operator_leading 1.0" in second.metrics()
+    site.cluster.kubectl("-n", other, "delete", "ew", ours, "--timeout=60s")
+    site.cluster.kubectl("delete", "namespace", other, "--wait=false")

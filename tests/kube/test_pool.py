@@ -1,5 +1,6 @@
 """Pools: scaling, roll-out, autoscaling."""
 
+import json
 from typing import Any
 
 from tests.kube.polling import eventually, never
@@ -113,6 +114,21 @@ def test_autoscaling_follows_the_queue_and_goes_back_to_none(site: Site) -> None
         site.wait_job(job, "succeeded", deadline_s=60)
     eventually(lambda: names(site) == [], "none is left", 60)
     assert "Scaling" in site.events("pool")
+
+
+def test_autoscaler_of_the_cluster_drives_it_through_scale(site: Site) -> None:
+    site.apply_pool("pool", TEMPLATE, replicas=1)
+    wait_ready(site, 1)
+    path = f"/apis/airflow-edge.io/v1alpha1/namespaces/{site.namespace}/edgeworkerpools/pool/scale"
+    scale = json.loads(site.kubectl("get", "--raw", path))
+    assert (scale["spec"]["replicas"], scale["status"]["replicas"]) == (1, 1)
+    # What it measures: the pods that the selector finds.
+    pods = site.get("pods", "-l", scale["status"]["selector"])["items"]
+    assert [pod["metadata"]["name"] for pod in pods] == ["edge-pool-0-0"]
+    scale["spec"]["replicas"] = 2
+    site.kubectl("replace", "--raw", path, "-f", "-", stdin=json.dumps(scale))
+    wait_ready(site, 2)
+    assert json.loads(site.kubectl("get", "--raw", path))["status"]["replicas"] == 2
 
 
 def test_pending_pods_do_not_count_and_do_not_multiply(site: Site) -> None:

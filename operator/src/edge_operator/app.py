@@ -110,7 +110,7 @@ async def _watch(context: Context, stop: asyncio.Event) -> None:
     others = asyncio.all_tasks()
     try:
         tasks = await kopf.spawn_tasks(
-            registry=make_registry(context.kube, context.cache),
+            registry=make_registry(context.kube, context.cache, context.relisted),
             settings=make_kopf_settings(settings),
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,

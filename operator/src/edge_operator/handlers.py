@@ -3,6 +3,7 @@
 Only raw event handlers are registered, so kopf writes nothing: no annotations, no finalizers, no Events of its own.
 """
 
+import asyncio
 import logging
 from typing import Any
 
@@ -15,8 +16,11 @@ from edge_operator.reconcile.context import WATCHED
 from edge_operator.settings import OperatorSettings
 
 
-def make_registry(kube: KubeClient, cache: Cache) -> kopf.OperatorRegistry:
-    """Return the handlers of one operator, which use the credentials of `kube`."""
+def make_registry(kube: KubeClient, cache: Cache, relisted: asyncio.Event) -> kopf.OperatorRegistry:
+    """Return the handlers of one operator, which use the credentials of `kube`.
+
+    `relisted` is set when a watch has begun anew, since nobody is then told of what vanished meanwhile.
+    """
     registry = kopf.OperatorRegistry()
 
     async def login(**_: Any) -> kopf.ConnectionInfo:
@@ -33,13 +37,15 @@ def make_registry(kube: KubeClient, cache: Cache) -> kopf.OperatorRegistry:
 
     kopf.on.login(registry=registry)(login)
     for resource in WATCHED:
-        _watch(registry, cache, resource)
+        _watch(registry, cache, resource, relisted)
     return registry
 
 
-def _watch(registry: kopf.OperatorRegistry, cache: Cache, resource: Resource) -> None:
+def _watch(registry: kopf.OperatorRegistry, cache: Cache, resource: Resource, relisted: asyncio.Event) -> None:
     def note(event: kopf.RawEvent, **_: Any) -> None:
         obj: Any = event["object"]
+        if event["type"] is None:
+            relisted.set()
         if event["type"] == "DELETED":
             cache.drop(resource, dict(obj))
         else:

@@ -1,7 +1,7 @@
 """What the watches have told: one copy of every object that the operator cares about, and who wants to know of changes.
 
-kopf's watches do not tell of objects that vanished while a watch was down, so a full pass replaces the whole from time
-to time (`replace`).
+kopf's watches do not tell of objects that vanished while a watch was down, so a full pass replaces the whole when one
+has begun anew, and from time to time (`replace`).
 """
 
 from collections.abc import Callable, Iterable

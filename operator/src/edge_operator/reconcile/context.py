@@ -69,6 +69,8 @@ class Context:
     """EdgeWorkers by the name of the worker that they claim."""
     synced: asyncio.Event = field(default_factory=asyncio.Event)
     """The caches hold everything that there is, so what is missing there is missing."""
+    relisted: asyncio.Event = field(default_factory=asyncio.Event)
+    """A watch has begun anew, so the caches may hold what is gone."""
 
     @property
     def pod_defaults(self) -> PodDefaults:

@@ -26,6 +26,10 @@ FLEET_WAIT_S = 5.0
 """Seconds to wait at the start for the fleet to be told, before the work starts without it."""
 
 
+RELIST_SETTLE_S = 1.0
+"""Seconds from the first watch that began anew to the full pass: the others follow."""
+
+
 class Controller:
     """Everything that only the leader does."""
 
@@ -86,7 +90,7 @@ class Controller:
                 queue.done(key)
 
     async def resync(self) -> None:
-        """Read everything again from time to time, and at once at the start."""
+        """Read everything again from time to time, when a watch began anew, and at once at the start."""
         while True:
             try:
                 await self._read_all()
@@ -97,7 +101,11 @@ class Controller:
             self.enqueue_all()
             self._context.synced.set()
             self._forget()
-            await asyncio.sleep(self._context.settings.resync_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._context.settings.resync_s):
+                    await self._context.relisted.wait()
+                    await asyncio.sleep(RELIST_SETTLE_S)
+            self._context.relisted.clear()
 
     async def watch_fleet(self) -> None:
         """Read the queues while a pool scales by them, and look at everything when the edge API comes or goes."""
