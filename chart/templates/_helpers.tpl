@@ -123,3 +123,8 @@ annotations:
       name: {{ .ref.name }}
       key: {{ .ref.key }}
 {{- end -}}
+
+{{/* A value as the text of an environment variable; large numbers are not written as 4.1e+06. */}}
+{{- define "airflow-edge.text" -}}
+{{- if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end -}}
+{{- end -}}

@@ -1,5 +1,15 @@
-{{/* Airflow's configuration that is no secret, as environment variables. */}}
+{{/* Airflow's configuration that is no secret, as environment variables; airflow.config comes first. */}}
 {{- define "airflow-edge.airflowSettings" -}}
+{{- $settings := include "airflow-edge.airflowDefaults" . | fromYaml -}}
+{{- range $section, $options := .Values.airflow.config -}}
+{{- range $name, $value := $options -}}
+{{- $_ := set $settings (printf "AIRFLOW__%s__%s" $section $name | upper) (include "airflow-edge.text" $value) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $settings -}}
+{{- end -}}
+
+{{- define "airflow-edge.airflowDefaults" -}}
 {{- $url := printf "http://%s-api-server.%s.svc:8080" (include "airflow-edge.fullname" .) .Release.Namespace -}}
 AIRFLOW__CORE__EXECUTOR: {{ .Values.airflow.executor | quote }}
 AIRFLOW__CORE__LOAD_EXAMPLES: "False"
@@ -16,11 +26,6 @@ AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS: edge_provider.logging_config.LOGGING_CON
 AIRFLOW__LOGGING__COLORED_CONSOLE_LOG: "False"
 {{- with .Values.dags.bundles }}
 AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST: {{ toJson . | quote }}
-{{- end }}
-{{- range $section, $options := .Values.airflow.config }}
-{{- range $name, $value := $options }}
-AIRFLOW__{{ $section | upper }}__{{ $name | upper }}: {{ $value | toString | quote }}
-{{- end }}
 {{- end }}
 {{- end -}}
 

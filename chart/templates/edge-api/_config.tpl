@@ -23,7 +23,7 @@ EDGE_API_EXECUTION_API_URL: {{ include "airflow-edge.executionApiUrl" . | quote 
 EDGE_API_FORWARDED_ALLOW_IPS: {{ .Values.ingress.trustedProxies | join "," | quote }}
 {{- end }}
 {{- range $name, $value := .Values.edgeApi.settings }}
-EDGE_API_{{ $name | upper }}: {{ $value | toString | quote }}
+EDGE_API_{{ $name | upper }}: {{ include "airflow-edge.text" $value | quote }}
 {{- end }}
 {{- end -}}
 

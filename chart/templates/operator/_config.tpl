@@ -24,6 +24,6 @@ EDGE_OPERATOR_EXTERNAL_NAMESPACE: {{ . | quote }}
 EDGE_OPERATOR_LEASE_NAMESPACE: {{ .Release.Namespace | quote }}
 EDGE_OPERATOR_LEASE_NAME: {{ include "airflow-edge.fullname" . }}-operator
 {{- range $name, $value := .Values.operator.settings }}
-EDGE_OPERATOR_{{ $name | upper }}: {{ $value | toString | quote }}
+EDGE_OPERATOR_{{ $name | upper }}: {{ include "airflow-edge.text" $value | quote }}
 {{- end }}
 {{- end -}}

@@ -1,0 +1,36 @@
+"""The tests of the chart need helm, and some of them a control plane."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.binaries import NoClusterError, find_binaries, find_helm
+from tests.cluster.control_plane import ControlPlane
+
+
+@pytest.fixture(scope="session", autouse=True)
+def with_helm() -> None:
+    """Skip all tests of this folder where there is no helm."""
+    try:
+        find_helm()
+    except NoClusterError as error:
+        _missing(str(error))
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane without the CRDs: the chart brings them."""
+    try:
+        binaries = find_binaries()
+    except NoClusterError as error:
+        _missing(str(error))
+        raise
+    with ControlPlane(tmp_path_factory.mktemp("chart"), binaries) as control_plane:
+        yield control_plane
+
+
+def _missing(what: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)

@@ -1,0 +1,214 @@
+"""What each way of installing consists of, and how its parts find each other."""
+
+import json
+
+import yaml
+
+from tests.chart.describe import CHART
+from tests.chart.kit import NAMESPACE, containers, env, image, render
+
+AIRFLOW = {"edge-api-server", "edge-scheduler", "edge-dag-processor", "edge-triggerer"}
+
+
+def test_platform_is_complete() -> None:
+    made = render("platform")
+    assert set(made.kind("Deployment")) == {*AIRFLOW, "edge-edge-api", "edge-operator"}
+    assert set(made.kind("StatefulSet")) == {"edge-postgresql"}
+    assert set(made.kind("Secret")) == {
+        *("edge-airflow", "edge-database", "edge-edge-api-database", "edge-operator-credential"),
+    }
+    assert set(made.kind("Service")) == {"edge-api-server", "edge-edge-api", "edge-operator", "edge-postgresql"}
+    for optional in ("Ingress", "NetworkPolicy", "HorizontalPodAutoscaler", "EdgeWorkerPool", "ServiceMonitor"):
+        assert not made.kind(optional)
+
+
+def test_existing_airflow_gets_the_edge_parts_only() -> None:
+    made = render("existing")
+    assert set(made.kind("Deployment")) == {"edge-edge-api", "edge-operator"}
+    assert not made.kind("StatefulSet")
+    assert set(made.kind("Secret")) == {"edge-operator-credential"}
+    pod = made.one("Deployment", "edge-edge-api")["spec"]["template"]["spec"]
+    assert env(pod["containers"][0])["EDGE_API_DATABASE_URL"] == ("edge-api-database", "connection")
+    settings = made.one("ConfigMap", "edge-edge-api")["data"]
+    assert settings["EDGE_API_EXECUTION_API_URL"] == "https://airflow.example.com/execution/"
+    (rule,) = made.one("Ingress", "edge-ingress")["spec"]["rules"]
+    assert [path["path"] for path in rule["http"]["paths"]] == ["/edge_worker"]
+
+
+def test_remote_is_operator_and_pools() -> None:
+    made = render("remote")
+    assert set(made.kind("Deployment")) == {"edge-operator"}
+    assert not made.kind("Secret")
+    assert {name for name, _ in made.pods()} == {
+        *("Deployment/edge-operator", "Pod/edge-test"),
+        *("Job/edge-crds", "Job/edge-delete-workers", "Job/edge-release-workers"),
+    }
+    settings = made.one("ConfigMap", "edge-operator")["data"]
+    assert settings["EDGE_OPERATOR_API_URL"] == "https://edge.example.com"
+    (credential, _) = made.one("Deployment", "edge-operator")["spec"]["template"]["spec"]["volumes"]
+    assert credential["secret"]["secretName"] == "edge-central"
+    pool = made.one("EdgeWorkerPool", "north")["spec"]
+    assert pool["autoscaling"] == {"minReplicas": 1, "maxReplicas": 10}
+    assert "replicas" not in pool
+    assert pool["template"]["spec"]["dagBundles"][0]["name"] == "dags-folder"
+
+
+def test_the_database_is_prepared_in_order() -> None:
+    steps = [
+        container["command"] for container in containers(render("platform").migration()["spec"]["template"]["spec"])
+    ]
+    assert [step[:3] for step in steps] == [
+        ["edge-api", "db", "wait"],
+        ["airflow", "db", "migrate"],
+        ["edge-api", "credential", "ensure"],
+        # Last, since the edge API waits for it.
+        ["edge-api", "db", "grant-role"],
+    ]
+    steps = [
+        container["command"] for container in containers(render("existing").migration()["spec"]["template"]["spec"])
+    ]
+    assert steps[1] == ["edge-api", "db", "upgrade"]
+
+
+def test_only_who_migrates_and_airflow_itself_have_the_owners_url() -> None:
+    made = render("platform")
+    owner, role = ("edge-database", "url"), ("edge-edge-api-database", "url")
+    holders = {name for name, pod in made.pods() for container in containers(pod) if owner in env(container).values()}
+    job = f"Job/{made.migration()['metadata']['name']}"
+    assert holders == {job, *(f"Deployment/{part}" for part in AIRFLOW)}
+    (grants,) = made.migration()["spec"]["template"]["spec"]["containers"]
+    assert env(grants) == {"EDGE_API_DATABASE_URL": owner, "EDGE_API_ROLE_URL": role}
+
+
+def test_without_a_role_of_its_own_the_edge_api_has_the_owners_url() -> None:
+    made = render("existing", "--set", "database.apiRole.existingSecret=")
+    pod = made.one("Deployment", "edge-edge-api")["spec"]["template"]["spec"]
+    assert env(pod["containers"][0])["EDGE_API_DATABASE_URL"] == ("airflow-database", "connection")
+    assert "grant-role" not in str(made.migration())
+
+
+def test_dags_reach_the_centre_and_the_workers_of_pools() -> None:
+    made = render("everything")
+    for name in ("edge-dag-processor", "edge-triggerer", "edge-scheduler"):
+        pod = made.one("Deployment", name)["spec"]["template"]["spec"]
+        (dags,) = (volume for volume in pod["volumes"] if volume["name"] == "dags")
+        assert [source["configMap"]["name"] for source in dags["projected"]["sources"]] == [
+            "my-dags",
+            "edge-airflowignore",
+        ]
+    template = made.one("EdgeWorkerPool", "north")["spec"]["template"]["spec"]["template"]
+    assert template["volumes"] == [{"name": "dags", "configMap": {"name": "my-dags"}}]
+    assert template["volumeMounts"][0]["mountPath"] == "/opt/airflow/dags"
+    assert env(template) == {
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor,edge_provider.executor.EdgeExecutor",
+        "AIRFLOW__CORE__DAGS_FOLDER": "/opt/airflow/dags",
+        "MINE": "3",
+    }
+    claim = render("platform", "--set", "dags.existingClaim=shared", "--set", "pools.a.replicas=1")
+    template = claim.one("EdgeWorkerPool", "a")["spec"]["template"]["spec"]["template"]
+    assert template["volumes"][0]["persistentVolumeClaim"] == {"claimName": "shared", "readOnly": True}
+
+
+def test_bundles_are_the_same_in_the_centre_and_in_pools() -> None:
+    bundles = [{"name": "dags-folder", "classpath": "a.B", "kwargs": {"path": "/x"}}]
+    made = render("platform", "--set-json", f"dags.bundles={json.dumps(bundles)}", "--set", "pools.a.replicas=1")
+    settings = made.one("ConfigMap", "edge-airflow")["data"]
+    assert json.loads(settings["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"]) == bundles
+    assert made.one("EdgeWorkerPool", "a")["spec"]["template"]["spec"]["dagBundles"] == bundles
+
+
+def test_images() -> None:
+    made = render("everything")
+    pods = dict(made.pods())
+    prefix = "registry.example.com/team/custom"
+    assert image(pods["Deployment/edge-edge-api"]) == f"{prefix}/edge-api:1.2"
+    assert image(pods["Deployment/edge-scheduler"]) == f"{prefix}/airflow:1.1"
+    assert image(pods["StatefulSet/edge-postgresql"]) == f"{prefix}/postgres:17"
+    settings = made.one("ConfigMap", "edge-operator")["data"]
+    assert settings["EDGE_OPERATOR_WORKER_IMAGE"] == f"{prefix}/worker:1.4"
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    assert image(dict(render("platform").pods())["Deployment/edge-operator"]) == f"airflow-edge/operator:{version}"
+    for name, pod in pods.items():
+        assert pod["imagePullSecrets"] == [{"name": "puller"}], name
+
+
+def test_settings_become_variables_as_written() -> None:
+    made = render("everything")
+    settings = made.one("ConfigMap", "edge-edge-api")["data"]
+    assert settings["EDGE_API_HEARTBEAT_INTERVAL_S"] == "20"
+    assert settings["EDGE_API_LOG_WINDOW_BYTES"] == "4194304"
+    assert settings["EDGE_API_FORWARDED_ALLOW_IPS"] == "10.1.0.0/16"
+    airflow = made.one("ConfigMap", "edge-airflow")["data"]
+    assert airflow["AIRFLOW__CORE__PARALLELISM"] == "2000000"
+    assert airflow["AIRFLOW__CORE__UNIT_TEST_MODE"] == "false"
+    assert made.one("ConfigMap", "edge-operator")["data"]["EDGE_OPERATOR_NAMESPACES"] == "air,site"
+
+
+def test_airflows_own_configuration_comes_first() -> None:
+    made = render("platform", "--set", "airflow.config.core.auth_manager=my.Manager")
+    assert made.one("ConfigMap", "edge-airflow")["data"]["AIRFLOW__CORE__AUTH_MANAGER"] == "my.Manager"
+
+
+def test_settings_of_pods_reach_each_component() -> None:
+    made = render("everything")
+    for name, obj in (*made.kind("Deployment").items(), *made.kind("StatefulSet").items()):
+        template = obj["spec"]["template"]
+        pod = template["spec"]
+        assert template["metadata"]["labels"]["extra"] == "b", name
+        assert template["metadata"]["annotations"]["note"] == "a", name
+        assert pod["nodeSelector"] == {"disk": "ssd"}, name
+        assert pod["tolerations"], name
+        assert pod["affinity"], name
+        assert pod["priorityClassName"] == "high", name
+        (spread,) = pod["topologySpreadConstraints"]
+        assert spread["labelSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+        assert pod["containers"][0]["resources"] == {"requests": {"cpu": "100m"}}, name
+        if name != "edge-postgresql":
+            assert env(pod["containers"][0])["FROM_POD"] == "2", name
+
+
+def test_the_ingress_leads_to_all_that_workers_call() -> None:
+    ingress = render("everything").one("Ingress", "edge-ingress")
+    (rule,) = ingress["spec"]["rules"]
+    leads = {path["path"]: path["backend"]["service"]["name"] for path in rule["http"]["paths"]}
+    assert leads == {"/edge_worker": "edge-edge-api", "/": "edge-api-server"}
+    assert ingress["spec"]["tls"] == [{"hosts": ["edge.example.com"], "secretName": "edge-tls"}]
+    assert int(ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-read-timeout"]) >= 3600
+    settings = render("everything").one("ConfigMap", "edge-edge-api")["data"]
+    assert settings["EDGE_API_EXECUTION_API_URL"] == "https://edge.example.com/execution/"
+
+
+def test_policies_select_every_pod_that_stays() -> None:
+    made = render("everything")
+    selected = {name.removeprefix("edge-") for name in made.kind("NetworkPolicy")}
+    parts = {name.removeprefix("edge-") for name in (*made.kind("Deployment"), *made.kind("StatefulSet"))}
+    assert selected == parts
+    database = made.one("NetworkPolicy", "edge-postgresql")["spec"]
+    assert "Egress" in database["policyTypes"]
+    (rule,) = database["ingress"]
+    (peer,) = rule["from"]
+    (components,) = peer["podSelector"]["matchExpressions"]
+    users = {
+        obj["metadata"]["labels"]["app.kubernetes.io/component"]
+        for obj in made.objects
+        if obj["kind"] in ("Deployment", "Job") and "-database" in str(obj["spec"])
+    }
+    assert set(components["values"]) == users
+
+
+def test_notes_say_what_comes_next() -> None:
+    # `helm template` has no notes; lint renders them with everything else, and an installation shows them.
+    text = (CHART / "templates" / "NOTES.txt").read_text()
+    for hint in ("get secret", "edge-api token create", "examples/edgeworker.yaml", "helm -n"):
+        assert hint in text
+
+
+def test_names_are_of_the_release() -> None:
+    for mode in ("platform", "everything"):
+        for obj in render(mode).objects:
+            meta = obj["metadata"]
+            assert meta["name"].startswith(("edge", "air-edge", "site-edge")) or obj["kind"] in (
+                "EdgeWorkerPool",
+                "ConfigMap",
+            ), meta["name"]
+            assert meta.get("namespace", NAMESPACE) in (NAMESPACE, "site")

@@ -1,0 +1,177 @@
+"""The contract of the values: each is described, has a place in the schema, and is used by a template."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from edge_api.settings import ApiSettings
+from edge_operator.settings import OperatorSettings
+from tests.chart.describe import CHART, SCHEMA, SET_BY_CHART, VALUES, comments, described, dump, field_texts, place
+from tests.chart.kit import helm, try_render
+
+DEFAULTS = yaml.safe_load(VALUES.read_text())
+TEMPLATES = "\n".join(
+    path.read_text()
+    for folder in ("templates", "files")
+    for path in sorted((CHART / folder).rglob("*"))
+    if path.is_file()
+)
+
+
+def paths(values: dict[str, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in values.items():
+        yield (*before, key)
+        if isinstance(value, dict):
+            yield from paths(value, (*before, key))
+
+
+def schema() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(SCHEMA.read_text())
+    return found
+
+
+def test_lint_finds_nothing() -> None:
+    done = helm("lint", "--strict", str(CHART))
+    assert done.returncode == 0, done.stdout
+    assert "WARNING" not in done.stdout
+
+
+def test_every_value_is_described() -> None:
+    bare = [".".join(path) for path, comment in comments(VALUES.read_text()) if not comment]
+    # An alias, and entries of lists and maps that are values of one key.
+    assert [path for path in bare if not _is_content(path)] == []
+
+
+def _is_content(path: str) -> bool:
+    return any(part in path for part in ("<<", ".annotations.", ".labels.", "topologySpreadConstraints."))
+
+
+def test_every_value_is_in_the_schema_with_its_description() -> None:
+    lost = [".".join(path) for path in paths(DEFAULTS) if place(schema(), path) is None]
+    assert [path for path in lost if not _is_content(path)] == []
+    assert SCHEMA.read_text() == dump(described(schema(), VALUES.read_text())), "run: python -m tests.chart.describe"
+
+
+def test_the_schema_has_no_value_that_values_yaml_lacks() -> None:
+    known = set(paths(DEFAULTS))
+    free = {("global",), ("edgeApi", "settings"), ("operator", "settings")}
+
+    def lacking(node: dict[str, Any], before: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        reference = node.get("$ref", "").rpartition("/")[2]
+        for key, child in {**node, **schema()["$defs"].get(reference, {})}.get("properties", {}).items():
+            path = (*before, key)
+            if path in free:
+                continue
+            if path not in known:
+                yield path
+            yield from lacking(child, path)
+
+    assert list(lacking(schema(), ())) == []
+
+
+def test_every_node_of_the_schema_is_described_and_closed() -> None:
+    def faults(node: dict[str, Any], name: str) -> Iterator[str]:
+        for key, child in node.get("properties", {}).items():
+            if not child.get("description"):
+                yield f"{name}.{key} has no description"
+            yield from faults(child, f"{name}.{key}")
+        if "properties" in node and node.get("additionalProperties") is not False:
+            yield f"{name} takes unknown keys"
+
+    document = schema()
+    assert [*faults(document, "")] == []
+    assert [fault for name, node in document["$defs"].items() for fault in faults(node, name)] == []
+
+
+def test_every_value_is_used() -> None:
+    """By its whole path, or by its last part where a template goes through a map or a `with`."""
+    unused = [path for path in paths(DEFAULTS) if not re.search(rf"[.\"]{path[-1]}\b", TEMPLATES)]
+    assert [".".join(path) for path in unused if not _is_content(".".join(path))] == []
+
+
+def test_defaults_are_good_values() -> None:
+    done = helm("template", "edge", str(CHART), "-f", str(VALUES))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("component", "model"), [("edgeApi", ApiSettings), ("operator", OperatorSettings)])
+def test_settings_are_those_of_the_program(component: str, model: type[ApiSettings] | type[OperatorSettings]) -> None:
+    offered = set(schema()["properties"][component]["properties"]["settings"]["properties"])
+    assert offered == set(model.model_fields) - SET_BY_CHART[component], "run: python -m tests.chart.describe"
+    assert set(field_texts(model)) == set(model.model_fields)
+
+
+REMOTE = ("--set", "edgeApi.enabled=false,airflow.enabled=false,postgresql.enabled=false")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "mend"),
+    [
+        # The schema: unknown keys and wrong types.
+        (("replicaCount=2",), "'replicaCount'", "not allowed"),
+        (("edgeApi.replica=2",), "/edgeApi", "'replica' not allowed"),
+        (("edgeApi.replicas=two",), "/edgeApi/replicas", "want integer"),
+        (("edgeApi.replicas=-1",), "/edgeApi/replicas", "0"),
+        (("image.pullPolicy=Sometimes",), "/image/pullPolicy", "'IfNotPresent'"),
+        (("postgresql.persistence.size=much",), "/postgresql/persistence/size", "Gi"),
+        (("edgeApi.executionApiUrl=airflow",), "/edgeApi/executionApiUrl", "https?"),
+        (("edgeApi.settings.heartbeat=3",), "/edgeApi/settings", "'heartbeat' not allowed"),
+        (("edgeApi.settings.database_url=x",), "/edgeApi/settings", "'database_url' not allowed"),
+        (("operator.settings.namespaces=x",), "/operator/settings", "'namespaces' not allowed"),
+        (("pools.North.replicas=1",), "/pools", "'North' not allowed"),
+        (("pools.north.replica=1",), "/pools/north", "'replica' not allowed"),
+        (("pools.north.concurrency=0",), "/pools/north/concurrency", "1"),
+        (("ingress.host=https://x",), "/ingress/host", "pattern"),
+        # Values that contradict each other.
+        (
+            ("central.url=https://x",),
+            "central.url",
+            "Set edgeApi.enabled, airflow.enabled and postgresql.enabled to false",
+        ),
+        ((REMOTE[1], "central.url=https://x"), "central.credentialSecret", "Name a Secret"),
+        (
+            (REMOTE[1], "central.url=https://x,central.credentialSecret=x,operator.enabled=false"),
+            "operator.enabled",
+            "=true",
+        ),
+        ((REMOTE[1],), "central.url is empty", "edgeApi.enabled=true"),
+        (("database.existingSecret=x",), "database.existingSecret", "postgresql.enabled=false"),
+        (("database.apiRole.existingSecret=x",), "database.apiRole.existingSecret", "postgresql.enabled=false"),
+        (("postgresql.enabled=false",), "database.existingSecret is empty", "postgresql.enabled=true"),
+        (("airflow.enabled=false",), "edgeApi.executionApiUrl", "https://airflow.example.com/execution/"),
+        (("edgeApi.enabled=false,operator.enabled=false",), "edgeApi.enabled", "airflow.enabled=false"),
+        (("operator.clusterWide=true,operator.namespaces={a}",), "operator.namespaces", "Leave one of them out"),
+        (("operator.externalNamespace=far",), "operator.externalNamespace", "Add it to operator.namespaces"),
+        (("pools.a.replicas=1,operator.enabled=false",), "pools", "operator.enabled=true"),
+        (("pools.a.replicas=1,operator.namespaces={far}",), "pools", "Add it to operator.namespaces"),
+        (("dags.configMap=a,dags.existingClaim=b",), "dags.configMap and dags.existingClaim", "leave one"),
+        (("ingress.enabled=true",), "ingress.host", "Set it to the name"),
+        (
+            ("edgeApi.autoscaling.enabled=true,edgeApi.autoscaling.minReplicas=9",),
+            "edgeApi.autoscaling.minReplicas",
+            "Lower it",
+        ),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, tuple) else "",
+)
+def test_a_wrong_value_is_told_with_its_key_and_the_mend(arguments: tuple[str, ...], key: str, mend: str) -> None:
+    done = try_render("platform", *(part for value in arguments for part in ("--set", value)))
+    assert done.returncode != 0
+    said = done.stderr.replace("\n", " ")
+    assert key in said
+    assert mend in said
+
+
+def test_all_contradictions_are_told_at_once() -> None:
+    done = try_render("platform", "--set", "dags.configMap=a,dags.existingClaim=b,ingress.enabled=true")
+    assert "ingress.host" in done.stderr
+    assert "dags.configMap" in done.stderr
+
+
+def test_v1_of_another_airflow_needs_its_secret() -> None:
+    done = try_render("existing", "--set", "edgeApi.v1.enabled=true")
+    assert "edgeApi.v1.existingSecret is empty" in done.stderr
