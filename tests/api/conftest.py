@@ -14,8 +14,6 @@ import pytest
 from edge_demo.postgres import EmbeddedPostgres
 from tests.api.kit import ApiProcess, Db
 
-EMPTY = ("DELETE FROM edge.job", "DELETE FROM edge.lease", "DELETE FROM edge.worker", "DELETE FROM edge.credential")
-
 
 class StartApi(Protocol):
     async def __call__(self, **settings: Any) -> ApiProcess: ...
@@ -25,20 +23,15 @@ class StartApi(Protocol):
 def shared(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
     """An API process for all tests that leave it as it is."""
     database = postgres.create_database("edge_shared_api", template="edge_template")
-    api = ApiProcess(database, tmp_path_factory.mktemp("api") / "shared.log")
-    api.start()
-    api.wait_ready()
-    yield api
-    api.stop()
-    assert "Traceback" not in api.log.read_text(), api.log.read_text()
+    with ApiProcess(database, tmp_path_factory.mktemp("api") / "shared.log") as api:
+        yield api
 
 
 @pytest.fixture
 def shared_db(shared: ApiProcess) -> Iterator[Db]:
     """The database of `shared`, without what earlier tests left in it."""
     with Db(shared.database) as opened:
-        for statement in EMPTY:
-            opened.rows(statement)
+        opened.empty()
         yield opened
 
 

@@ -69,6 +69,15 @@ class ApiProcess:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
+    def __enter__(self) -> Self:
+        self.start()
+        self.wait_ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        assert "Traceback" not in self.log.read_text(), self.log.read_text()
+
     def start(self) -> None:
         command = [sys.executable, "-m", "edge_api", "serve"]
         with self.log.open("ab") as log:
@@ -137,6 +146,11 @@ class Db:
         with self._engine.begin() as connection:
             result = connection.execute(statement)
             return list(result.all()) if result.returns_rows else []
+
+    def empty(self) -> None:
+        """Delete what tests leave behind."""
+        for table in ("job", "lease", "worker", "credential"):
+            self.rows(f"DELETE FROM edge.{table}")
 
     def enqueue(self, count: int = 1, **changes: Any) -> list[UUID]:
         new = [new_job(**changes) for _ in range(count)]

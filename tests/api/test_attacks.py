@@ -17,7 +17,6 @@ from edge_demo.postgres import EmbeddedPostgres
 from edge_protocol.admin import ADMIN_PATH
 from edge_protocol.rest import ENROLL_PATH, SESSION_PATH, SYNC_PATH
 from tests.api.admin_kit import admin_credential, worker_credential
-from tests.api.conftest import EMPTY
 from tests.api.kit import ApiProcess, Db, bearer, frame, heartbeat, hello, join_token, log_frame, session, until
 
 
@@ -25,19 +24,14 @@ from tests.api.kit import ApiProcess, Db, bearer, frame, heartbeat, hello, join_
 def attacked(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
     """A process of its own: repeated refusals of other tests would be counted together with those of these."""
     database = postgres.create_database("edge_attacked", template="edge_template")
-    api = ApiProcess(database, tmp_path_factory.mktemp("attacked") / "api.log")
-    api.start()
-    api.wait_ready()
-    yield api
-    api.stop()
-    assert "Traceback" not in api.log.read_text(), api.log.read_text()
+    with ApiProcess(database, tmp_path_factory.mktemp("attacked") / "api.log") as api:
+        yield api
 
 
 @pytest.fixture
 def db(attacked: ApiProcess) -> Iterator[Db]:
     with Db(attacked.database) as opened:
-        for statement in EMPTY:
-            opened.rows(statement)
+        opened.empty()
         yield opened
 
 

@@ -43,12 +43,8 @@ bounded = settings(
 def described(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
     """A process of its own: these calls remove and revoke whatever they can."""
     database = postgres.create_database("edge_described", template="edge_template")
-    api = ApiProcess(database, tmp_path_factory.mktemp("described") / "api.log", v1_jwt_secret=SECRET)
-    api.start()
-    api.wait_ready()
-    yield api
-    api.stop()
-    assert "Traceback" not in api.log.read_text(), api.log.read_text()
+    with ApiProcess(database, tmp_path_factory.mktemp("described") / "api.log", v1_jwt_secret=SECRET) as api:
+        yield api
 
 
 def operations(api: ApiProcess, path: str) -> Iterator[Any]:

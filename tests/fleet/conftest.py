@@ -1,6 +1,7 @@
 """A fleet: an edge API of its own for each test, and real workers."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,13 @@ def make_api(database: str, tmp_path: Path) -> Iterator[Any]:
     started: list[ApiProcess] = []
 
     def make(**settings: Any) -> ApiProcess:
-        api = ApiProcess(database, tmp_path / f"api-{len(started)}.log", **{"heartbeat_interval_s": 1, **settings})
+        log = tmp_path / f"api-{len(started)}.log"
+        api = stack.enter_context(ApiProcess(database, log, **{"heartbeat_interval_s": 1, **settings}))
         started.append(api)
-        api.start()
-        api.wait_ready()
         return api
 
-    yield make
-    for api in started:
-        api.stop()
-        assert "Traceback" not in api.log.read_text(), api.log.read_text()
+    with ExitStack() as stack:
+        yield make
 
 
 @pytest.fixture
