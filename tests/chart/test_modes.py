@@ -55,7 +55,7 @@ def test_remote_is_operator_and_pools() -> None:
 
 def test_the_database_is_prepared_in_order() -> None:
     steps = [
-        container["command"] for container in containers(render("platform").migration()["spec"]["template"]["spec"])
+        container["args"] for container in containers(render("platform").migration()["spec"]["template"]["spec"])
     ]
     assert [step[:3] for step in steps] == [
         ["edge-api", "db", "wait"],
@@ -65,7 +65,7 @@ def test_the_database_is_prepared_in_order() -> None:
         ["edge-api", "db", "grant-role"],
     ]
     steps = [
-        container["command"] for container in containers(render("existing").migration()["spec"]["template"]["spec"])
+        container["args"] for container in containers(render("existing").migration()["spec"]["template"]["spec"])
     ]
     assert steps[1] == ["edge-api", "db", "upgrade"]
 

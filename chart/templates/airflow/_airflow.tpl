@@ -96,7 +96,7 @@ spec:
       containers:
         - name: {{ .component }}
           {{- $image | nindent 10 }}
-          command: [airflow, {{ .component }}]
+          args: [airflow, {{ .component }}]
           {{- include "airflow-edge.airflowEnv" $root | nindent 10 }}
             {{- with $pod.env }}
             {{- toYaml . | nindent 12 }}
@@ -130,7 +130,7 @@ spec:
 {{- define "airflow-edge.copyPasswords" -}}
 - name: copy-passwords
   {{- .image | nindent 2 }}
-  command: [cp, /run/passwords/passwords.json, /opt/airflow/passwords.json]
+  args: [cp, /run/passwords/passwords.json, /opt/airflow/passwords.json]
   {{- include "airflow-edge.containerSecurity" .root | nindent 2 }}
   volumeMounts:
     - name: passwords

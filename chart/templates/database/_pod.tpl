@@ -28,7 +28,7 @@ initContainers:
   {{- if .root.Values.airflow.enabled }}
   - name: airflow-db-migrate
     {{- include "airflow-edge.containerImage" (dict "root" .root "image" .root.Values.airflow.image) | nindent 4 }}
-    command: [airflow, db, migrate]
+    args: [airflow, db, migrate]
     {{- include "airflow-edge.airflowEnv" .root | nindent 4 }}
     {{- include "airflow-edge.containerSecurity" . | nindent 4 }}
     volumeMounts:
@@ -58,7 +58,7 @@ volumes:
 {{- define "airflow-edge.migrationStep" -}}
 - name: {{ .step.name }}
   {{- .image | nindent 2 }}
-  command: {{ .step.command | toJson }}
+  args: {{ .step.command | toJson }}
   env:
     {{- .env | nindent 4 }}
     {{- with .step.role }}

@@ -87,7 +87,7 @@ spec:
       containers:
         - name: {{ .name }}
           {{- include "airflow-edge.containerImage" (dict "root" $root "image" $root.Values.operator.image) | nindent 10 }}
-          command: {{ .command | toJson }}
+          args: {{ .command | toJson }}
           env:
             - name: EDGE_OPERATOR_NAMESPACES
               value: {{ include "airflow-edge.operatorNamespaces" $root | fromJsonArray | join "," | quote }}
