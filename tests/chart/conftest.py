@@ -1,12 +1,12 @@
 """The tests of the chart need helm, and some of them a control plane."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.cluster.binaries import NoClusterError, find_binaries, find_helm
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.needs import cannot_run
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,7 +15,7 @@ def with_helm() -> None:
     try:
         find_helm()
     except NoClusterError as error:
-        _missing(str(error))
+        cannot_run(error)
 
 
 @pytest.fixture(scope="session")
@@ -24,13 +24,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     try:
         binaries = find_binaries()
     except NoClusterError as error:
-        _missing(str(error))
-        raise
+        cannot_run(error)
     with ControlPlane(tmp_path_factory.mktemp("chart"), binaries) as control_plane:
         yield control_plane
-
-
-def _missing(what: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)

@@ -1,6 +1,5 @@
 """Fixtures of the tests on a real apiserver: one control plane for the session, everything else per test."""
 
-import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from tests.api.kit import ApiProcess, Db
 from tests.cluster.binaries import Binaries, NoClusterError, find_binaries
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.needs import cannot_run
 from tests.kube.site import Site
 
 CRDS = Path(__file__).parents[2] / "crds"
@@ -21,9 +21,7 @@ def binaries() -> Binaries:
     try:
         return find_binaries()
     except NoClusterError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        cannot_run(error)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from tests.api.kit import ApiProcess, Db
 from tests.cluster.control_plane import ControlPlane
 from tests.kube.node import Node
 from tests.kube.operator_process import OperatorProcess
-from tests.kube.polling import eventually
+from tests.kube.polling import DEADLINE_S, eventually
 
 GROUP = "airflow-edge.io"
 SERVICE_ACCOUNT = "airflow-edge-operator"
@@ -53,6 +53,10 @@ class Site:
         text = self.kubectl("get", kind, name, "-o", "json", "--ignore-not-found")
         return json.loads(text) if text.strip() else None
 
+    def count(self, kind: str) -> int:
+        """Return how many objects of a kind there are."""
+        return len(self.kubectl("get", kind, "-o", "name").splitlines())
+
     def apply_worker(self, name: str, annotations: dict[str, str] | None = None, **spec: Any) -> None:
         """Apply an EdgeWorker."""
         metadata = {"name": name, **({"annotations": annotations} if annotations else {})}
@@ -74,7 +78,7 @@ class Site:
         found = self.find(kind, name)
         return found["metadata"]["uid"] if found is not None else None
 
-    def wait_another(self, kind: str, name: str, uid: str | None, deadline_s: float = 30) -> None:
+    def wait_another(self, kind: str, name: str, uid: str | None, deadline_s: float = DEADLINE_S) -> None:
         """Wait until there is another object of the name than that of `uid`."""
         eventually(lambda: self.uid(kind, name) not in (None, uid), f"another {kind} {name}", deadline_s)
 
@@ -97,7 +101,7 @@ class Site:
         return "", ""
 
     def wait_condition(
-        self, name: str, kind: str, reason: str, resource: str = "edgeworker", deadline_s: float = 30
+        self, name: str, kind: str, reason: str, resource: str = "edgeworker", deadline_s: float = DEADLINE_S
     ) -> None:
         """Wait until a condition has a reason."""
         asked = f"{resource} {name}: {kind} is {reason}"
@@ -110,15 +114,15 @@ class Site:
         except AssertionError as error:
             raise AssertionError(f"{asked}: {json.dumps(self.find(resource, name), indent=1)}") from error
 
-    def wait_ready(self, name: str, deadline_s: float = 30) -> None:
+    def wait_ready(self, name: str, deadline_s: float = DEADLINE_S) -> None:
         """Wait until an EdgeWorker takes jobs and nothing goes on."""
         self.wait_condition(name, "Ready", "Ready", deadline_s=deadline_s)
 
-    def wait_state(self, name: str, state: str, deadline_s: float = 30) -> None:
+    def wait_state(self, name: str, state: str, deadline_s: float = DEADLINE_S) -> None:
         """Wait until an EdgeWorker shows a state."""
         eventually(lambda: self.status(name).get("state") == state, f"{name} is {state}", deadline_s)
 
-    def wait_gone(self, kind: str, name: str, deadline_s: float = 30) -> None:
+    def wait_gone(self, kind: str, name: str, deadline_s: float = DEADLINE_S) -> None:
         """Wait until an object is gone."""
         eventually(lambda: self.find(kind, name) is None, f"{kind} {name} is gone", deadline_s)
 
@@ -160,7 +164,15 @@ class Site:
         """Queue jobs whose task is a shell command."""
         return self.db.enqueue(count, workload=workload, queue=queue, slots=slots)
 
-    def wait_job(self, job: UUID, state: str, deadline_s: float = 30) -> None:
+    def enqueue_held(self, count: int = 1) -> list[UUID]:
+        """Queue jobs that run until `release`."""
+        return self.enqueue(f"while [ ! -e {self.folder / 'go'} ]; do sleep 0.1; done", count=count)
+
+    def release(self) -> None:
+        """Have the held jobs end."""
+        (self.folder / "go").touch()
+
+    def wait_job(self, job: UUID, state: str, deadline_s: float = DEADLINE_S) -> None:
         """Wait until a job is in a state."""
         eventually(lambda: self.db.state(job) == state, f"job {job} is {state}", deadline_s)
 

@@ -19,11 +19,12 @@ def leaks(site: Site, name: str) -> str:
 def test_deletion_drains_and_leaves_nothing(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
-    (job,) = site.enqueue("sleep 3")
+    (job,) = site.enqueue_held()
     site.wait_job(job, "running")
     site.kubectl("delete", "ew", "plant-7", "--wait=false")
     site.wait_condition("plant-7", "Ready", "Deleting")
     assert site.status("plant-7")["drainDeadline"]
+    site.release()
     site.wait_gone("ew", "plant-7")
     assert site.db.state(job) == "succeeded"
     assert site.fleet("plant-7") is None
@@ -46,19 +47,20 @@ def test_deletion_finishes_with_the_secret_gone(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
     site.kubectl("delete", "secret", "edge-plant-7")
-    site.kubectl("delete", "ew", "plant-7", "--timeout=40s")
+    site.kubectl("delete", "ew", "plant-7", "--timeout=90s")
     assert site.fleet("plant-7") is None
 
 
 def test_deletion_goes_on_after_the_operator_was_killed(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
-    (job,) = site.enqueue("sleep 4")
+    (job,) = site.enqueue_held()
     site.wait_job(job, "running")
     site.kubectl("delete", "ew", "plant-7", "--wait=false")
     site.wait_condition("plant-7", "Ready", "Deleting")
     site.operators[0].kill()
     site.operators[0].start()
+    site.release()
     site.wait_gone("ew", "plant-7")
     assert site.db.state(job) == "succeeded"
     assert site.fleet("plant-7") is None

@@ -27,13 +27,14 @@ def test_operator_killed_while_it_creates(site: Site) -> None:
 def test_operator_killed_while_it_rolls(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
-    (job,) = site.enqueue("sleep 3")
+    (job,) = site.enqueue_held()
     site.wait_job(job, "running")
     before = site.uid("pod", "edge-plant-7-0")
     site.apply_worker("plant-7", **SPEC, template={"env": [{"name": "NEW", "value": "1"}]})
     site.wait_condition("plant-7", "Progressing", "Rolling")
     site.operators[0].kill()
     site.operators[0].start()
+    site.release()
     site.wait_job(job, "succeeded")
     site.wait_another("pod", "edge-plant-7-0", before)
     site.wait_condition("plant-7", "Progressing", "Settled")
@@ -43,13 +44,14 @@ def test_operator_killed_while_it_rolls(site: Site) -> None:
 def test_operator_killed_while_it_scales_down(site: Site) -> None:
     site.apply_pool("pool", SPEC, replicas=2)
     all_ready(site, "pool-0", "pool-1")
-    jobs = site.enqueue("sleep 4", count=2)
+    jobs = site.enqueue_held(2)
     for job in jobs:
         site.wait_job(job, "running")
     site.kubectl("scale", "ewp", "pool", "--replicas=1")
     eventually(lambda: any("deletionTimestamp" in item["metadata"] for item in site.get("ew")["items"]), "it has begun")
     site.operators[0].kill()
     site.operators[0].start()
+    site.release()
     for job in jobs:
         site.wait_job(job, "succeeded")
     eventually(lambda: len(site.get("ew")["items"]) == 1, "one is left")
@@ -65,7 +67,7 @@ def test_apiserver_restarted(site: Site) -> None:
     site.wait_ready("plant-8", deadline_s=90)
     site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/maintenance=after")
     site.wait_state("plant-7", "maintenance mode")
-    site.kubectl("delete", "ew", "plant-7", "plant-8", "--timeout=60s")
+    site.kubectl("delete", "ew", "plant-7", "plant-8", "--timeout=90s")
     assert site.operators[0].running
 
 
@@ -78,13 +80,14 @@ def test_what_happened_while_no_watch_ran_is_found(site: Site) -> None:
     operator = site.operators[0]
     operator.roles_were_away = True
     operator.pause()
+    # This ends its connections, so that nothing of what follows waits in them.
+    site.cluster.stop_apiserver()
+    site.cluster.start_apiserver()
     site.kubectl("delete", "statefulset", "edge-plant-7", "--wait=false")
     site.kubectl("annotate", "ew", "plant-8", "airflow-edge.io/maintenance=fan")
     site.kubectl("delete", "ew", "plant-9", "--wait=false")
     site.wait_gone("statefulset", "edge-plant-7")
     site.cluster.compact()
-    site.cluster.stop_apiserver()
-    site.cluster.start_apiserver()
     operator.resume()
     site.wait_state("plant-8", "maintenance mode", deadline_s=60)
     site.wait_another("statefulset", "edge-plant-7", before, deadline_s=60)
@@ -126,7 +129,7 @@ def test_two_operators_do_not_fight(site: Site) -> None:
     assert "airflow_edge_operator_leading 0.0" in second.metrics()
     # A clean stop hands over at once.
     assert first.stop() == 0
-    eventually(lambda: "airflow_edge_operator_leading 1.0" in second.metrics(), "the second leads", 10)
+    eventually(lambda: "airflow_edge_operator_leading 1.0" in second.metrics(), "the second leads")
     site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/maintenance=fan")
     site.wait_state("plant-7", "maintenance mode")
 
@@ -154,5 +157,5 @@ def test_whole_cluster_is_watched_and_a_killed_leader_followed(bare_site: Site) 
     # The lease of a holder that is gone ends after 15 s.
     eventually(lambda: replicas() == 0, "the second goes on", 60)
     assert "airflow_edge_operator_leading 1.0" in second.metrics()
-    site.cluster.kubectl("-n", other, "delete", "ew", ours, "--timeout=60s")
+    site.cluster.kubectl("-n", other, "delete", "ew", ours, "--timeout=90s")
     site.cluster.kubectl("delete", "namespace", other, "--wait=false")

@@ -25,12 +25,13 @@ def comment(site: Site) -> str | None:
 
 
 def test_annotation_enters_changes_and_ends_maintenance(site: Site, worker: str) -> None:
-    (job,) = site.enqueue("sleep 3")
+    (job,) = site.enqueue_held()
     site.wait_job(job, "running")
     site.kubectl("annotate", "ew", worker, f"{ANNOTATION}=replacing the disk")
-    site.wait_state(worker, "maintenance pending", deadline_s=5)
+    site.wait_state(worker, "maintenance pending")
     assert site.condition(worker, "Cordoned") == ("True", "Maintenance")
     assert site.condition(worker, "Drained") == ("False", "TasksRunning")
+    site.release()
     site.wait_job(job, "succeeded")
     site.wait_state(worker, "maintenance mode")
     eventually(lambda: site.condition(worker, "Drained") == ("True", "NoTasksRunning"), "it is drained")

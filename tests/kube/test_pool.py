@@ -30,7 +30,7 @@ def wait_ready(site: Site, count: int, deadline_s: float = 60) -> None:
 def test_scale_up_and_down_drains_the_idlest_first(site: Site) -> None:
     site.apply_pool("pool", TEMPLATE, replicas=1)
     wait_ready(site, 1)
-    (job,) = site.enqueue("sleep 8")
+    (job,) = site.enqueue_held()
     site.wait_job(job, "running")
     site.kubectl("scale", "ewp", "pool", "--replicas=3")
     wait_ready(site, 3)
@@ -39,6 +39,7 @@ def test_scale_up_and_down_drains_the_idlest_first(site: Site) -> None:
     site.kubectl("scale", "ewp", "pool", "--replicas=1")
     # The busy one stays, though it is as new as any.
     eventually(lambda: names(site) == ["pool-0"], "the idle ones go")
+    site.release()
     site.wait_job(job, "succeeded")
     eventually(lambda: site.fleet("pool-1") is None and site.fleet("pool-2") is None, "they are out of the fleet")
     eventually(lambda: pool(site)["replicas"] == 1, "the pool says so")
@@ -47,11 +48,12 @@ def test_scale_up_and_down_drains_the_idlest_first(site: Site) -> None:
 def test_scale_down_never_kills_a_running_task(site: Site) -> None:
     site.apply_pool("pool", TEMPLATE, replicas=2)
     wait_ready(site, 2)
-    jobs = site.enqueue("sleep 4", count=2)
+    jobs = site.enqueue_held(2)
     for job in jobs:
         site.wait_job(job, "running")
     site.kubectl("scale", "ewp", "pool", "--replicas=0")
     eventually(lambda: names(site) == [], "all are being deleted")
+    site.release()
     for job in jobs:
         site.wait_job(job, "succeeded")
     eventually(lambda: site.get("ew")["items"] == [], "all are gone")
@@ -99,7 +101,7 @@ def test_broken_template_stops_the_roll_out(site: Site) -> None:
     broken = TEMPLATE | {"template": {"nodeSelector": {"no": "such-node"}}}
     site.apply_pool("pool", broken, replicas=2, rollout={"maxUnavailable": 1})
     eventually(lambda: pool(site).get("readyReplicas") == 1, "one is replaced")
-    never(lambda: pool(site)["readyReplicas"] < 1, "the roll-out goes on", 4.0)
+    never(lambda: pool(site)["readyReplicas"] < 1, "the roll-out goes on", 2.0)
     assert site.condition("pool", "Ready", "ewp") == ("False", "TooFewReady")
 
 
@@ -108,8 +110,9 @@ def test_autoscaling_follows_the_queue_and_goes_back_to_none(site: Site) -> None
     site.apply_pool("pool", TEMPLATE, autoscaling=scaling)
     eventually(lambda: pool(site).get("desiredReplicas") == 0, "none is wanted")
     assert names(site) == []
-    jobs = site.enqueue("sleep 3", count=5)
+    jobs = site.enqueue_held(5)
     eventually(lambda: len(names(site)) == 3, "as many as may be")
+    site.release()
     for job in jobs:
         site.wait_job(job, "succeeded", deadline_s=60)
     eventually(lambda: names(site) == [], "none is left", 60)
@@ -145,9 +148,11 @@ def test_pending_pods_do_not_count_and_do_not_multiply(site: Site) -> None:
 def test_deleting_a_pool_drains_its_workers(site: Site) -> None:
     site.apply_pool("pool", TEMPLATE, replicas=1)
     wait_ready(site, 1)
-    (job,) = site.enqueue("sleep 3")
+    (job,) = site.enqueue_held()
     site.wait_job(job, "running")
     site.kubectl("delete", "ewp", "pool")
+    eventually(lambda: names(site) == [], "its worker is being deleted")
+    site.release()
     site.wait_job(job, "succeeded")
     eventually(lambda: site.get("ew")["items"] == [], "its workers are gone")
     assert site.fleet("pool-0") is None
