@@ -38,6 +38,7 @@ from edge_worker.launcher.base import Launcher
 from edge_worker.leases import Leases, Phase
 from edge_worker.local import LocalControl
 from edge_worker.outcome import DRAIN_TIMEOUT
+from edge_worker.platform.signals import on_stop
 from edge_worker.rotation import CredentialRotation
 from edge_worker.settings import WorkerSettings
 from edge_worker.sysinfo import SystemMonitor
@@ -107,8 +108,7 @@ class Agent:
 
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
+        on_stop(loop, self._on_signal)
         try:
             async with self._group:
                 await self._upkeep.load()

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from edge_worker.platform.files import OWN, sync_folder
+
 
 def write_json(path: Path, content: Any, *, mode: int = 0o600, durable: bool = False) -> None:
     """Replace `path` by the JSON of `content`.
@@ -16,7 +18,7 @@ def write_json(path: Path, content: Any, *, mode: int = 0o600, durable: bool = F
 
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | OWN, mode)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(content, file)
@@ -28,7 +30,7 @@ def write_json(path: Path, content: Any, *, mode: int = 0o600, durable: bool = F
         temporary.unlink(missing_ok=True)
         raise
     if durable:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def read_json(path: Path) -> Any:
@@ -39,11 +41,3 @@ def read_json(path: Path) -> Any:
         return None
     except ValueError:
         return None
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

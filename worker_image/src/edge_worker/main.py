@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from edge_protocol.frames import Versions
@@ -9,7 +10,7 @@ from edge_worker import __version__, processes
 from edge_worker.agent import Agent
 from edge_worker.health import load_health_check
 from edge_worker.http import client_session
-from edge_worker.launcher.base import Launcher
+from edge_worker.launcher.base import Launcher, RunnerBrokenError
 from edge_worker.launcher.learned import LearnedModules
 from edge_worker.launcher.pool import RunnerPool
 from edge_worker.launcher.process import runner_command, runner_environ
@@ -46,8 +47,17 @@ async def run_agent(settings: WorkerSettings, state: StateFolder, credential: St
 
 
 def make_launcher(settings: WorkerSettings, state: StateFolder, locks: StateLocks) -> Launcher:
-    """Return what starts tasks: forks of a warm process, or fresh interpreters."""
-    forking = settings.fork and hasattr(os, "fork")
+    """Return what starts tasks: forks of a warm process, or fresh interpreters.
+
+    Raises:
+        RunnerBrokenError: this system can't run tasks.
+
+    """
+    if sys.platform == "win32":
+        raise RunnerBrokenError(
+            "Airflow's task supervisor forks, which Windows can't; run the worker in WSL 2, see docs/windows.md"
+        )
+    forking = settings.fork
     return RunnerPool(
         runner_command("template" if forking else "fresh"),
         lock_fd=locks.tasks.fileno(),

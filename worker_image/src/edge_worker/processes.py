@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from edge_worker.platform.signals import KILL
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -24,7 +26,7 @@ STRAYS_WAIT_S = 5.0
 
 def die_with_parent(parent_pid: int) -> None:
     """Have this process killed when `parent_pid`, which has to be its parent, dies."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_PDEATHSIG, KILL)
     if os.getppid() != parent_pid:
         # It died before the request: nobody will ever send the signal.
         os._exit(1)
@@ -45,8 +47,9 @@ def kill_strays(keep: Collection[int]) -> None:
     while strays := [child for child in own_children() if child not in keep]:
         for stray in strays:
             kill_tree(stray)
-            with suppress(ChildProcessError):
-                os.waitpid(stray, os.WNOHANG)
+            if sys.platform != "win32":
+                with suppress(ChildProcessError):
+                    os.waitpid(stray, os.WNOHANG)
         if time.monotonic() >= deadline:
             return
         time.sleep(0.002)
@@ -76,7 +79,7 @@ def descendants(pid: int) -> list[int]:
 def kill_tree(pid: int) -> None:
     """Kill a process and everything below it, at once."""
     kill_below(pid)
-    send(pid, signal.SIGKILL)
+    send(pid, KILL)
 
 
 def kill_below(pid: int) -> None:
@@ -87,7 +90,7 @@ def kill_below(pid: int) -> None:
         if not below:
             return
         for child in below:
-            send(child, signal.SIGKILL)
+            send(child, KILL)
 
 
 def send(pid: int, number: signal.Signals) -> None:

@@ -5,6 +5,7 @@ A plain pydantic model and not pydantic-settings, which alone costs 9 MB of the 
 
 import os
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -90,6 +91,8 @@ class WorkerSettings(BaseModel):
 
 def default_state_root() -> Path:
     """Return where workers keep their state unless told otherwise."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("PROGRAMDATA") or Path.home()) / "airflow-edge"
     if os.geteuid() == 0:
         return Path("/var/lib/airflow-edge")
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "airflow-edge"

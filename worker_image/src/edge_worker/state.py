@@ -1,6 +1,5 @@
 """The worker's state folder: where things are, its credential, and the locks that keep one worker to one folder."""
 
-import fcntl
 import os
 import time
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from edge_worker.atomic import read_json, write_json
 from edge_worker.errors import StateFolderError
+from edge_worker.platform.files import OWN
+from edge_worker.platform.locks import try_lock
 
 
 class StoredCredential(BaseModel):
@@ -100,17 +101,13 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | OWN, 0o600)
         except OSError as error:
             raise _not_usable(path.parent, error) from error
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free."""
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return try_lock(self._descriptor)
 
     def fileno(self) -> int:
         """Return the descriptor; a process that inherits it keeps the lock."""

@@ -21,8 +21,9 @@ class SystemMonitor:
     def read(self) -> SysInfo:
         """Return cpu_percent, memory_percent, disk_free_bytes and load1, as far as the system tells."""
         info: SysInfo = {}
-        with suppress(OSError):
-            info["load1"] = round(os.getloadavg()[0], 2)
+        if sys.platform != "win32":
+            with suppress(OSError):
+                info["load1"] = round(os.getloadavg()[0], 2)
         with suppress(OSError):
             info["disk_free_bytes"] = shutil.disk_usage(self.disk_path).free
         with suppress(OSError, ValueError, KeyError):

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,7 @@ class ControlFiles:
 
         """
         self.remove()
-        if hasattr(socket, "AF_UNIX") and len(os.fsencode(self.unix)) <= _PATH_MAX:
+        if sys.platform != "win32" and len(os.fsencode(self.unix)) <= _PATH_MAX:
             made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             # The mode has to be right from the first moment on.
             before = os.umask(0o177)
@@ -82,6 +83,11 @@ class ControlFiles:
         if content is not None:
             port, token = content
             return socket.create_connection(("127.0.0.1", port), timeout_s), token
+        return self._connect_unix(timeout_s), None
+
+    def _connect_unix(self, timeout_s: float) -> socket.socket:
+        if sys.platform == "win32":
+            raise FileNotFoundError(self.port)
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         made.settimeout(timeout_s)
         try:
@@ -89,13 +95,13 @@ class ControlFiles:
         except OSError:
             made.close()
             raise
-        return made, None
+        return made
 
     def _read_port(self) -> tuple[int, str] | None:
         content = read_json(self.port)
         try:
             return int(content["port"]), str(content["token"])
         except (TypeError, KeyError, ValueError, json.JSONDecodeError):
-            if len(os.fsencode(self.unix)) > _PATH_MAX or not hasattr(socket, "AF_UNIX"):
+            if sys.platform == "win32" or len(os.fsencode(self.unix)) > _PATH_MAX:
                 raise FileNotFoundError(self.port) from None
             return None

@@ -2,6 +2,7 @@
 
 import os
 import select
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -90,9 +91,11 @@ def _left(deadline: float | None) -> float | None:
 
 def _watch(pid: int) -> int | None:
     """Return a descriptor that tells when the agent's process has ended, where the system has such."""
+    if sys.platform != "linux":
+        return None
     try:
         return os.pidfd_open(pid)
-    except (AttributeError, OSError):
+    except OSError:
         return None
 
 

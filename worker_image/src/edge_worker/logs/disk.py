@@ -4,17 +4,13 @@ Freed and dropped ranges become holes in the file, so offsets stay what they are
 space comes back when the lease's folder is deleted.
 """
 
-import ctypes
 import json
 import os
-import sys
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-_FALLOC_FL_KEEP_SIZE = 0x01
-_FALLOC_FL_PUNCH_HOLE = 0x02
+from edge_worker.platform import files
+
 _LINE_SEARCH_BYTES = 1 << 16
 
 
@@ -29,25 +25,19 @@ def file_size(path: Path) -> int:
 def read_piece(path: Path, offset: int, length: int) -> bytes:
     """Return up to `length` bytes from `offset` on; nothing where there is no file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | files.OWN)
     except FileNotFoundError:
         return b""
     try:
-        return os.pread(descriptor, length, offset)
+        return files.read_at(descriptor, length, offset)
     finally:
         os.close(descriptor)
 
 
 def free(path: Path, start: int, end: int) -> None:
     """Give the disk space of a range back, where the platform and the file system can."""
-    punch = _fallocate()
-    if punch is None or end <= start:
-        return
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        punch(descriptor, _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE, start, end - start)
-    finally:
-        os.close(descriptor)
+    if end > start:
+        files.punch_hole(path, start, end)
 
 
 def next_line_start(path: Path, offset: int) -> int:
@@ -66,9 +56,9 @@ def ends_line(path: Path, offset: int) -> bool:
 
 def overwrite(path: Path, offset: int, data: bytes) -> None:
     """Write over bytes in the middle of a file."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_WRONLY | files.OWN)
     try:
-        os.pwrite(descriptor, data, offset)
+        files.write_at(descriptor, data, offset)
     finally:
         os.close(descriptor)
 
@@ -83,17 +73,8 @@ def append_line(path: Path, level: str, event: str) -> None:
     """Append one line to a task's log, for what only the worker can tell."""
     path.parent.mkdir(parents=True, exist_ok=True)
     start = b"" if ends_line(path, file_size(path)) else b"\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o664)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | files.OWN, 0o664)
     try:
         os.write(descriptor, start + log_line(level, event))
     finally:
         os.close(descriptor)
-
-
-@cache
-def _fallocate() -> Any:
-    if sys.platform != "linux":
-        return None
-    function = ctypes.CDLL(None, use_errno=True).fallocate64
-    function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-    return function
