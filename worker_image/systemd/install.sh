@@ -1,0 +1,273 @@
+#!/bin/sh
+# Installs an edge worker as a systemd service, or removes it. Can be repeated: what is there already stays as it is.
+# DESTDIR=FOLDER puts everything below a folder, for packages and trials; nothing is started then.
+set -eu
+
+PREFIX=/opt/airflow-edge
+SERVICE_USER=airflow-edge
+NAME=$(uname -n | cut -d. -f1)
+PACKAGES=
+WHEELS=
+INDEX_URL=
+PYTHON=python3
+API_URL=
+EXECUTION_API_URL=
+QUEUES=
+CONCURRENCY=
+DRAIN_TIMEOUT=
+CA_BUNDLE=
+TOKEN_FILE=
+START=yes
+PURGE=no
+HERE=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+
+usage() {
+    cat <<'USAGE'
+install.sh install --api-url URL [OPTIONS]   install the worker, enrol and start it
+install.sh uninstall [--name NAME] [--purge] stop and remove the service; --purge: state and settings, too
+
+  --name NAME               name of the worker; default: the host's name
+  --join-token-file FILE    file with the join token; -: stdin
+  --queues A,B              queues to serve; default: all that are granted
+  --concurrency N           slots for tasks; default: 8
+  --drain-timeout SECONDS   how long running tasks may take to end at a stop; default: 3600
+  --execution-api-url URL   Airflow's Execution API as seen from here; default: what the edge API says
+  --ca-bundle FILE          authorities to trust, as PEM; copied to /etc/airflow-edge
+  --wheels FOLDER           where to find this project's wheels, besides the package index
+  --index-url URL           package index; default: that of pip's own configuration
+  --package SPEC            what to install, can be repeated; default: airflow-edge-worker[airflow]
+  --python PROGRAM          Python 3.11 or later; default: python3
+  --user NAME               who runs it; made if there is none; default: airflow-edge
+  --prefix FOLDER           where the programs go; default: /opt/airflow-edge
+  --no-start                do not start it
+USAGE
+}
+
+fail() {
+    echo "install.sh: $1" >&2
+    exit "${2:-1}"
+}
+
+step() {
+    echo "==> $1"
+}
+
+read_options() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --purge) PURGE=yes; shift; continue ;;
+            --no-start) START=no; shift; continue ;;
+            -h | --help) usage; exit 0 ;;
+        esac
+        [ $# -ge 2 ] || fail "$1 needs a value, or is no option; see: install.sh --help" 2
+        case $1 in
+            --name) NAME=$2 ;;
+            --api-url) API_URL=$2 ;;
+            --execution-api-url) EXECUTION_API_URL=$2 ;;
+            --join-token-file) TOKEN_FILE=$2 ;;
+            --queues) QUEUES=$2 ;;
+            --concurrency) CONCURRENCY=$2 ;;
+            --drain-timeout) DRAIN_TIMEOUT=$2 ;;
+            --ca-bundle) CA_BUNDLE=$2 ;;
+            --wheels) WHEELS=$2 ;;
+            --index-url) INDEX_URL=$2 ;;
+            --package) PACKAGES="${PACKAGES:+$PACKAGES }$2" ;;
+            --python) PYTHON=$2 ;;
+            --user) SERVICE_USER=$2 ;;
+            --prefix) PREFIX=$2 ;;
+            *) fail "there is no option $1; see: install.sh --help" 2 ;;
+        esac
+        shift 2
+    done
+    PACKAGES=${PACKAGES:-airflow-edge-worker[airflow]}
+    case $NAME in
+        '' | [!A-Za-z0-9]* | *[!A-Za-z0-9._-]* | *[!A-Za-z0-9])
+            fail "--name '$NAME' is no name of a worker: letters, digits, '.', '_' and '-', no sign at either end" 2 ;;
+    esac
+    case $DRAIN_TIMEOUT in *[!0-9]*) fail "--drain-timeout '$DRAIN_TIMEOUT' is no number of seconds" 2 ;; esac
+}
+
+set_paths() {
+    ROOT=${DESTDIR:-}
+    ETC=$ROOT/etc/airflow-edge
+    UNITS=$ROOT/etc/systemd/system
+    STATE=$ROOT/var/lib/airflow-edge/$NAME
+    PROGRAM=$ROOT$PREFIX/bin/edge-worker
+    SERVICE=edge-worker@$NAME.service
+}
+
+# What needs a running systemd is left out below DESTDIR; links to units are made there as well.
+reload_units() {
+    [ -n "$ROOT" ] || systemctl daemon-reload
+}
+
+enable_service() {
+    systemctl --quiet ${ROOT:+--root="$ROOT"} enable "$SERVICE"
+    [ -n "$ROOT" ] || systemctl start "$SERVICE"
+}
+
+disable_service() {
+    systemctl --quiet ${ROOT:+--root="$ROOT"} disable "$SERVICE" || true
+    [ -n "$ROOT" ] || systemctl stop "$SERVICE"
+}
+
+check_host() {
+    [ -n "$API_URL" ] || [ -e "$ETC/$NAME.env" ] || fail "--api-url is missing: the base URL of the edge API" 2
+    "$PYTHON" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+        fail "$PYTHON is not Python 3.11 or later with venv; install it (Debian: python3-venv), or name one with --python"
+    command -v systemctl >/dev/null || fail "there is no systemd on this host; see docs/bare-host-compose.md"
+    [ -n "$ROOT" ] || [ "$(id -u)" = 0 ] || fail "run it as root (or with DESTDIR set, for a trial)"
+}
+
+make_user() {
+    if id -u "$SERVICE_USER" >/dev/null 2>&1; then
+        return
+    fi
+    step "user $SERVICE_USER"
+    useradd --system --home-dir /var/lib/airflow-edge --no-create-home --shell /usr/sbin/nologin "$SERVICE_USER"
+}
+
+install_programs() {
+    step "programs in $ROOT$PREFIX"
+    [ -x "$ROOT$PREFIX/bin/python" ] || "$PYTHON" -m venv "$ROOT$PREFIX"
+    set -- --quiet --disable-pip-version-check --upgrade
+    [ -z "$INDEX_URL" ] || set -- "$@" --index-url "$INDEX_URL"
+    [ -z "$WHEELS" ] || set -- "$@" --find-links "$WHEELS"
+    # shellcheck disable=SC2086  # several packages, none of which holds a space
+    "$ROOT$PREFIX/bin/python" -m pip install "$@" $PACKAGES || fail "pip could not install $PACKAGES; see above"
+    mkdir -p "$ROOT/usr/local/bin"
+    ln -sfn "$PREFIX/bin/edge-worker" "$ROOT/usr/local/bin/edge-worker"
+}
+
+write_settings() {
+    group=$(id -gn "$SERVICE_USER")
+    mkdir -p "$ETC"
+    chmod 0755 "$ETC"
+    if [ -n "$CA_BUNDLE" ]; then
+        install -m 0644 "$CA_BUNDLE" "$ETC/$NAME.ca.pem"
+    fi
+    if [ -e "$ETC/$NAME.env" ]; then
+        step "settings in $ETC/$NAME.env stay as they are"
+        return
+    fi
+    step "settings in $ETC/$NAME.env"
+    (umask 077 && settings >"$ETC/$NAME.env.new")
+    chgrp "$group" "$ETC/$NAME.env.new"
+    chmod 0640 "$ETC/$NAME.env.new"
+    mv "$ETC/$NAME.env.new" "$ETC/$NAME.env"
+}
+
+settings() {
+    echo "# Settings of the worker, as EDGE_WORKER_<OPTION>, and of Airflow, as AIRFLOW__<SECTION>__<KEY>."
+    echo "# They count from the next start on: systemctl restart edge-worker@$NAME"
+    echo "EDGE_WORKER_API_URL=$API_URL"
+    [ -z "$EXECUTION_API_URL" ] || echo "EDGE_WORKER_EXECUTION_API_URL=$EXECUTION_API_URL"
+    [ -z "$QUEUES" ] || echo "EDGE_WORKER_QUEUES=$QUEUES"
+    [ -z "$CONCURRENCY" ] || echo "EDGE_WORKER_CONCURRENCY=$CONCURRENCY"
+    [ -z "$DRAIN_TIMEOUT" ] || echo "EDGE_WORKER_DRAIN_TIMEOUT_S=$DRAIN_TIMEOUT"
+    [ -z "$CA_BUNDLE" ] || echo "EDGE_WORKER_CA_BUNDLE=/etc/airflow-edge/$NAME.ca.pem"
+}
+
+install_unit() {
+    step "unit $SERVICE"
+    mkdir -p "$UNITS"
+    sed -e "s|^ExecStart=/opt/airflow-edge/|ExecStart=$PREFIX/|" -e "s|^User=.*|User=$SERVICE_USER|" \
+        -e "s|^Group=.*|Group=$(id -gn "$SERVICE_USER")|" "$HERE/edge-worker@.service" >"$UNITS/edge-worker@.service"
+    chmod 0644 "$UNITS/edge-worker@.service"
+    if [ -n "$DRAIN_TIMEOUT" ]; then
+        mkdir -p "$UNITS/$SERVICE.d"
+        printf '[Service]\nTimeoutStopSec=%s\n' "$((DRAIN_TIMEOUT + 100))" >"$UNITS/$SERVICE.d/drain.conf"
+    fi
+    reload_units
+}
+
+# Runs as the worker's user, with its settings and nothing else of this shell's environment.
+as_worker() {
+    set -- env -i PATH="$PATH" HOME="$STATE" EDGE_WORKER_NAME="$NAME" EDGE_WORKER_STATE_DIR="$STATE" "$@"
+    if [ "$(id -un)" = "$SERVICE_USER" ]; then
+        "$@"
+    else
+        runuser -u "$SERVICE_USER" -- "$@"
+    fi
+}
+
+setting() {
+    sed -n "s/^EDGE_WORKER_$1=//p" "$ETC/$NAME.env"
+}
+
+enrol() {
+    mkdir -p "$STATE"
+    chmod 0700 "$STATE"
+    chown "$SERVICE_USER:$(id -gn "$SERVICE_USER")" "$STATE"
+    if [ -e "$STATE/credential.json" ]; then
+        step "enrolled already"
+        return
+    fi
+    if [ -z "$TOKEN_FILE" ]; then
+        START=no
+        return
+    fi
+    step "enrolment as $NAME"
+    [ "$TOKEN_FILE" = - ] || exec <"$TOKEN_FILE"
+    set -- enroll --join-token-file - --api-url "$(setting API_URL)"
+    [ -z "$(setting CA_BUNDLE)" ] || set -- "$@" --ca-bundle "$ROOT$(setting CA_BUNDLE)"
+    [ -z "$(setting QUEUES)" ] || set -- "$@" --queues "$(setting QUEUES)"
+    as_worker "$PROGRAM" "$@" || fail "the edge API did not take the worker; mend it and run this again" "$?"
+}
+
+say_next() {
+    echo
+    if [ -e "$STATE/credential.json" ]; then
+        echo "Worker $NAME is enrolled."
+    else
+        echo "Worker $NAME is not enrolled. Make a join token (edge-api token create --name-pattern $NAME --uses 1) and run"
+        echo "  $0 install --name $NAME --join-token-file FILE"
+    fi
+    echo "Next: tell Airflow where its DAG files are in /etc/airflow-edge/$NAME.env, for example"
+    echo "  AIRFLOW__CORE__DAGS_FOLDER=/srv/dags"
+    echo "then: systemctl enable $SERVICE && systemctl restart $SERVICE"
+    echo "Look: edge-worker status --name $NAME; journalctl -u edge-worker@$NAME"
+}
+
+do_install() {
+    check_host
+    make_user
+    install_programs
+    write_settings
+    install_unit
+    enrol
+    if [ "$START" = yes ]; then
+        enable_service
+    fi
+    say_next
+}
+
+do_uninstall() {
+    [ -n "$ROOT" ] || [ "$(id -u)" = 0 ] || fail "run it as root"
+    step "service $SERVICE; running tasks are let end first"
+    disable_service
+    rm -rf "$UNITS/$SERVICE.d"
+    if [ "$PURGE" = yes ]; then
+        rm -rf "$STATE" "$ETC/$NAME.env" "$ETC/$NAME.token" "$ETC/$NAME.ca.pem"
+    fi
+    set -- "$ETC"/*.env
+    if [ "$PURGE" = yes ] && [ ! -e "$1" ]; then
+        step "programs; this was the last worker of the host"
+        rm -rf "${ROOT:?}$PREFIX" "$ROOT/usr/local/bin/edge-worker" "$UNITS/edge-worker@.service" "$ETC"
+        rmdir "$ROOT/var/lib/airflow-edge" 2>/dev/null || true
+    fi
+    reload_units
+    echo
+    [ "$PURGE" = yes ] || echo "Settings and state of $NAME are kept; --purge removes them."
+    echo "Revoke its credential: edge-api worker revoke $NAME"
+}
+
+command=${1:-}
+case $command in
+    install | uninstall) shift ;;
+    -h | --help | '') usage; [ -n "$command" ] || exit 2; exit 0 ;;
+    *) fail "there is no command $command; see: install.sh --help" 2 ;;
+esac
+read_options "$@"
+set_paths
+"do_$command"

@@ -1,0 +1,71 @@
+#Requires -RunAsAdministrator
+<#
+.SYNOPSIS
+Installs an edge worker as a service of Windows, or removes it. Read docs/windows.md first: Airflow's tasks do not run here yet.
+
+.EXAMPLE
+.\install.ps1 -ApiUrl https://airflow.example.com -Name plant-7 -JoinTokenFile token.txt -WinSW .\WinSW-x64.exe
+
+.EXAMPLE
+.\install.ps1 -Uninstall -Name plant-7
+#>
+[CmdletBinding(DefaultParameterSetName = 'Install')]
+param(
+    [ValidatePattern('^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$')]
+    [string] $Name = $env:COMPUTERNAME,
+    [Parameter(Mandatory, ParameterSetName = 'Install')] [uri] $ApiUrl,
+    [Parameter(Mandatory, ParameterSetName = 'Install')] [string] $WinSW,
+    [Parameter(ParameterSetName = 'Install')] [string] $JoinTokenFile,
+    [Parameter(ParameterSetName = 'Install')] [string] $Wheels,
+    [Parameter(ParameterSetName = 'Install')] [string] $Package = 'airflow-edge-worker',
+    [Parameter(ParameterSetName = 'Install')] [string] $Python = 'py',
+    [Parameter(Mandatory, ParameterSetName = 'Uninstall')] [switch] $Uninstall,
+    [string] $Prefix = "$env:ProgramFiles\airflow-edge"
+)
+
+Set-StrictMode -Version Latest
+$ErrorActionPreference = 'Stop'
+
+$State = "$env:ProgramData\airflow-edge\$Name"
+$Wrapper = "$Prefix\service\edge-worker-$Name.exe"
+
+function Invoke-Checked {
+    param([string] $Program, [string[]] $Arguments)
+    & $Program @Arguments
+    if ($LASTEXITCODE -ne 0) { throw "$Program ended with code $LASTEXITCODE" }
+}
+
+if ($Uninstall) {
+    if (Test-Path $Wrapper) {
+        Invoke-Checked $Wrapper @('stop')
+        Invoke-Checked $Wrapper @('uninstall')
+        Remove-Item $Wrapper, "$Prefix\service\edge-worker-$Name.xml"
+    }
+    Write-Output "Settings and state are kept in $State. Revoke the credential: edge-api worker revoke $Name"
+    return
+}
+
+if (-not (Test-Path "$Prefix\Scripts\python.exe")) { Invoke-Checked $Python @('-m', 'venv', $Prefix) }
+$Options = @('-m', 'pip', 'install', '--quiet', '--upgrade')
+if ($Wheels) { $Options += @('--find-links', $Wheels) }
+Invoke-Checked "$Prefix\Scripts\python.exe" ($Options + $Package)
+
+# The state holds the credential: for administrators, the system and the service's account alone.
+New-Item -ItemType Directory -Force $State, "$Prefix\service" | Out-Null
+Invoke-Checked 'icacls' @($State, '/inheritance:r', '/grant', '*S-1-5-32-544:(OI)(CI)F', '*S-1-5-18:(OI)(CI)F', '*S-1-5-19:(OI)(CI)M')
+
+if ($JoinTokenFile) {
+    $env:EDGE_WORKER_NAME = $Name
+    $env:EDGE_WORKER_STATE_DIR = $State
+    Invoke-Checked "$Prefix\Scripts\edge-worker.exe" @('enroll', '--api-url', "$ApiUrl", '--join-token-file', $JoinTokenFile)
+}
+
+$Values = @{ NAME = $Name; PREFIX = $Prefix; STATE = $State; API_URL = "$ApiUrl".TrimEnd('/') }
+$Settings = Get-Content "$PSScriptRoot\edge-worker.xml" -Raw
+foreach ($Key in $Values.Keys) { $Settings = $Settings.Replace("@$Key@", [Security.SecurityElement]::Escape($Values[$Key])) }
+Set-Content "$Prefix\service\edge-worker-$Name.xml" $Settings -Encoding UTF8
+if (-not (Test-Path $Wrapper)) {
+    Copy-Item $WinSW $Wrapper
+    Invoke-Checked $Wrapper @('install')
+}
+Write-Output "Start it: $Wrapper start"
