@@ -130,7 +130,7 @@ spec:
 {{- define "airflow-edge.copyPasswords" -}}
 - name: copy-passwords
   {{- .image | nindent 2 }}
-  args: [cp, /run/passwords/passwords.json, /opt/airflow/passwords.json]
+  args: [install, -m, "0600", /run/passwords/passwords.json, /opt/airflow/passwords.json]
   {{- include "airflow-edge.containerSecurity" .root | nindent 2 }}
   volumeMounts:
     - name: passwords
