@@ -35,3 +35,5 @@ def configure() -> None:
     root.setLevel(logging.INFO)
     # One line per connection says nothing that the session's own lines do not say.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # Each look at the schema's version, as at each readiness probe, would be two lines.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
