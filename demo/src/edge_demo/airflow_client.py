@@ -13,10 +13,11 @@ _PAGE = 100
 
 
 class AirflowClient:
-    """One session with an api-server on which everybody is an admin."""
+    """One session with an api-server: as the user of `login`, or without where everybody is an admin."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, login: tuple[str, str] | None = None) -> None:
         self.url = url
+        self._login = login
         self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
         self._authenticated = False
 
@@ -46,8 +47,7 @@ class AirflowClient:
 
         """
         if not self._authenticated:
-            token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
-            self._http.headers["Authorization"] = f"Bearer {token}"
+            self._http.headers["Authorization"] = f"Bearer {self._token()}"
             self._authenticated = True
         response = self._http.request(method, f"/api/v2/{path}", **arguments)
         if response.is_error:
@@ -55,6 +55,15 @@ class AirflowClient:
                 f"{method} {path}: {response.status_code} {response.text}", request=response.request, response=response
             )
         return response.json() if response.content else None
+
+    def _token(self) -> str:
+        if self._login is None:
+            answer = self._http.get("/auth/token")
+        else:
+            name, password = self._login
+            answer = self._http.post("/auth/token", json={"username": name, "password": password})
+        token: str = answer.raise_for_status().json()["access_token"]
+        return token
 
     def pages(self, path: str, item: str, **params: Any) -> list[dict[str, Any]]:
         """Return all entries of a paged list."""
