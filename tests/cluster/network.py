@@ -76,7 +76,8 @@ class ServiceNames:
                 [
                     *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"),
                     *(f"--addn-hosts={self._hosts}", f"--listen-address={NODE_ADDRESS}", "--bind-interfaces"),
-                    *("--port=53", "--pid-file=", f"--local=/{DOMAIN}/"),
+                    # Another user could not read the hosts in a folder of this one.
+                    *("--port=53", "--pid-file=", f"--local=/{DOMAIN}/", "--user=root"),
                 ],
                 stdout=log,
                 stderr=log,
