@@ -1,0 +1,213 @@
+"""install.sh, run for real below a scratch root, against a real edge API; nothing is started there by systemd."""
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_demo.postgres import EmbeddedPostgres
+from tests.api.kit import ApiProcess, Db, join_token, until
+from tests.hosts.unit_file import REPOSITORY, SYSTEMD, environment, read_unit
+
+USER = pwd.getpwuid(os.getuid()).pw_name
+WANTED_BY = "etc/systemd/system/multi-user.target.wants"
+
+
+@pytest.fixture(scope="module")
+def api(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+    database = postgres.create_database("edge_hosts", template="edge_template")
+    with ApiProcess(database, tmp_path_factory.mktemp("hosts") / "api.log") as process:
+        yield process
+
+
+@pytest.fixture
+def db(api: ApiProcess) -> Iterator[Db]:
+    with Db(api.database) as opened:
+        yield opened
+
+
+class Host:
+    """A scratch root with the installer for it."""
+
+    def __init__(self, root: Path, wheels: Path) -> None:
+        self.root = root
+        self._wheels = wheels
+
+    def run(self, *arguments: str, token: str = "") -> subprocess.CompletedProcess[str]:
+        """Run the installer as this user: making users needs a host of its own."""
+        command = ["sh", str(SYSTEMD / "install.sh"), *arguments]
+        environ = {**os.environ, "DESTDIR": str(self.root)}
+        return subprocess.run(
+            command, env=environ, input=f"{token}\n", capture_output=True, text=True, check=False, timeout=240
+        )
+
+    def install(self, name: str, *arguments: str, token: str = "") -> subprocess.CompletedProcess[str]:
+        # Without Airflow, whose hundred packages would teach nothing more.
+        source = ("--wheels", str(self._wheels), "--package", "airflow-edge-worker", "--python", sys.executable)
+        done = self.run("install", "--name", name, "--user", USER, *source, *arguments, token=token)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def mode(self, path: str) -> int:
+        return stat.S_IMODE((self.root / path).stat().st_mode)
+
+    def has(self, path: str) -> bool:
+        return os.path.lexists(self.root / path)
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    uv = REPOSITORY / ".tools/bin/uv"
+    for member in ("protocol", "worker_image"):
+        command = [str(each) for each in (uv, "build", "--quiet", "--wheel", "--out-dir", folder, REPOSITORY / member)]
+        subprocess.run(command, check=True, timeout=120)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Host:
+    """A host on which the programs are installed once for all tests; each has a worker of its own there."""
+    if shutil.which("systemctl") is None:
+        pytest.skip("needs systemctl: apt-get install systemd")
+    host = Host(tmp_path_factory.mktemp("host"), wheels)
+    host.install("first", "--api-url", "http://127.0.0.1:1")
+    return host
+
+
+def test_installs_enrols_and_says_what_is_next(first: Host, api: ApiProcess, db: Db) -> None:
+    token = join_token(api.database, "--name-pattern", "plant-7", "--queues", "press,paint", "--uses", "1")
+    options = ("--api-url", api.url, "--queues", "press", "--drain-timeout", "60", "--join-token-file", "-")
+    done = first.install("plant-7", *options, token=token)
+    (row,) = db.rows("SELECT queues FROM edge.credential WHERE worker_name = 'plant-7'")
+    assert row.queues == ["press"]
+    assert token not in done.stdout + done.stderr
+    assert "systemctl restart edge-worker@plant-7" in done.stdout
+    assert "edge-worker status --name plant-7" in done.stdout
+    assert first.mode("etc/airflow-edge/plant-7.env") == 0o640
+    assert first.mode("var/lib/airflow-edge/plant-7") == 0o700
+    assert first.mode("var/lib/airflow-edge/plant-7/credential.json") == 0o600
+    settings = (first.root / "etc/airflow-edge/plant-7.env").read_text().splitlines()
+    assert {f"EDGE_WORKER_API_URL={api.url}", "EDGE_WORKER_QUEUES=press"} <= set(settings)
+    assert "EDGE_WORKER_DRAIN_TIMEOUT_S=60" in settings
+    drain = first.root / "etc/systemd/system/edge-worker@plant-7.service.d/drain.conf"
+    assert drain.read_text() == "[Service]\nTimeoutStopSec=160\n"
+    assert first.has(f"{WANTED_BY}/edge-worker@plant-7.service")
+    assert first.has("usr/local/bin/edge-worker")
+
+
+async def test_the_unit_starts_a_worker_that_joins_and_drains(first: Host, api: ApiProcess, db: Db) -> None:
+    token = join_token(api.database, "--name-pattern", "plant-8", "--uses", "1")
+    first.install("plant-8", "--api-url", api.url, "--join-token-file", "-", token=token)
+    unit = read_unit(first.root / "etc/systemd/system/edge-worker@.service")
+    assert unit["Service"]["User"] == [USER]
+    program, *arguments = unit["Service"]["ExecStart"][0].split()
+    assert program == "/opt/airflow-edge/bin/edge-worker"
+    # The token is used up and its file gone: systemd makes an empty one of it.
+    credentials = first.root / "run"
+    credentials.mkdir()
+    (credentials / "join-token").write_text("\n")
+    arguments = [each.replace("${CREDENTIALS_DIRECTORY}", str(credentials)) for each in arguments]
+    # The programs of this environment: they have the Task SDK.
+    environ = {**environment(unit, "plant-8", first.root), "PATH": os.environ["PATH"]}
+    state = Path(environ["EDGE_WORKER_STATE_DIR"])
+    worker = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("edge-worker"), *arguments, env=environ, cwd=state
+    )
+    try:
+        await until(
+            lambda: db.rows("SELECT 1 FROM edge.worker WHERE name = 'plant-8' AND initialised"), "it has joined", 60
+        )
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(worker.wait(), 60) == 0
+    finally:
+        if worker.returncode is None:
+            worker.kill()
+            await worker.wait()
+    assert db.worker("plant-8").offline
+    assert (state / "airflow").is_dir()
+
+
+def test_repeated_it_changes_nothing(first: Host, api: ApiProcess, db: Db) -> None:
+    token = join_token(api.database, "--name-pattern", "plant-9", "--uses", "1")
+    first.install("plant-9", "--api-url", api.url, "--join-token-file", "-", token=token)
+    settings = first.root / "etc/airflow-edge/plant-9.env"
+    settings.write_text(settings.read_text() + "AIRFLOW__CORE__DAGS_FOLDER=/srv/dags\n")
+    before = settings.read_text()
+    done = first.install("plant-9", "--join-token-file", "-", token=token)
+    assert "enrolled already" in done.stdout
+    assert settings.read_text() == before
+    assert len(db.rows("SELECT 1 FROM edge.credential WHERE worker_name = 'plant-9'")) == 1
+
+
+def test_a_refused_token_leaves_a_host_that_can_be_completed(first: Host, api: ApiProcess) -> None:
+    token = join_token(api.database, "--name-pattern", "other-*")
+    options = ("--package", "airflow-edge-worker", "--user", USER, "--join-token-file", "-", "--python", sys.executable)
+    done = first.run("install", "--name", "plant-3", "--api-url", api.url, *options, token=token)
+    assert done.returncode == 2
+    assert "other-*" in done.stderr
+    assert "did not take the worker" in done.stderr.splitlines()[-1]
+    assert not first.has(f"{WANTED_BY}/edge-worker@plant-3.service")
+    good = join_token(api.database, "--name-pattern", "plant-3")
+    first.install("plant-3", "--join-token-file", "-", token=good)
+    assert first.has(f"{WANTED_BY}/edge-worker@plant-3.service")
+
+
+def test_without_a_token_it_says_how_to_enrol(first: Host) -> None:
+    done = first.install("plant-4", "--api-url", "http://127.0.0.1:1")
+    assert "edge-api token create --name-pattern plant-4" in done.stdout
+    assert not first.has(f"{WANTED_BY}/edge-worker@plant-4.service")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "install --api-url URL"),
+        (("instal",), "no command instal"),
+        (("install", "--name", "x"), "--api-url is missing"),
+        (("install", "--api-url"), "--api-url needs a value"),
+        (("install", "--name", "../x", "--api-url", "u"), "no name of a worker"),
+        (("install", "--name", "x|y", "--api-url", "u"), "no name of a worker"),
+        (("install", "--drain-timeout", "1h", "--api-url", "u"), "no number of seconds"),
+        (("install", "--quick", "yes"), "no option --quick"),
+        (("install", "--api-url", "u", "--python", "/nowhere/python"), "not Python 3.11"),
+    ],
+)
+def test_bad_input(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = Host(tmp_path, tmp_path).run(*arguments)
+    assert done.returncode in (1, 2)
+    assert said in done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_uninstall(tmp_path: Path, wheels: Path, first: Host) -> None:
+    host = Host(tmp_path / "host", wheels)
+    # Links stand for the programs: it is about what stays and what goes.
+    shutil.copytree(first.root / "etc", host.root / "etc", symlinks=True)
+    (host.root / "opt/airflow-edge/bin").mkdir(parents=True)
+    for name in ("last", "other"):
+        (host.root / f"var/lib/airflow-edge/{name}").mkdir(parents=True)
+    for path in (host.root / "etc/airflow-edge").iterdir():
+        path.unlink()
+    for name in ("last", "other"):
+        (host.root / f"etc/airflow-edge/{name}.env").write_text("EDGE_WORKER_API_URL=http://x\n")
+    done = host.run("uninstall", "--name", "other")
+    assert (done.returncode, "--purge" in done.stdout) == (0, True)
+    assert host.has("var/lib/airflow-edge/other")
+    assert "edge-api worker revoke other" in done.stdout
+    assert host.run("uninstall", "--name", "other", "--purge").returncode == 0
+    assert not host.has("var/lib/airflow-edge/other")
+    assert host.has("opt/airflow-edge/bin")
+    assert host.has("etc/airflow-edge/last.env")
+    assert host.run("uninstall", "--name", "last", "--purge").returncode == 0
+    left = [path for path in ("opt/airflow-edge", "etc/airflow-edge", "var/lib/airflow-edge") if host.has(path)]
+    assert left == []
+    assert not host.has("etc/systemd/system/edge-worker@.service")

@@ -1,0 +1,85 @@
+"""The systemd unit: what it says fits the worker, and systemd itself takes it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge_worker import errors
+from edge_worker.settings import WorkerSettings
+from tests.hosts.unit_file import SYSTEMD, read_unit
+
+UNIT = SYSTEMD / "edge-worker@.service"
+SERVICE = read_unit(UNIT)["Service"]
+
+SANDBOX = {
+    "NoNewPrivileges": "yes",
+    "CapabilityBoundingSet": "",
+    "AmbientCapabilities": "",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "PrivateTmp": "yes",
+    "PrivateDevices": "yes",
+    "ProtectControlGroups": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelTunables": "yes",
+    "RestrictNamespaces": "yes",
+    "RestrictSUIDSGID": "yes",
+    "SystemCallFilter": "@system-service",
+}
+EXPOSURE_MOST = 25
+"""Tenths, as `systemd-analyze security` rates it; what is left open is for tasks, the network for one."""
+
+
+def test_it_is_hardened_and_runs_as_its_own_user() -> None:
+    assert {name: SERVICE.get(name) for name in SANDBOX} == {name: [value] for name, value in SANDBOX.items()}
+    assert SERVICE["User"] == SERVICE["Group"] == ["airflow-edge"]
+
+
+def test_a_stop_drains_and_is_given_the_time_for_it() -> None:
+    settings = WorkerSettings(name="w1")
+    assert (SERVICE["KillMode"], SERVICE["KillSignal"]) == (["mixed"], ["SIGTERM"])
+    needed = settings.drain_timeout_s + settings.kill_grace_s + settings.flush_timeout_s
+    assert needed < int(SERVICE["TimeoutStopSec"][0]) < needed + 120
+
+
+def test_a_worker_that_is_refused_is_not_started_again() -> None:
+    refused = {
+        errors.ConfigError.exit_code,
+        errors.StateFolderError.exit_code,
+        errors.WorkerRefusedError.exit_code,
+        errors.CredentialRefusedError.exit_code,
+    }
+    assert SERVICE["Restart"] == ["on-failure"]
+    assert {int(code) for code in SERVICE["RestartPreventExitStatus"][0].split()} == refused
+
+
+@pytest.fixture
+def on_this_host(tmp_path: Path) -> Path:
+    """The unit with a program and a user that are there, since systemd checks both."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze: apt-get install systemd")
+    program = shutil.which("true")
+    assert program is not None
+    path = tmp_path / "edge-worker@plant-7.service"
+    text = UNIT.read_text().replace("/opt/airflow-edge/bin/edge-worker", program)
+    path.write_text(text.replace("=airflow-edge\n", "=root\n"))
+    return path
+
+
+def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["systemd-analyze", *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def test_systemd_has_nothing_to_object_to(on_this_host: Path) -> None:
+    verified = analyze("verify", "--man=no", on_this_host)
+    ours = [line for line in verified.stderr.splitlines() if "edge-worker" in line]
+    assert (verified.returncode, ours) == (0, [])
+    on_this_host.write_text(on_this_host.read_text().replace("KillMode=mixed", "KillMode=mixd"))
+    assert "Failed to parse kill mode" in analyze("verify", "--man=no", on_this_host).stderr
+
+
+def test_what_systemd_says_of_its_exposure(on_this_host: Path) -> None:
+    rated = analyze("security", "--offline=yes", f"--threshold={EXPOSURE_MOST}", on_this_host)
+    assert rated.returncode == 0, rated.stdout + rated.stderr
