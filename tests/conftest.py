@@ -9,16 +9,21 @@ import pytest
 
 from edge_demo.postgres import EmbeddedPostgres
 from edge_store import engine, migrate
+from edge_store.roles import grant_role
+from tests.api_role import as_api_role
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """A server; its template database `edge_template` has the schema `edge`."""
+    """A server; its template database `edge_template` has the schema `edge` and the edge API's role."""
     # Not below pytest's own folder: another pytest of the same user closes that to the user that runs PostgreSQL.
     with TemporaryDirectory(prefix="airflow-edge-tests-") as folder, EmbeddedPostgres(Path(folder) / "data") as server:
-        template = engine.make_engine(server.create_database("edge_template"))
+        url = server.create_database("edge_template")
+        template = engine.make_engine(url)
         with template.begin() as connection:
             migrate.upgrade(connection)
+            # Databases that are made from the template have the rights too.
+            grant_role(connection, as_api_role(url))
         template.dispose()
         yield server
 

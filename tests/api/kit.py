@@ -29,6 +29,7 @@ from edge_protocol import rest
 from edge_store import engine, jobs
 from edge_store.notify import Notification, notify
 from edge_store.tables import worker_desired
+from tests.api_role import as_api_role
 
 DEADLINE_S = 20.0
 
@@ -63,7 +64,7 @@ class ApiProcess:
         self.log = log
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("EDGE_API_")},
-            "EDGE_API_DATABASE_URL": database,
+            "EDGE_API_DATABASE_URL": as_api_role(database),
             "EDGE_API_PORT": str(self.port),
             **{f"EDGE_API_{name.upper()}": str(value) for name, value in settings.items()},
         }
