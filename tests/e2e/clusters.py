@@ -1,0 +1,112 @@
+"""The cluster that the suite runs on, by the variable CLUSTER: `node` (here, the default), `kind`, or `kubeconfig`."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.base_image import run
+from tests.cluster.binaries import NoClusterError, find_binaries, find_helm
+from tests.cluster.images import TARGETS, build, image_name, size
+from tests.cluster.one_node import OneNodeCluster
+from tests.cluster.packages import install_node_packages
+from tests.cluster.postgres_image import build_postgres_image
+from tests.cluster.runtime import remove_folder
+
+REGISTRY = "localhost"
+TAG = "e2e"
+OTHER_TAG = "e2e-next"
+POSTGRES = f"{REGISTRY}/postgres:16"
+KIND_CONFIG = Path(__file__).parents[1] / "cluster" / "kind.yaml"
+KIND_NAME = "airflow-edge-e2e"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """How to use a cluster whose nodes have the images."""
+
+    kubeconfig: Path
+    kubectl: Path
+    helm: Path
+    registry: str
+    tag: str
+    other_tag: str
+    """The same images under another tag, for upgrades."""
+    image_sizes: dict[str, str]
+
+
+@contextmanager
+def open_cluster() -> Iterator[Cluster]:
+    """Make the cluster, or find it.
+
+    Raises:
+        NoClusterError: this is not possible here; the message says what to install.
+
+    """
+    kinds: dict[str, Callable[[], Iterator[Cluster]]] = {"node": _node, "kind": _kind, "kubeconfig": _kubeconfig}
+    wanted = os.environ.get("CLUSTER", "node")
+    if wanted not in kinds:
+        raise NoClusterError(f"CLUSTER={wanted} is not known: use {', '.join(kinds)}")
+    with contextmanager(kinds[wanted])() as cluster:
+        yield cluster
+
+
+def _node() -> Iterator[Cluster]:
+    install_node_packages()
+    images = build(REGISTRY, TAG)
+    build_postgres_image(POSTGRES)
+    binaries = find_binaries()
+    # Sockets lie below it, so its path has to be short.
+    folder = Path(tempfile.mkdtemp(prefix="airflow-edge-node-", dir="/var/tmp"))
+    try:
+        with OneNodeCluster(folder, binaries) as node:
+            for name in (*images.values(), POSTGRES):
+                node.containerd.import_image(name)
+            for target, name in images.items():
+                node.containerd.tag(name, image_name(REGISTRY, target, OTHER_TAG))
+            sizes = {target: size(name) for target, name in images.items()}
+            yield Cluster(node.kubeconfig, binaries.kubectl, find_helm(), REGISTRY, TAG, OTHER_TAG, sizes)
+    finally:
+        remove_folder(folder)
+
+
+def _kind() -> Iterator[Cluster]:
+    for program in ("docker", "kind", "kubectl"):
+        if not shutil.which(program):
+            raise NoClusterError(f"CLUSTER=kind needs {program} on PATH")
+    images = build(REGISTRY, TAG)
+    run("docker", "pull", "--quiet", "postgres:16")
+    run("docker", "tag", "postgres:16", POSTGRES)
+    for target, name in images.items():
+        run("docker", "tag", name, image_name(REGISTRY, target, OTHER_TAG))
+    with tempfile.TemporaryDirectory(prefix="airflow-edge-kind-") as folder:
+        kubeconfig = Path(folder) / "kubeconfig"
+        where = ("--name", KIND_NAME)
+        run("kind", "create", "cluster", *where, "--config", str(KIND_CONFIG), "--kubeconfig", str(kubeconfig))
+        try:
+            others = [image_name(REGISTRY, target, OTHER_TAG) for target in TARGETS]
+            run("kind", "load", "docker-image", *where, *images.values(), *others, POSTGRES)
+            sizes = {target: size(name) for target, name in images.items()}
+            yield Cluster(kubeconfig, _program("kubectl"), find_helm(), REGISTRY, TAG, OTHER_TAG, sizes)
+        finally:
+            subprocess.run(["kind", "delete", "cluster", *where], capture_output=True, check=False)
+
+
+def _kubeconfig() -> Iterator[Cluster]:
+    names = ("KUBECONFIG", "IMAGE_REGISTRY", "IMAGE_TAG", "IMAGE_OTHER_TAG")
+    missing = [name for name in names if not os.environ.get(name)]
+    if missing:
+        raise NoClusterError(f"CLUSTER=kubeconfig needs {', '.join(missing)}; the registry has postgres:16 too")
+    kubeconfig, registry, tag, other = (os.environ[name] for name in names)
+    yield Cluster(Path(kubeconfig), _program("kubectl"), find_helm(), registry, tag, other, {})
+
+
+def _program(name: str) -> Path:
+    found = shutil.which(name)
+    if found is None:
+        raise NoClusterError(f"no {name} here: put it on PATH")
+    return Path(found)

@@ -1,0 +1,83 @@
+"""Fixtures of the suite on a real cluster: one release for all tests, since to install one takes a minute."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.binaries import NoClusterError
+from tests.cluster.needs import cannot_run
+from tests.e2e.clusters import Cluster, open_cluster
+from tests.e2e.release import EXAMPLES, Release, ask, eventually
+
+WORKER = "plant-7"
+"""The worker of examples/edgeworker.yaml."""
+LAST = "test_uninstall.py"
+
+figures: dict[str, object] = {}
+"""What was measured; told at the end, and judged by nobody but people."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what takes the release away at the end."""
+    items.sort(key=lambda item: item.path.name == LAST)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Note when the suite began."""
+    figures["began"] = time.monotonic()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was measured as one line of JSON."""
+    began = figures.pop("began")
+    assert isinstance(began, float)
+    if figures:
+        figures["suite_s"] = round(time.monotonic() - began, 1)
+        terminalreporter.write_line(json.dumps(figures))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A cluster whose nodes have the images."""
+    began = time.monotonic()
+    try:
+        with open_cluster() as opened:
+            figures["images_and_cluster_s"] = round(time.monotonic() - began, 1)
+            figures["image_sizes"] = opened.image_sizes
+            yield opened
+    except NoClusterError as error:
+        cannot_run(error)
+
+
+@pytest.fixture(scope="session")
+def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """The chart, installed."""
+    with Release(cluster, tmp_path_factory.mktemp("release")) as made:
+        began = time.monotonic()
+        made.install()
+        figures["helm_install_to_ready_s"] = round(time.monotonic() - began, 1)
+        made.connect()
+        eventually(lambda: "hold_pool" in ask(made.airflow.dag_ids), "the DAGs are read", 120)
+        for dag in ask(made.airflow.dag_ids):
+            made.airflow.unpause(dag)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def worker(release: Release) -> str:
+    """Name of the worker of the example, which is ready; a task waited for it."""
+    hold = release.start_hold("hold_default", 1)
+    began = time.monotonic()
+    release.kubectl("apply", "-f", str(EXAMPLES / "edgeworker.yaml"))
+    eventually(lambda: _any_started(release, hold.run), "the first task runs", 120, lambda: release.pods(""))
+    figures["edgeworker_applied_to_first_task_s"] = round(time.monotonic() - began, 1)
+    hold.finish()
+    release.wait_ready("edgeworker", WORKER)
+    return WORKER
+
+
+def _any_started(release: Release, run: str) -> bool:
+    tasks = ask(lambda: release.airflow.task_instances("hold_default", run))
+    return any(task["state"] in ("running", "success") for task in tasks)

@@ -1,0 +1,28 @@
+"""helm uninstall leaves what docs/install.md promises, and nothing else."""
+
+from tests.e2e.release import NAME, Release
+
+CRDS = {"edgeworkers.airflow-edge.io", "edgeworkerpools.airflow-edge.io"}
+KEPT = {
+    ("Secret", f"{NAME}-airflow"),
+    ("Secret", f"{NAME}-database"),
+    ("Secret", f"{NAME}-edge-api-database"),
+    ("Secret", f"{NAME}-operator-credential"),
+    ("PersistentVolumeClaim", f"data-{NAME}-postgresql-0"),
+}
+OTHERS = {("ConfigMap", "dags"), ("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
+"""Of the suite and of every namespace."""
+PASSING = {"Event", "Endpoints", "EndpointSlice", "Pod", "PodMetrics"}
+
+
+def test_what_remains(release: Release, worker: str) -> None:
+    release.helm("uninstall", NAME, "--wait", "--timeout", "5m")
+    kinds = release.kubectl("api-resources", "--verbs=list", "--namespaced", "-o", "name").split()
+    items = release.get(",".join(kinds))["items"]
+    found = {(item["kind"], item["metadata"]["name"]) for item in items if item["kind"] not in PASSING}
+    found = {(kind, name) for kind, name in found if not name.startswith("default-token-")}
+    assert found == KEPT | OTHERS
+    crds = {item["metadata"]["name"] for item in release.get("crd")["items"]}
+    assert crds >= CRDS
+    rights = [item for kind in ("clusterrole", "clusterrolebinding") for item in release.get(kind)["items"]]
+    assert not [item for item in rights if item["metadata"]["labels"].get("app.kubernetes.io/instance") == NAME]
