@@ -54,9 +54,7 @@ def test_remote_is_operator_and_pools() -> None:
 
 
 def test_the_database_is_prepared_in_order() -> None:
-    steps = [
-        container["args"] for container in containers(render("platform").migration()["spec"]["template"]["spec"])
-    ]
+    steps = [container["args"] for container in containers(render("platform").migration()["spec"]["template"]["spec"])]
     assert [step[:3] for step in steps] == [
         ["edge-api", "db", "wait"],
         ["airflow", "db", "migrate"],
@@ -64,9 +62,7 @@ def test_the_database_is_prepared_in_order() -> None:
         # Last, since the edge API waits for it.
         ["edge-api", "db", "grant-role"],
     ]
-    steps = [
-        container["args"] for container in containers(render("existing").migration()["spec"]["template"]["spec"])
-    ]
+    steps = [container["args"] for container in containers(render("existing").migration()["spec"]["template"]["spec"])]
     assert steps[1] == ["edge-api", "db", "upgrade"]
 
 

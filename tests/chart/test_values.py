@@ -2,7 +2,9 @@
 
 import json
 import re
+import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +40,22 @@ def test_lint_finds_nothing() -> None:
     done = helm("lint", "--strict", str(CHART))
     assert done.returncode == 0, done.stdout
     assert "WARNING" not in done.stdout
+
+
+def test_a_package_has_what_the_folder_links_to(tmp_path: Path) -> None:
+    done = helm("package", str(CHART), "--destination", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (archive,) = tmp_path.glob("*.tgz")
+    links = {
+        "crds/edgeworkers.yaml": "crds/edgeworkers.yaml",
+        "crds/edgeworkerpools.yaml": "crds/edgeworkerpools.yaml",
+        "files/operator-rbac.yaml": "operator/manifests/rbac.yaml",
+    }
+    with tarfile.open(archive) as tar:
+        for name, source in links.items():
+            content = tar.extractfile(f"airflow-edge/{name}")
+            assert content is not None
+            assert content.read() == (CHART.parent / source).read_bytes()
 
 
 def test_every_value_is_described() -> None:
