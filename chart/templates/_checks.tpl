@@ -16,8 +16,8 @@
 {{- if and .Values.central.url (or .Values.edgeApi.enabled .Values.airflow.enabled .Values.postgresql.enabled) }}
   central.url is for a cluster that only has workers. Set edgeApi.enabled, airflow.enabled and postgresql.enabled to false, or leave central.url empty.
 {{- end }}
-{{- if and .Values.central.url (not .Values.central.credentialSecret) }}
-  central.credentialSecret is empty. Name a Secret with a credential of role admin for the edge API at central.url.
+{{- if and .Values.central.url (not .Values.operator.existingSecret) }}
+  operator.existingSecret is empty. Name a Secret with a credential of role admin for the edge API at central.url.
 {{- end }}
 {{- if and .Values.central.url (not .Values.operator.enabled) }}
   operator.enabled is false, but in a cluster that only has workers there is nothing else. Set operator.enabled=true.
@@ -67,6 +67,9 @@
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) }}
   edgeApi.autoscaling.minReplicas is {{ .minReplicas }}, more than maxReplicas, {{ .maxReplicas }}. Lower it.
 {{- end }}
+{{- end }}
+{{- if and .Values.edgeApi.autoscaling.enabled (not (dig "requests" "cpu" "" (.Values.edgeApi.pod.resources | default dict))) }}
+  edgeApi.pod.resources.requests.cpu is empty, of which edgeApi.autoscaling takes a percentage. Set it, for example to 500m.
 {{- end }}
 {{- if and .Values.ingress.enabled (not .Values.edgeApi.enabled) }}
   ingress.enabled has nothing to lead to without an edge API. Set ingress.enabled=false.

@@ -46,9 +46,9 @@ key: {{ .Values.database.apiRole.existingSecretKey }}
 
 {{/* Secret and key with the operator's credential. */}}
 {{- define "airflow-edge.operatorCredential" -}}
-{{- if .Values.central.url -}}
-name: {{ .Values.central.credentialSecret }}
-key: {{ .Values.central.credentialSecretKey }}
+{{- if .Values.operator.existingSecret -}}
+name: {{ .Values.operator.existingSecret }}
+key: {{ .Values.operator.existingSecretKey }}
 {{- else -}}
 name: {{ include "airflow-edge.fullname" . }}-operator-credential
 key: token

@@ -76,6 +76,18 @@ def test_only_who_migrates_and_airflow_itself_have_the_owners_url() -> None:
     assert env(grants) == {"EDGE_API_DATABASE_URL": owner, "EDGE_API_ROLE_URL": role}
 
 
+def test_with_secrets_of_yours_the_chart_makes_none() -> None:
+    made = render("existing", "--set", "operator.existingSecret=mine,operator.existingSecretKey=credential")
+    assert not made.kind("Secret")
+    job = made.migration()["spec"]["template"]["spec"]
+    (ensure,) = (container for container in containers(job) if "ensure" in container["args"])
+    assert ensure["args"][-1] == "/run/credential/credential"
+    (credential,) = (volume for volume in job["volumes"] if volume["name"] == "credential")
+    assert credential["secret"]["secretName"] == "mine"
+    settings = made.one("ConfigMap", "edge-operator")["data"]
+    assert settings["EDGE_OPERATOR_ADMIN_TOKEN_FILE"] == "/run/edge-operator/credential"
+
+
 def test_without_a_role_of_its_own_the_edge_api_has_the_owners_url() -> None:
     made = render("existing", "--set", "database.apiRole.existingSecret=")
     pod = made.one("Deployment", "edge-edge-api")["spec"]["template"]["spec"]

@@ -150,9 +150,9 @@ REMOTE = ("--set", "edgeApi.enabled=false,airflow.enabled=false,postgresql.enabl
             "central.url",
             "Set edgeApi.enabled, airflow.enabled and postgresql.enabled to false",
         ),
-        ((REMOTE[1], "central.url=https://x"), "central.credentialSecret", "Name a Secret"),
+        ((REMOTE[1], "central.url=https://x"), "operator.existingSecret", "Name a Secret"),
         (
-            (REMOTE[1], "central.url=https://x,central.credentialSecret=x,operator.enabled=false"),
+            (REMOTE[1], "central.url=https://x,operator.existingSecret=x,operator.enabled=false"),
             "operator.enabled",
             "=true",
         ),
@@ -167,9 +167,12 @@ REMOTE = ("--set", "edgeApi.enabled=false,airflow.enabled=false,postgresql.enabl
         (("pools.a.replicas=1,operator.enabled=false",), "pools", "operator.enabled=true"),
         (("pools.a.replicas=1,operator.namespaces={far}",), "pools", "Add it to operator.namespaces"),
         (("dags.configMap=a,dags.existingClaim=b",), "dags.configMap and dags.existingClaim", "leave one"),
+        (("edgeApi.autoscaling.enabled=true",), "edgeApi.pod.resources.requests.cpu is empty", "500m"),
         (("ingress.enabled=true",), "ingress.host", "Set it to the name"),
         (
-            ("edgeApi.autoscaling.enabled=true,edgeApi.autoscaling.minReplicas=9",),
+            (
+                "edgeApi.autoscaling.enabled=true,edgeApi.autoscaling.minReplicas=9,edgeApi.pod.resources.requests.cpu=1",
+            ),
             "edgeApi.autoscaling.minReplicas",
             "Lower it",
         ),

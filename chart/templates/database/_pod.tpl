@@ -10,7 +10,7 @@ it: by then the operator's credential is there.
 {{- $steps = append $steps (dict "name" "schema" "command" (list "edge-api" "db" "upgrade")) -}}
 {{- end -}}
 {{- if .root.Values.operator.enabled -}}
-{{- $steps = append $steps (dict "name" "operator-credential" "command" (list "edge-api" "credential" "ensure" "--role" "admin" "--label" "operator" "--expires" "3650d" "--secret-file" "/run/credential/token")) -}}
+{{- $steps = append $steps (dict "name" "operator-credential" "command" (list "edge-api" "credential" "ensure" "--role" "admin" "--label" "operator" "--expires" "3650d" "--secret-file" (printf "/run/credential/%s" (include "airflow-edge.operatorCredential" .root | fromYaml).key))) -}}
 {{- end -}}
 {{- if .role -}}
 {{- $steps = append $steps (dict "name" "role" "command" (list "edge-api" "db" "grant-role") "role" .role) -}}
