@@ -37,6 +37,21 @@ async def test_begins_with_the_fleet_and_goes_on_with_changes(
             await changes.until("removed", name="w1")
 
 
+async def test_slots_are_told_though_heartbeats_missed_the_job(
+    shared: ApiProcess, shared_db: Db, admin: AdminClient
+) -> None:
+    async with session(shared.url, worker_credential(shared_db, "w1")) as worker, admin.changes() as changes:
+        await worker.send(heartbeat(free_slots=4))
+        await changes.until("worker", state="idle")
+        shared_db.enqueue()
+        lease = await worker.accept()
+        await worker.send(heartbeat(free_slots=4))
+        await changes.until("worker", slots_used=1)
+        await worker.report(lease)
+        await worker.send(heartbeat(free_slots=4))
+        await changes.until("worker", slots_used=0)
+
+
 async def test_resumes_on_another_replica_without_missing_anything(start_api: StartApi, db: Db) -> None:
     one, other = await start_api(), await start_api()
     credential = admin_credential(db)

@@ -154,6 +154,10 @@ def test_only_heartbeats_with_news_are_changes(
     db, _, beat, place = idle
     commit(db, workers.heartbeats([dataclasses.replace(beat, sysinfo={"load": 1})]))
     assert seen(db, place) == []
+    worked = dataclasses.replace(beat, worked=True)
+    after = commit(db, workers.heartbeats([worked]))
+    assert seen(db, place) == ["w1"]
+    place = after
     for news in ({"jobs_active": 1}, {"free_slots": 1}, {"maintenance_acknowledged": True}, {"terminating": True}):
         beat = dataclasses.replace(beat, **news)
         after = commit(db, workers.heartbeats([beat]))

@@ -110,6 +110,8 @@ class Beat:
     sysinfo: dict[str, Any]
     initialised: bool = True
     """False while the worker cannot start tasks yet."""
+    worked: bool = False
+    """Its leases have changed since the heartbeat before, so what is shown of it is news even if the rest is not."""
 
 
 _HEARTBEATS = text(
@@ -119,13 +121,14 @@ _HEARTBEATS = text(
         maintenance_acknowledged = b.acknowledged, terminating = b.terminating,
         sysinfo = CAST(b.sysinfo AS jsonb), lost = false,
         revision = CASE
-            WHEN NOT w.lost
+            WHEN NOT w.lost AND NOT b.worked
                 AND (w.jobs_active, w.free_slots, w.maintenance_acknowledged, w.terminating, w.initialised)
                     = (b.active, b.free, b.acknowledged, b.terminating, b.initialised)
             THEN w.revision ELSE CAST(CAST(pg_current_xact_id() AS text) AS bigint) END
     FROM unnest(:names, CAST(:sessions AS uuid[]), CAST(:active AS int[]), CAST(:free AS int[]),
-                CAST(:acknowledged AS bool[]), CAST(:terminating AS bool[]), CAST(:initialised AS bool[]), :sysinfo)
-        AS b(name, session_id, active, free, acknowledged, terminating, initialised, sysinfo)
+                CAST(:acknowledged AS bool[]), CAST(:terminating AS bool[]), CAST(:initialised AS bool[]),
+                CAST(:worked AS bool[]), :sysinfo)
+        AS b(name, session_id, active, free, acknowledged, terminating, initialised, worked, sysinfo)
     WHERE w.name = b.name AND w.session_id = b.session_id
     RETURNING w.name
     """
@@ -142,6 +145,7 @@ def heartbeats(beats: Sequence[Beat]) -> Executable:
         acknowledged=[str(beat.maintenance_acknowledged) for beat in beats],
         terminating=[str(beat.terminating) for beat in beats],
         initialised=[str(beat.initialised) for beat in beats],
+        worked=[str(beat.worked) for beat in beats],
         sysinfo=[json.dumps(beat.sysinfo) for beat in beats],
     )
 

@@ -1,6 +1,7 @@
 """Heartbeats of all workers, written by one statement a second."""
 
 import asyncio
+import dataclasses
 import logging
 import math
 from collections.abc import Callable
@@ -33,7 +34,8 @@ class Heartbeats:
 
     def put(self, beat: workers.Beat) -> None:
         """Note a heartbeat; an earlier one of the same worker that is not written yet is replaced."""
-        self._latest[beat.name] = beat
+        before = self._latest.get(beat.name)
+        self._latest[beat.name] = beat if before is None else _after(before, beat)
 
     async def run(self) -> NoReturn:
         """Write for ever."""
@@ -51,7 +53,9 @@ class Heartbeats:
             rows = await self._database.rows(workers.heartbeats(batch), "heartbeats")
         except DatabaseAwayError as error:
             log.warning("heartbeats wait for the database: %s", error)
-            self._latest = beats | self._latest
+            newer, self._latest = self._latest, beats
+            for beat in newer.values():
+                self.put(beat)
             return
         except DatabaseRefusedError:
             log.exception("the database refuses heartbeats")
@@ -60,6 +64,10 @@ class Heartbeats:
         for beat in batch:
             if beat.name not in written:
                 self._superseded(beat.name, beat.session_id)
+
+
+def _after(before: workers.Beat, beat: workers.Beat) -> workers.Beat:
+    return dataclasses.replace(beat, worked=beat.worked or before.worked)
 
 
 def clean_sysinfo(told: dict[str, float | int | str | None]) -> dict[str, float | int | str | None]:

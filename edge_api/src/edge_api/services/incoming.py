@@ -86,9 +86,11 @@ def on_heartbeat(session: Session, frame: Heartbeat) -> None:
             maintenance_acknowledged=frame.maintenance_acknowledged,
             terminating=frame.terminating,
             initialised=frame.initialised,
+            worked=session.worked,
             sysinfo=clean_sysinfo(frame.sysinfo),
         )
     )
+    session.worked = False
     if session.principal.expired:
         session.end_expired()
         return

@@ -62,6 +62,8 @@ class Session:
         """Set by the server, for example a version outside the skew policy."""
         self.refused = False
         """The store refused a claim for it; the dispatcher leaves it out until its next tick."""
+        self.worked = False
+        """Its leases have changed since the last heartbeat."""
         self.last_heard = time.monotonic()
         self.ending: Ending | None = None
         self._regranted = False
@@ -94,6 +96,7 @@ class Session:
         if self.ending is not None:
             return False
         self.leases.add(row.lease_id, row.slots, Phase.OFFERED, time.monotonic())
+        self.worked = True
         self.send_job(row)
         return True
 
@@ -118,6 +121,7 @@ class Session:
 
     def settle(self, lease: UUID) -> None:
         """Forget a lease; its slots may take another job."""
+        self.worked = True
         if self.leases.drop(lease, time.monotonic()):
             self.hub.dispatcher.wake()
 
