@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import yaml
@@ -13,13 +14,30 @@ import yaml
 from tests.api.admin_kit import admin_credential
 from tests.api.kit import ApiProcess, Db
 from tests.cluster.control_plane import ControlPlane
-from tests.kube.node import Node
+from tests.kube.node import Api, Node
 from tests.kube.operator_process import OperatorProcess
 from tests.kube.polling import DEADLINE_S, eventually
 
 GROUP = "airflow-edge.io"
 SERVICE_ACCOUNT = "airflow-edge-operator"
 RBAC = Path(__file__).parents[2] / "operator" / "manifests" / "rbac.yaml"
+
+GROUPS = {
+    "edgeworkers": f"/apis/{GROUP}/v1alpha1",
+    "edgeworkerpools": f"/apis/{GROUP}/v1alpha1",
+    "statefulsets": "/apis/apps/v1",
+    "pods": "/api/v1",
+    "secrets": "/api/v1",
+    "serviceaccounts": "/api/v1",
+    "persistentvolumeclaims": "/api/v1",
+    "events": "/api/v1",
+}
+KINDS = {
+    **{plural.removesuffix("s"): plural for plural in GROUPS},
+    "ew": "edgeworkers",
+    "ewp": "edgeworkerpools",
+    "pvc": "persistentvolumeclaims",
+}
 
 Obj = dict[str, Any]
 
@@ -37,6 +55,8 @@ class Site:
         self.token_file.write_text(admin_credential(db))
         self.node = Node(cluster, namespace, folder / "node")
         self.operators: list[OperatorProcess] = []
+        self._rest = Api(cluster)
+        self._paths = {kind: f"{GROUPS[plural]}/namespaces/{namespace}/{plural}" for kind, plural in KINDS.items()}
 
     # kubectl
 
@@ -49,13 +69,14 @@ class Site:
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
     def find(self, kind: str, name: str) -> Obj | None:
-        """Return an object, or None."""
-        text = self.kubectl("get", kind, name, "-o", "json", "--ignore-not-found")
-        return json.loads(text) if text.strip() else None
+        """Return an object, or None: what `kubectl get -o json` prints, at a hundredth of its cost."""
+        return self._rest.call("GET", f"{self._paths[kind]}/{name}")
 
-    def count(self, kind: str) -> int:
-        """Return how many objects of a kind there are."""
-        return len(self.kubectl("get", kind, "-o", "name").splitlines())
+    def all(self, kind: str, labels: str = "") -> list[Obj]:
+        """Return all objects of a kind, or those with labels."""
+        query = f"?{urlencode({'labelSelector': labels})}" if labels else ""
+        found: list[Obj] = (self._rest.call("GET", self._paths[kind] + query) or {"items": []})["items"]
+        return found
 
     def apply_worker(self, name: str, annotations: dict[str, str] | None = None, **spec: Any) -> None:
         """Apply an EdgeWorker."""
@@ -84,7 +105,8 @@ class Site:
 
     def worker(self, name: str) -> Obj:
         """Return an EdgeWorker."""
-        found: Obj = self.get("edgeworker", name)
+        found = self.find("edgeworker", name)
+        assert found is not None, f"there is no EdgeWorker {name}"
         return found
 
     def status(self, name: str) -> Obj:
@@ -128,8 +150,8 @@ class Site:
 
     def events(self, name: str) -> dict[str, str]:
         """Return the Events about an object: the last message by reason."""
-        found = self.get("events", f"--field-selector=involvedObject.name={name}")["items"]
-        return {event["reason"]: event["message"] for event in found}
+        about = (event for event in self.all("event") if event["involvedObject"]["name"] == name)
+        return {event["reason"]: event["message"] for event in about}
 
     def pod(self, worker: str) -> Obj | None:
         """Return the pod of an EdgeWorker."""

@@ -83,7 +83,7 @@ def test_object_written_by_hand_says_how_to_start_its_worker(site: Site) -> None
 
 def test_names_that_kubernetes_does_not_take_get_one_that_it_does(site: Site) -> None:
     with Host(site, "Plant_7.North"):
-        found = eventually(lambda: site.get("ew")["items"], "it appears")
+        found = eventually(lambda: site.all("ew"), "it appears")
         assert found[0]["spec"]["workerName"] == "Plant_7.North"
         name = found[0]["metadata"]["name"]
         assert name.startswith("plant-7-north-")

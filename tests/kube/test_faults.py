@@ -21,7 +21,7 @@ def test_operator_killed_while_it_creates(site: Site) -> None:
     site.operators[0].kill()
     site.operators[0].start()
     all_ready(site, "pool-0", "pool-1", "pool-2")
-    assert len(site.get("ew")["items"]) == 3
+    assert len(site.all("ew")) == 3
 
 
 def test_operator_killed_while_it_rolls(site: Site) -> None:
@@ -48,13 +48,13 @@ def test_operator_killed_while_it_scales_down(site: Site) -> None:
     for job in jobs:
         site.wait_job(job, "running")
     site.kubectl("scale", "ewp", "pool", "--replicas=1")
-    eventually(lambda: any("deletionTimestamp" in item["metadata"] for item in site.get("ew")["items"]), "it has begun")
+    eventually(lambda: any("deletionTimestamp" in item["metadata"] for item in site.all("ew")), "it has begun")
     site.operators[0].kill()
     site.operators[0].start()
     site.release()
     for job in jobs:
         site.wait_job(job, "succeeded")
-    eventually(lambda: len(site.get("ew")["items"]) == 1, "one is left")
+    eventually(lambda: len(site.all("ew")) == 1, "one is left")
 
 
 def test_apiserver_restarted(site: Site) -> None:

@@ -48,9 +48,9 @@ def test_many_objects_come_and_go(site: Site) -> None:
         for number in range(MANY)
     ]
     site.kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(workers))
-    eventually(lambda: site.count("statefulset") == MANY, "all are made", 120)
+    eventually(lambda: len(site.all("statefulset")) == MANY, "all are made", 120)
     site.kubectl("delete", "ew", "--all", "--wait=false")
-    eventually(lambda: site.count("ew") == 0, "all are gone", 120)
+    eventually(lambda: not site.all("ew"), "all are gone", 120)
     memory = site.operators[0].rss_mb()
     assert memory < 150, f"{memory:.0f} MB"
     assert 'error="UnavailableError"' not in site.operators[0].metrics(), "the apiserver held calls back"
@@ -61,7 +61,7 @@ def test_scale_from_none_to_thirty(site: Site) -> None:
     site.apply_pool("pool", SPEC, replicas=0)
     site.wait_condition("pool", "Ready", "AllReady", "ewp")
     site.kubectl("scale", "ewp", "pool", "--replicas=30")
-    eventually(lambda: site.count("statefulset") == 30, "all are made", 60)
+    eventually(lambda: len(site.all("statefulset")) == 30, "all are made", 60)
 
 
 def test_missing_right_is_noticed(bare_site: Site) -> None:

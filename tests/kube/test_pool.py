@@ -10,12 +10,12 @@ TEMPLATE: dict[str, Any] = {"queues": ["press"], "concurrency": 1, "drainTimeout
 
 
 def names(site: Site) -> list[str]:
-    items = site.get("ew", "-l", "airflow-edge.io/pool=pool")["items"]
+    items = site.all("ew", "airflow-edge.io/pool=pool")
     return sorted(item["metadata"]["name"] for item in items if not item["metadata"].get("deletionTimestamp"))
 
 
 def pool(site: Site) -> dict[str, Any]:
-    status: dict[str, Any] = site.get("ewp", "pool").get("status") or {}
+    status: dict[str, Any] = (site.find("ewp", "pool") or {}).get("status") or {}
     return status
 
 
@@ -56,7 +56,7 @@ def test_scale_down_never_kills_a_running_task(site: Site) -> None:
     site.release()
     for job in jobs:
         site.wait_job(job, "succeeded")
-    eventually(lambda: site.get("ew")["items"] == [], "all are gone")
+    eventually(lambda: site.all("ew") == [], "all are gone")
 
 
 def test_roll_out_keeps_its_limits_and_changing_them_restarts_nothing(site: Site) -> None:
@@ -154,7 +154,7 @@ def test_deleting_a_pool_drains_its_workers(site: Site) -> None:
     eventually(lambda: names(site) == [], "its worker is being deleted")
     site.release()
     site.wait_job(job, "succeeded")
-    eventually(lambda: site.get("ew")["items"] == [], "its workers are gone")
+    eventually(lambda: site.all("ew") == [], "its workers are gone")
     assert site.fleet("pool-0") is None
 
 
