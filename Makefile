@@ -33,9 +33,10 @@ setup: .venv/.ready  ## Install everything the other commands need
 demo: setup  ## Run a real Airflow with an edge worker, and show its tasks
 	@$(RUN) airflow-edge-demo $(ARGS)
 
+# Most tests wait for other processes, so two run side by side; groups (tests/conftest.py) start in their order.
 .PHONY: test
 test: setup  ## Run all tests
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 .PHONY: images
 images:  ## Build the container images with Docker or buildah

@@ -12,6 +12,19 @@ from edge_store import engine, migrate
 from edge_store.roles import grant_role
 from tests.api_role import as_api_role
 
+TESTS = Path(__file__).parent
+COSTLY = frozenset({"airflow", "cluster", "e2e", "kube", "v1"})
+"""Folders whose tests share what takes long to start: each goes to one process as a whole."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what stays together when tests run in several processes: a costly folder, else a file."""
+    for item in items:
+        place = item.path.relative_to(TESTS)
+        folder = place.parts[0]
+        item.add_marker(pytest.mark.xdist_group(folder if folder in COSTLY else str(place)))
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
