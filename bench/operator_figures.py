@@ -18,7 +18,9 @@ from bench.report import percentile
 from bench.wire_this import Client, EdgeApi, clients
 from edge_demo.postgres import EmbeddedPostgres
 from edge_store import engine, migrate
+from edge_store.roles import grant_role
 from tests.api.kit import ApiProcess, Db, join_token
+from tests.api_role import as_api_role
 from tests.cluster.binaries import find_binaries
 from tests.cluster.control_plane import ControlPlane
 from tests.kube.host import Host
@@ -125,6 +127,7 @@ def _bench(server: EmbeddedPostgres, cluster: ControlPlane, folder: Path) -> Ite
     made = engine.make_engine(database)
     with made.begin() as connection:
         migrate.upgrade(connection)
+        grant_role(connection, as_api_role(database))
     made.dispose()
     api = ApiProcess(database, folder / "api.log")
     api.start()
