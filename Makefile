@@ -38,6 +38,10 @@ demo: setup  ## Run a real Airflow with an edge worker, and show its tasks
 test: setup  ## Run all tests
 	@$(RUN) pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
+.PHONY: e2e
+e2e: setup  ## Run the tests on a real cluster: CLUSTER=node (root), kind (Docker) or kubeconfig
+	@$(RUN) pytest tests/e2e $(ARGS)
+
 .PHONY: images
 images:  ## Build the container images with Docker or buildah
 	@$(PYTHON) -m tests.cluster.images $(ARGS)

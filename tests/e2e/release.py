@@ -73,10 +73,14 @@ class Release:
     def _kubectl(self) -> list[str]:
         return [str(self.cluster.kubectl), f"--kubeconfig={self.cluster.kubeconfig}", f"--namespace={self.namespace}"]
 
+    def try_kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run kubectl and return how it went."""
+        command = [*self._kubectl(), *arguments]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=300, check=False)
+
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl and return what it prints."""
-        command = [*self._kubectl(), *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=300, check=False)
+        done = self.try_kubectl(*arguments, stdin=stdin)
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr.strip()}"
         return done.stdout
 
