@@ -24,7 +24,7 @@ figures: dict[str, object] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run these tests after all others, whose times a running cluster would change, and the uninstall at the very end."""
+    """Run these tests after all others, which a running cluster would slow down, and the uninstall at the very end."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):

@@ -33,7 +33,7 @@ def _pod_of_somebody_else(release: Release) -> Obj:
     settings = {
         "EDGE_WORKER_API_URL": f"http://{NAME}-edge-api:8800",
         "EDGE_WORKER_NAME": LOST,
-        "EDGE_WORKER_STATE_DIR": "/tmp/state",
+        "EDGE_WORKER_STATE_DIR": "/home/edge/state",
         "EDGE_WORKER_JOIN_TOKEN": "edgej_wrong",
     }
     container = {
@@ -57,7 +57,7 @@ def test_an_unreachable_database(release: Release) -> None:
     helm = Helm(release.cluster.helm, release.cluster.kubeconfig, other)
     helm("install", NAME, str(CHART), *release.values(release.cluster.tag), *(f"--set={one}" for one in values))
     select = ("--selector=app.kubernetes.io/component=edge-api", "--container=wait-for-database", *in_other)
-    log = eventually(lambda: release.try_kubectl("logs", *select).stdout.strip(), "the pod says what it waits for", 60)
+    log = eventually(lambda: release.try_kubectl("logs", *select).stdout, "the pod says what it waits for", 60)
     for line in log.splitlines():
         assert "nowhere.invalid:5432" in line
         assert "secret" not in line
