@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from edge_operator.kube.client import KubeClient
+from edge_operator.kube.leader import LeaderLease
 from tests.chart.describe import CHART
 from tests.chart.kit import Obj, Rendered, helm, render
 from tests.cluster.control_plane import ControlPlane
@@ -122,6 +124,18 @@ def test_a_scaled_pool_is_left_alone(place: Installation) -> None:
     assert place.get("edgeworkerpools.airflow-edge.io", "north")["spec"]["replicas"] == 4
 
 
+async def test_the_operators_lease_belongs_to_the_release(cluster: ControlPlane, place: Installation) -> None:
+    """Otherwise it would be left behind; and what the operator writes into it must not disturb an upgrade."""
+    place.install()
+    async with KubeClient(cluster.kubeconfig) as client:
+        lease = LeaderLease(client, place.namespace, "edge-operator", "pod-1")
+        await lease.acquire()
+        place.upgrade("--set", "edgeApi.replicas=3")
+        assert place.get("lease", "edge-operator")["spec"]["holderIdentity"] == "pod-1"
+        await lease.release()
+    place.upgrade()
+
+
 def test_a_second_release_in_a_namespace_is_refused(place: Installation) -> None:
     place.install()
     done = place.helm("install", "other", str(CHART), "--no-hooks")
@@ -136,7 +150,7 @@ def test_what_remains_is_what_the_guide_says(place: Installation) -> None:
     done = place.helm("uninstall", "edge", "--no-hooks")
     assert done.returncode == 0, done.stderr
     kinds = (
-        "all,configmap,secret,serviceaccount,role,rolebinding,ingress,networkpolicy,pvc,edgeworkerpools.airflow-edge.io"
+        "all,configmap,secret,serviceaccount,role,rolebinding,lease,networkpolicy,pvc,edgeworkerpools.airflow-edge.io"
     )
     found = place.get(kinds, "-l", "app.kubernetes.io/name=airflow-edge")["items"]
     left = {f"{item['kind']} {item['metadata']['name']}" for item in found if item["kind"] != "Pod"}

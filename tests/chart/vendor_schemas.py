@@ -20,6 +20,7 @@ KINDS = {
     ("apps/v1", "Deployment"),
     ("apps/v1", "StatefulSet"),
     ("batch/v1", "Job"),
+    ("coordination.k8s.io/v1", "Lease"),
     ("networking.k8s.io/v1", "Ingress"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),

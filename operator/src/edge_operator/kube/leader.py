@@ -86,12 +86,16 @@ class LeaderLease:
         made = lease or {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": self._name, "namespace": self._namespace},
+            # One that an installation made keeps its own labels.
+            "metadata": {
+                "name": self._name,
+                "namespace": self._namespace,
+                "labels": {names.MANAGED_BY_LABEL: names.FIELD_MANAGER},
+            },
             "spec": {"acquireTime": now},
         }
         spec = made["spec"]
         if spec.get("holderIdentity") != self._identity:
             spec["acquireTime"] = now
         spec |= {"holderIdentity": self._identity, "leaseDurationSeconds": int(DURATION_S), "renewTime": now}
-        made["metadata"].setdefault("labels", {})[names.MANAGED_BY_LABEL] = names.FIELD_MANAGER
         return made
