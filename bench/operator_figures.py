@@ -141,6 +141,8 @@ def _bench(server: EmbeddedPostgres, cluster: ControlPlane, folder: Path) -> Ite
             bench = Bench(site)
             yield bench
             bench.operator.kill()
+        bench.api.close()
+        site.close()
     api.kill()
 
 

@@ -62,6 +62,7 @@ def starting_site(cluster: ControlPlane, namespace: str, edge_api: ApiProcess, t
             yield site
             for operator in site.operators:
                 operator.kill()
+        site.close()
         problems = [line for operator in site.operators for line in operator.problems()]
         assert not problems, problems[:5]
 

@@ -6,6 +6,7 @@ volumes, restarts what exits, and stops it with SIGTERM, grace and SIGKILL. The 
 
 import base64
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -14,12 +15,11 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.cluster.control_plane import ControlPlane
 
@@ -32,27 +32,48 @@ Obj = dict[str, Any]
 
 
 class Api:
-    """The apiserver as a kubelet calls it; much lighter than a kubectl for each call."""
+    """The apiserver as a kubelet calls it: one connection for each thread, and no kubectl."""
 
     def __init__(self, cluster: ControlPlane) -> None:
-        self._url = cluster.url
+        self._cluster = cluster
         self._token = cluster.admin_token
         self._tls = ssl.create_default_context(cafile=str(cluster.folder / "ca.crt"))
+        self._local = threading.local()
+        self._opened: list[http.client.HTTPSConnection] = []
 
     def call(self, method: str, path: str, body: Obj | None = None, content: str = "application/json") -> Obj | None:
         """Return the answer, or None where there is no such object (any more)."""
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content}
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(self._url + path, data, headers, method=method)  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=10, context=self._tls) as answer:  # noqa: S310
-                found: Obj = json.loads(answer.read())
-                return found
-        except urllib.error.HTTPError as error:
-            with error:
-                if error.code in (404, 409):
-                    return None
-                raise AssertionError(f"{method} {path}: {error.read().decode()[:300]}") from error
+            status, text = self._request(method, path, data, headers)
+        except (OSError, http.client.HTTPException):
+            # The apiserver was restarted since the last call.
+            status, text = self._request(method, path, data, headers)
+        if status in (404, 409):
+            return None
+        assert status < 300, f"{method} {path}: {text.decode()[:300]}"
+        found: Obj = json.loads(text)
+        return found
+
+    def _request(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        connection: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            address = urlsplit(self._cluster.url)
+            connection = http.client.HTTPSConnection(address.netloc, timeout=10, context=self._tls)
+            self._opened.append(connection)
+        # Set again once the answer is read: a connection on which a call failed is of no use.
+        self._local.connection = None
+        connection.request(method, path, data, headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        self._local.connection = connection
+        return answer.status, text
+
+    def close(self) -> None:
+        """Close all connections."""
+        for connection in self._opened:
+            connection.close()
 
 
 @dataclass
@@ -96,6 +117,7 @@ class Node:
         self._thread.join(timeout=30)
         for container in self._containers.values():
             self._kill(container)
+        self._api.close()
         if self.failure is not None:
             raise AssertionError("the node failed") from self.failure
 
@@ -143,7 +165,7 @@ class Node:
                 continue
             try:
                 self._pass()
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 # The apiserver is being restarted.
                 continue
             except BaseException as error:

@@ -58,6 +58,10 @@ class Site:
         self._rest = Api(cluster)
         self._paths = {kind: f"{GROUPS[plural]}/namespaces/{namespace}/{plural}" for kind, plural in KINDS.items()}
 
+    def close(self) -> None:
+        """Let go of the apiserver."""
+        self._rest.close()
+
     # kubectl
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
