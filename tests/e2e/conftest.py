@@ -66,6 +66,14 @@ def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield made
 
 
+@pytest.fixture(autouse=True)
+def no_task_is_left_waiting(release: Release) -> Iterator[None]:
+    """Let go what a test that failed has not: the next one would wait for its tasks."""
+    yield
+    while release.holds:
+        release.holds.pop().let_go()
+
+
 @pytest.fixture(scope="session")
 def worker(release: Release) -> str:
     """Name of the worker of the example, which is ready; a task waited for it."""

@@ -37,6 +37,7 @@ class Release:
         self.folder = folder
         self.namespace = f"edge-{secrets.token_hex(3)}"
         self.helm = Helm(cluster.helm, cluster.kubeconfig, self.namespace)
+        self.holds: list[Hold] = []
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
@@ -130,7 +131,9 @@ class Release:
     def start_hold(self, dag: str, tasks: int) -> "Hold":
         """Start a run whose tasks go on until they are let go."""
         gate = f"gate-{secrets.token_hex(4)}"
-        return Hold(self, dag, self.airflow.trigger(dag, {"gate": gate, "tasks": tasks}), gate)
+        hold = Hold(self, dag, self.airflow.trigger(dag, {"gate": gate, "tasks": tasks}), gate)
+        self.holds.append(hold)
+        return hold
 
 
 class Hold:
@@ -138,6 +141,7 @@ class Hold:
 
     def __init__(self, release: Release, dag: str, run: str, gate: str) -> None:
         self.release, self.dag, self.run, self.gate = release, dag, run, gate
+        self._open = False
 
     def tasks(self) -> list[Obj]:
         """Return the tasks that wait."""
@@ -166,7 +170,10 @@ class Hold:
         return [int(line.split()[1]) for line in self.log(number, attempt) if line.startswith("line ")]
 
     def let_go(self) -> None:
-        """Open the gate."""
+        """Open the gate, if it is not open yet."""
+        if self._open:
+            return
+        self._open = True
         body = {"key": self.gate, "value": "open"}
         ask(lambda: self.release.airflow.request("POST", "variables", json=body))
 
