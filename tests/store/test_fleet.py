@@ -5,10 +5,12 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, Executable, Row, text
 
 from edge_store import audit, changes, claims, engine, fleet, jobs, leases, platform, workers
+from edge_store.notify import Notification, notify
 
 WINDOW = timedelta(seconds=30)
 
@@ -164,6 +166,20 @@ def test_only_heartbeats_with_news_are_changes(
         assert seen(db, place) == ["w1"], news
         assert seen(db, after) == [], news
         place = after
+
+
+def test_news_of_heartbeats_is_hinted(idle: tuple[Connection, workers.Registration, workers.Beat, int]) -> None:
+    db, _, beat, _ = idle
+    commit(db, text("LISTEN edge"))
+    driver: psycopg.Connection[Any] = db.connection.driver_connection  # type: ignore[assignment]
+
+    def hinted() -> str:
+        return next(driver.notifies(timeout=10)).payload
+
+    commit(db, workers.heartbeats([beat]), notify(Notification("desired", "w1")))
+    assert hinted() == "desired w1"
+    commit(db, workers.heartbeats([dataclasses.replace(beat, jobs_active=1)]))
+    assert hinted() == "fleet changed"
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from sqlalchemy import Executable, text
 CHANNEL = "edge"
 """Also written out in the statements that send a hint by themselves."""
 
-Kind = Literal["job", "cancel", "desired", "session", "credential"]
+Kind = Literal["job", "cancel", "desired", "session", "credential", "fleet"]
 """job: a queue has work. cancel: a lease was revoked. desired: a worker's wishes changed. session: a worker's session
-was taken over. credential: one was revoked. The text is the queue, worker name or credential id."""
+was taken over. credential: one was revoked. fleet: heartbeats had news. The text is the queue, worker name or
+credential id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,21 +116,25 @@ class Beat:
 
 _HEARTBEATS = text(
     """
-    UPDATE edge.worker w
-    SET last_heartbeat = now(), initialised = b.initialised, jobs_active = b.active, free_slots = b.free,
-        maintenance_acknowledged = b.acknowledged, terminating = b.terminating,
-        sysinfo = CAST(b.sysinfo AS jsonb), lost = false,
-        revision = CASE
-            WHEN NOT w.lost AND NOT b.worked
-                AND (w.jobs_active, w.free_slots, w.maintenance_acknowledged, w.terminating, w.initialised)
-                    = (b.active, b.free, b.acknowledged, b.terminating, b.initialised)
-            THEN w.revision ELSE CAST(CAST(pg_current_xact_id() AS text) AS bigint) END
-    FROM unnest(:names, CAST(:sessions AS uuid[]), CAST(:active AS int[]), CAST(:free AS int[]),
-                CAST(:acknowledged AS bool[]), CAST(:terminating AS bool[]), CAST(:initialised AS bool[]),
-                CAST(:worked AS bool[]), :sysinfo)
-        AS b(name, session_id, active, free, acknowledged, terminating, initialised, worked, sysinfo)
-    WHERE w.name = b.name AND w.session_id = b.session_id
-    RETURNING w.name
+    WITH beaten AS (
+        UPDATE edge.worker w
+        SET last_heartbeat = now(), initialised = b.initialised, jobs_active = b.active, free_slots = b.free,
+            maintenance_acknowledged = b.acknowledged, terminating = b.terminating,
+            sysinfo = CAST(b.sysinfo AS jsonb), lost = false,
+            revision = CASE
+                WHEN NOT w.lost AND NOT b.worked
+                    AND (w.jobs_active, w.free_slots, w.maintenance_acknowledged, w.terminating, w.initialised)
+                        = (b.active, b.free, b.acknowledged, b.terminating, b.initialised)
+                THEN w.revision ELSE CAST(CAST(pg_current_xact_id() AS text) AS bigint) END
+        FROM unnest(:names, CAST(:sessions AS uuid[]), CAST(:active AS int[]), CAST(:free AS int[]),
+                    CAST(:acknowledged AS bool[]), CAST(:terminating AS bool[]), CAST(:initialised AS bool[]),
+                    CAST(:worked AS bool[]), :sysinfo)
+            AS b(name, session_id, active, free, acknowledged, terminating, initialised, worked, sysinfo)
+        WHERE w.name = b.name AND w.session_id = b.session_id
+        RETURNING w.name, w.revision = CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS news
+    )
+    -- PostgreSQL sends equal hints of one transaction once.
+    SELECT name, CASE WHEN news THEN pg_notify('edge', 'fleet changed') END FROM beaten
     """
 ).bindparams(bindparam("names", type_=ARRAY(Text)), bindparam("sysinfo", type_=ARRAY(Text)))
 

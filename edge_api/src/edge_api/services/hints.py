@@ -19,6 +19,9 @@ from edge_store.notify import Notification
 KEEPALIVE_S: Final = 5.0
 _BACKOFF_S: Final = 0.5
 
+_OF_THE_FLEET: Final = frozenset({"desired", "session", "fleet"})
+"""Kinds that tell of what followers of the change stream see."""
+
 log = logging.getLogger(__name__)
 
 
@@ -62,6 +65,8 @@ class Hints:
 
     async def _heed(self, hint: Notification) -> None:
         registry = self._hub.registry
+        if hint.kind in _OF_THE_FLEET:
+            self._changes.hint()
         match hint.kind:
             case "job":
                 self._hub.dispatcher.hint(hint.text)
@@ -69,17 +74,18 @@ class Hints:
                 if (session := registry.get(hint.text)) is not None and (leases := session.leases.ids()):
                     session.check(leases)
             case "desired":
-                self._changes.hint()
                 if (session := registry.get(hint.text)) is not None:
                     session.refresh_wishes()
             case "session":
-                self._changes.hint()
-                worker, _, session_id = hint.text.rpartition(" ")
-                if (session := registry.get(worker)) is not None and str(session.id) != session_id:
-                    session.supersede()
+                self._supersede(*hint.text.rpartition(" ")[::2])
             case "credential":
                 if (credential_id := _uuid(hint.text)) is not None:
                     await self._check_credentials(credential_id)
+
+    def _supersede(self, worker: str, session_id: str) -> None:
+        session = self._hub.registry.get(worker)
+        if session is not None and str(session.id) != session_id:
+            session.supersede()
 
     async def look_at_everything(self) -> None:
         """Compare all sessions with the database, since hints may have been missed."""
