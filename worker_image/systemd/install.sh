@@ -103,7 +103,7 @@ reload_units() {
 
 enable_service() {
     systemctl --quiet ${ROOT:+--root="$ROOT"} enable "$SERVICE"
-    [ -n "$ROOT" ] || systemctl start "$SERVICE"
+    [ -n "$ROOT" ] || systemctl start "$SERVICE" || fail "it did not start; see: journalctl -u $SERVICE"
 }
 
 disable_service() {
