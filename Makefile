@@ -53,6 +53,7 @@ check: setup  ## Format, lint, types and import rules
 	@$(RUN) mypy
 	@$(RUN) mypy --platform win32 --no-warn-unreachable --cache-dir .mypy_cache/win32 --exclude '/runner/' worker_image/src
 	@$(RUN) lint-imports
+	@$(RUN) shellcheck $$(git ls-files '*.sh' .ci/run)
 
 .PHONY: format
 format: setup  ## Format the code and mend what the linter can

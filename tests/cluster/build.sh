@@ -7,6 +7,7 @@ work=$(realpath -m "${2:-$(mktemp -d)}")
 mkdir -p "$dest" "$work"
 
 # The source package comes from the mirror that the machine already uses.
+# shellcheck disable=SC2016  # it is apt-get that expands this
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' | head -1)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 echo "deb-src [signed-by=$keyring] $mirror bookworm main" > /etc/apt/sources.list.d/bookworm-src.list
