@@ -16,7 +16,7 @@ HEALTH = "/api/v2/monitor/health"
 class Handler(BaseHTTPRequestHandler):
     body = b""
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
         self.wfile.write(self.body)
