@@ -1,7 +1,10 @@
 """Formats of the status, and when a command that waits is done."""
 
 import json
+import socket
+import stat
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ import yaml
 
 from edge_protocol.worker_state import WorkerState
 from edge_worker.cli_local import render
+from edge_worker.control.address import ControlFiles
 from edge_worker.control.messages import Request, WorkerStatus, verdict
 
 
@@ -78,3 +82,23 @@ def test_end_of_waiting(request_: Request, state: WorkerState, maintenance: bool
 
 def test_secret_is_not_shown() -> None:
     assert "guess" not in repr(Request(command="status", token="guess"))
+
+
+def test_a_process_started_while_the_socket_is_made_keeps_its_umask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bind = socket.socket.bind
+
+    def bind_and_look(made: socket.socket, address: str) -> None:
+        bind(made, address)
+        (tmp_path / "made meanwhile").mkdir()
+
+    monkeypatch.setattr(socket.socket, "bind", bind_and_look)
+    files = ControlFiles(tmp_path)
+    listening, _ = files.listen()
+    with listening:
+        assert stat.S_IMODE((tmp_path / "made meanwhile").stat().st_mode) & stat.S_IXUSR
+        assert stat.S_IMODE(files.unix.stat().st_mode) == stat.S_IRUSR | stat.S_IWUSR
+        listening.listen()
+        files.connect(timeout_s=5)[0].close()
+    assert {path.name for path in tmp_path.iterdir()} == {"made meanwhile", "control.sock"}

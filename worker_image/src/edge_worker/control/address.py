@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,17 +50,22 @@ class ControlFiles:
         self.remove()
         if sys.platform != "win32" and len(os.fsencode(self.unix)) <= _PATH_MAX:
             made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            # The mode has to be right from the first moment on.
-            before = os.umask(0o177)
             try:
-                made.bind(str(self.unix))
+                self._bind_unix(made)
             except OSError:
                 made.close()
             else:
                 return made, None
-            finally:
-                os.umask(before)
         return self._listen_on_port()
+
+    def _bind_unix(self, made: socket.socket) -> None:
+        # The mode has to be right from the first moment on. A umask for a moment would be for good in a process that is
+        # started just then, and its folders could not be opened.
+        with tempfile.TemporaryDirectory(prefix=".", dir=self.root) as private:
+            path = Path(private) / "s"
+            made.bind(str(path))
+            path.chmod(0o600)
+            path.rename(self.unix)
 
     def _listen_on_port(self) -> tuple[socket.socket, str]:
         made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
