@@ -1,3 +1,11 @@
+{{/* Lets the Service forget a pod before it stops, so that no call is sent to one that takes none any more. */}}
+{{- define "airflow-edge.preStop" -}}
+lifecycle:
+  preStop:
+    exec:
+      command: [sleep, "5"]
+{{- end -}}
+
 {{/*
 An init container that waits for the database and its schema, and says in one line what it waits for.
 Call with (dict "root" $ "ref" (Secret and key of the URL) "arguments" (more arguments)).

@@ -137,6 +137,16 @@ def test_probes_are_where_something_answers() -> None:
             assert container[probe]["httpGet"]["port"] in ports, name
 
 
+def test_pods_that_are_called_leave_their_service_before_they_stop() -> None:
+    deployments = render("platform").kind("Deployment")
+    for name in ("edge-edge-api", "edge-api-server"):
+        pod = deployments[name]["spec"]["template"]["spec"]
+        program, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+        assert program == "sleep"
+        assert 0 < int(seconds) < pod.get("terminationGracePeriodSeconds", 30) / 2
+        assert deployments[name]["spec"].get("strategy", {}).get("type") != "Recreate"
+
+
 def test_services_find_their_pods() -> None:
     made = render("everything")
     labels = [obj["spec"]["template"] for kind in ("Deployment", "StatefulSet") for obj in made.kind(kind).values()]
