@@ -24,6 +24,10 @@ _CORDON_REASONS = {
 }
 
 
+UNANSWERED = frozenset({WorkerState.MAINTENANCE_REQUEST, WorkerState.SHUTDOWN_REQUEST})
+"""States in which what the worker said of its tasks may be older than the request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What a status is made from."""
@@ -181,6 +185,8 @@ def _drained(seen: Observed) -> Verdict:
         return "False", Reason.NOT_CORDONED, "Nothing keeps jobs from the worker."
     if seen.view.jobs_active:
         return "False", Reason.TASKS_RUNNING, "Tasks are still running."
+    if seen.view.state in UNANSWERED:
+        return "False", Reason.TASKS_RUNNING, "The worker has not answered yet; a task may have started just before."
     return "True", Reason.NO_TASKS, "Nothing runs any more."
 
 
