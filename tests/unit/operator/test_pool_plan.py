@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_operator.api.types import Rollout
-from edge_operator.desired.pool import Member, plan
+from edge_operator.desired.pod import PodDefaults
+from edge_operator.desired.pool import Member, plan, read_member
+from tests.unit.operator.builders import make_view, make_worker
 
 
 def member(name: str, **changes: object) -> Member:
@@ -81,3 +84,22 @@ def test_numbers_of_workers_that_are_going_are_not_given_again() -> None:
 
 def test_nothing_to_do_for_a_pool_that_is_as_wanted() -> None:
     assert plan("pool", 2, [member("pool-0"), member("pool-1")], Rollout()).empty
+
+
+@pytest.mark.parametrize(
+    ("reason", "comment", "failing"),
+    [
+        ("PodFailing", None, True),
+        ("ShutDown", None, True),
+        ("Cordoned", "fan", True),
+        # Drains, and comes back by itself.
+        ("Cordoned", None, False),
+        ("PodPending", None, False),
+    ],
+)
+def test_workers_that_will_not_take_jobs_by_waiting_are_made_up_for(
+    reason: str, comment: str | None, failing: bool
+) -> None:
+    worker = make_worker("pool-0", status={"conditions": [{"type": "Ready", "status": "False", "reason": reason}]})
+    seen = read_member(worker, make_view("pool-0", comment=comment), {}, PodDefaults("image:1", "http://api", 45))
+    assert seen.failing == failing
