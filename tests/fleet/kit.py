@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -34,23 +35,25 @@ class Result:
         return found
 
 
-async def run(*command: str, environ: dict[str, str] | None = None) -> Result:
-    """Run a command to its end."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **(environ or {})},
-    )
-    try:
-        async with asyncio.timeout(WAIT_S):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return Result(process.returncode or 0, out.decode(), err.decode())
+async def run(*command: str, environ: dict[str, str] | None = None, errors: Path | None = None) -> Result:
+    """Run a command to its end; what it writes to stderr can be read in `errors` while it runs."""
+    with TemporaryFile() if errors is None else errors.open("w+b") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env={**os.environ, **(environ or {})},
+        )
+        try:
+            async with asyncio.timeout(WAIT_S):
+                out, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        stderr.seek(0)
+        return Result(process.returncode or 0, out.decode(), stderr.read().decode())
 
 
 class Worker:
@@ -111,9 +114,10 @@ class Worker:
             self.process.send_signal(signal.SIGKILL)
             await self.process.wait()
 
-    async def command(self, *arguments: str) -> Result:
+    async def command(self, *arguments: str, errors: Path | None = None) -> Result:
         """Run `edge-worker` beside it."""
-        return await run(sys.executable, "-m", "edge_worker", *arguments, "--state-dir", str(self.state_dir))
+        place = ("--state-dir", str(self.state_dir))
+        return await run(sys.executable, "-m", "edge_worker", *arguments, *place, errors=errors)
 
     async def status(self) -> dict[str, Any]:
         result = await self.command("status", "-o", "json")

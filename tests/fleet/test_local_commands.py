@@ -50,16 +50,21 @@ async def test_maintenance_without_tasks(worker: Worker, admin: AdminClient) -> 
     assert (await reaches(admin, "idle"))["maintenance"] is None
 
 
-async def test_wait_lasts_until_the_tasks_have_ended(worker: Worker, admin: AdminClient, tasks: Tasks, db: Db) -> None:
+async def test_wait_lasts_until_the_tasks_have_ended(
+    worker: Worker, admin: AdminClient, tasks: Tasks, db: Db, tmp_path: Path
+) -> None:
     job = tasks.queue("one")
     await tasks.begun("one")
-    waiting = asyncio.create_task(worker.command("maintenance", "on", "-c", "new disk", "-w", "-o", "json"))
+    told = tmp_path / "told"
+    command = worker.command("maintenance", "on", "-c", "new disk", "-w", "-o", "json", errors=told)
+    waiting = asyncio.create_task(command)
     await reaches(admin, "maintenance pending")
+    said = "waiting: maintenance pending, 1 task running"
+    await until(lambda: told.exists() and said in told.read_text(), "the command says what it waits for")
     waits_for_later = tasks.queue("two")
     tasks.let_go("one")
     result = await waiting
     assert (result.code, result.status["state"], result.status["job_count"]) == (0, "maintenance mode", 0)
-    assert "waiting: maintenance pending, 1 task running" in result.err
     await until(lambda: db.state(job) == "succeeded", "the job has succeeded")
     assert db.state(waits_for_later) == "queued"
     assert (await worker.command("maintenance", "off")).code == 0
