@@ -33,10 +33,10 @@ setup: .venv/.ready  ## Install everything the other commands need
 demo: setup  ## Run a real Airflow with an edge worker, and show its tasks
 	@$(RUN) airflow-edge-demo $(ARGS)
 
-# Most tests wait for other processes, so two run side by side; groups (tests/conftest.py) start in their order.
+# Most tests wait for other processes, so two run side by side; tests/conftest.py says what stays together.
 .PHONY: test
 test: setup  ## Run all tests
-	@$(RUN) pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(RUN) pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 .PHONY: e2e
 e2e: setup  ## Run the tests on a real cluster: CLUSTER=node (root), kind (Docker) or kubeconfig

@@ -4,26 +4,32 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from edge_demo.postgres import EmbeddedPostgres
 from edge_store import engine, migrate
 from edge_store.roles import grant_role
 from tests.api_role import as_api_role
 
-TESTS = Path(__file__).parent
 COSTLY = frozenset({"airflow", "cluster", "e2e", "kube", "v1"})
 """Folders whose tests share what takes long to start: each goes to one process as a whole."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what stays together when tests run in several processes: a costly folder, else a file."""
-    for item in items:
-        place = item.path.relative_to(TESTS)
-        folder = place.parts[0]
-        item.add_marker(pytest.mark.xdist_group(folder if folder in COSTLY else str(place)))
+class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """Of tests that run in several processes, keeps together a costly folder, else a file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        folder = file.split("/")[1]
+        return folder if folder in COSTLY else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolder:
+    """Give pytest-xdist its scheduler."""
+    return ByFolder(config, log)
 
 
 @pytest.fixture(scope="session")
