@@ -18,6 +18,7 @@ POD_RANGE = "10.244.0.0/24"
 NODE_LINK = "kube0"
 POD_LINK = "cni0"
 DOMAIN = "cluster.local"
+RESTART_S = 0.5
 SYSCTLS = ("net.ipv4.ip_forward=1", "net.bridge.bridge-nf-call-iptables=1")
 
 CNI = {
@@ -68,6 +69,7 @@ class ServiceNames:
         self._log = folder / "dns.log"
         self._kubectl = kubectl
         self._addresses: dict[str, str] = {}
+        self._closed = threading.Event()
 
     def __enter__(self) -> "ServiceNames":
         self._hosts.touch()
@@ -82,24 +84,28 @@ class ServiceNames:
                 stdout=log,
                 stderr=log,
             )
-        watch = [*self._kubectl, "get", "services", "-A", "--watch", "-o", "json", "--output-watch-events"]
-        self._watch = subprocess.Popen(watch, stdout=subprocess.PIPE, text=True)
+        self._watch: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._follow, name="service-names", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closed.set()
         for process in (self._watch, self._server):
-            process.kill()
-            process.wait(timeout=30)
+            if process is not None:
+                process.kill()
+                process.wait(timeout=30)
         self._thread.join(timeout=30)
-        if self._watch.stdout is not None:
-            self._watch.stdout.close()
 
     def _follow(self) -> None:
-        for line in self._watch.stdout or []:
-            event = json.loads(line)
-            self._apply(event["type"], event["object"])
+        command = [*self._kubectl, "get", "services", "-A", "--watch", "-o", "json", "--output-watch-events"]
+        # The apiserver ends each watch after some time.
+        while not self._closed.is_set():
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as self._watch:
+                for line in self._watch.stdout or []:
+                    event = json.loads(line)
+                    self._apply(event["type"], event["object"])
+            self._closed.wait(RESTART_S)
 
     def _apply(self, kind: str, service: dict[str, dict[str, str]]) -> None:
         meta, address = service["metadata"], service["spec"].get("clusterIP", "None")

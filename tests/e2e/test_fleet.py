@@ -17,9 +17,11 @@ def test_maintenance_by_annotation_while_a_task_runs(release: Release, worker: s
     hold.wait_running(1)
     release.kubectl("annotate", "edgeworker", worker, f"{MAINTENANCE}=replacing the disk")
     _wait_state(release, worker, "maintenance pending")
+    assert release.condition("edgeworker", worker, "Drained")["status"] == "False"
     (task,) = hold.finish()
     assert (task["state"], task["try_number"]) == ("success", 1)
     _wait_state(release, worker, "maintenance mode")
+    assert release.condition("edgeworker", worker, "Drained")["status"] == "True"
     waiting = release.start_hold("hold_default", 1)
     waiting.let_go()
     assert release.condition("edgeworker", worker, "Cordoned")["reason"] == "Maintenance"
