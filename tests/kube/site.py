@@ -157,6 +157,10 @@ class Site:
         about = (event for event in self.all("event") if event["involvedObject"]["name"] == name)
         return {event["reason"]: event["message"] for event in about}
 
+    def wait_event(self, name: str, reason: str) -> str:
+        """Wait for an Event about an object, and return its message: Events come a moment after what they tell of."""
+        return eventually(lambda: self.events(name).get(reason, ""), f"an Event {reason} about {name}")
+
     def pod(self, worker: str) -> Obj | None:
         """Return the pod of an EdgeWorker."""
         return self.find("pod", f"edge-{worker}-0")

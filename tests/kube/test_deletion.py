@@ -13,7 +13,7 @@ SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 2, "drainTimeoutSeco
 
 
 def leaks(site: Site, name: str) -> str:
-    return eventually(lambda: site.events(name).get("CleanupIncomplete", ""), "an Event lists what leaked")
+    return site.wait_event(name, "CleanupIncomplete")
 
 
 def test_deletion_drains_and_leaves_nothing(site: Site) -> None:

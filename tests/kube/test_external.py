@@ -18,7 +18,7 @@ def test_worker_that_enrolled_by_itself_appears(site: Site) -> None:
         assert site.find("statefulset", "edge-bare-1") is None
         host.end(signal.SIGKILL)
         site.wait_condition("bare-1", "Ready", "HeartbeatLost")
-        assert "HeartbeatLost" in site.events("bare-1")
+        site.wait_event("bare-1", "HeartbeatLost")
 
 
 def test_maintenance_and_shutdown_by_annotation(site: Site) -> None:

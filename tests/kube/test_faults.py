@@ -111,7 +111,7 @@ def test_edge_api_down_at_a_step(site: Site, step: str) -> None:
         else:
             site.apply_worker("plant-7", **SPEC, template={"env": [{"name": "NEW", "value": "1"}]})
     site.wait_condition("plant-7", "Ready", "EdgeApiUnreachable", deadline_s=60)
-    assert "EdgeApiUnreachable" in site.events("plant-7")
+    site.wait_event("plant-7", "EdgeApiUnreachable")
     site.api.start()
     site.api.wait_ready()
     if step == "maintenance":

@@ -21,7 +21,7 @@ def test_apply_starts_a_worker_that_runs_jobs(site: Site) -> None:
     line = site.kubectl("get", "ew", "plant-7").splitlines()[1]
     assert "idle" in line
     assert "0/2" in line
-    assert "Ready" in site.events("plant-7")
+    site.wait_event("plant-7", "Ready")
 
 
 def test_pod_is_restricted_and_has_its_identity_from_a_secret(site: Site) -> None:
@@ -154,10 +154,10 @@ def test_wrong_template_is_told_and_does_no_harm(site: Site) -> None:
     before = site.uid("pod", "edge-plant-7-0")
     site.apply_worker("plant-7", **SPEC, template={"nodeSelektor": {"a": "b"}})
     site.wait_condition("plant-7", "Ready", "InvalidSpec")
-    assert "nodeSelektor" in site.events("plant-7")["InvalidSpec"]
+    assert "nodeSelektor" in site.wait_event("plant-7", "InvalidSpec")
     site.apply_worker("plant-7", **SPEC, template={"volumeMounts": [{"name": "nowhere", "mountPath": "/x"}]})
     site.wait_condition("plant-7", "Ready", "InvalidTemplate")
-    assert "nowhere" in site.events("plant-7")["InvalidTemplate"]
+    assert "nowhere" in site.wait_event("plant-7", "InvalidTemplate")
     never(lambda: site.uid("pod", "edge-plant-7-0") != before, "the pod was replaced", 1.0)
     site.apply_worker("plant-7", **SPEC, template={})
     site.wait_ready("plant-7")
@@ -192,7 +192,7 @@ def test_shutdown_that_was_asked_for_elsewhere_lasts(site: Site) -> None:
     site.wait_condition("plant-7", "Ready", "ShutDown")
     eventually(lambda: site.pod("plant-7") is None, "the pod is gone")
     assert site.db.state(job) == "succeeded"
-    assert "ShutdownRequested" in site.events("plant-7")
+    site.wait_event("plant-7", "ShutdownRequested")
     site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/shutdown-")
     site.wait_ready("plant-7")
     eventually(lambda: "requestedShutdown" not in site.status("plant-7"), "the request is forgotten")

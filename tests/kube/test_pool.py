@@ -116,7 +116,7 @@ def test_autoscaling_follows_the_queue_and_goes_back_to_none(site: Site) -> None
     for job in jobs:
         site.wait_job(job, "succeeded", deadline_s=60)
     eventually(lambda: names(site) == [], "none is left", 60)
-    assert "Scaling" in site.events("pool")
+    site.wait_event("pool", "Scaling")
 
 
 def test_autoscaler_of_the_cluster_drives_it_through_scale(site: Site) -> None:
@@ -161,6 +161,6 @@ def test_deleting_a_pool_drains_its_workers(site: Site) -> None:
 def test_pool_with_a_wrong_template_says_so(site: Site) -> None:
     site.apply_pool("pool", TEMPLATE | {"template": {"imagee": "x"}}, replicas=1)
     site.wait_condition("pool", "Ready", "InvalidSpec", "ewp")
-    assert "imagee" in site.events("pool")["InvalidSpec"]
+    assert "imagee" in site.wait_event("pool", "InvalidSpec")
     site.apply_pool("pool", TEMPLATE | {"template": {}}, replicas=1)
     wait_ready(site, 1)
