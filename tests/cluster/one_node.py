@@ -5,10 +5,12 @@ One at a time: the node's address and the pods' range are fixed.
 
 import fcntl
 import subprocess
-from contextlib import ExitStack
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import yaml
 
@@ -24,6 +26,7 @@ NODE = "node1"
 STORAGE_CLASS = "standard"
 VOLUMES = 20
 READY_TIMEOUT_S = 60.0
+OTHERS_TIMEOUT_S = 600.0
 HEAVY_FOLDERS = ("kubelet", "containerd", "etcd", "volumes")
 """What is removed at the end; logs and settings stay to be read."""
 
@@ -175,16 +178,21 @@ class OneNodeCluster(ControlPlane):
             process.wait(timeout=30)
 
 
-class _only_one:  # noqa: N801  (used as a function)
-    """Hold the lock of the machine's only node."""
+@contextmanager
+def _only_one() -> Iterator[None]:
+    """Hold the lock of the machine's only node; another run may have it for a while."""
+    with (cache_folder() / "one-node.lock").open("w") as lock:
+        deadline = time.monotonic() + OTHERS_TIMEOUT_S
+        while not _taken(lock):
+            if time.monotonic() > deadline:
+                raise NoClusterError("another one-node cluster runs on this machine; wait for its end")
+            time.sleep(1)
+        yield
 
-    def __enter__(self) -> None:
-        self._lock = (cache_folder() / "one-node.lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise NoClusterError("another one-node cluster runs on this machine; wait for its end") from None
 
-    def __exit__(self, *_: object) -> None:
-        self._lock.close()
+def _taken(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -16,7 +16,7 @@ WORKER = "plant-7"
 """The worker of examples/edgeworker.yaml."""
 LAST = "test_uninstall.py"
 
-TIMEOUT_S = 900
+TIMEOUT_S = 1500
 """For one test with the fixtures that it is first to need: images, cluster, installation."""
 
 figures: dict[str, object] = {}
