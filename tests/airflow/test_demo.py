@@ -44,8 +44,9 @@ def processes_of(folder: Path) -> list[str]:
 
 
 def start(scratch: Path, *arguments: str) -> "subprocess.Popen[str]":
+    # A shell has its background jobs ignore SIGINT; these tests may run in one.
     return subprocess.Popen(
-        [DEMO, *arguments],
+        ["env", "--default-signal=INT", DEMO, *arguments],
         env={**os.environ, "TMPDIR": str(scratch)},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
