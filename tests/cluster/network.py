@@ -5,6 +5,7 @@ NetworkPolicies, so they have no effect here.
 """
 
 import json
+import shutil
 import signal
 import subprocess
 import threading
@@ -17,13 +18,15 @@ NODE_ADDRESS = "172.31.255.1"
 POD_RANGE = "10.244.0.0/24"
 NODE_LINK = "kube0"
 POD_LINK = "cni0"
+NETWORK = "airflow-edge-tests"
+TAKEN_ADDRESSES = Path("/var/lib/cni/networks") / NETWORK
 DOMAIN = "cluster.local"
 RESTART_S = 0.5
 SYSCTLS = ("net.ipv4.ip_forward=1", "net.bridge.bridge-nf-call-iptables=1")
 
 CNI = {
     "cniVersion": "0.4.0",
-    "name": "pods",
+    "name": NETWORK,
     "plugins": [
         {
             "type": "bridge",
@@ -56,9 +59,10 @@ def bring_up(cni_folder: Path) -> None:
 
 
 def take_down() -> None:
-    """Remove the links, also those that a run which was killed has left."""
+    """Remove links and addresses of pods, also those that a run which was killed has left."""
     for link in (POD_LINK, NODE_LINK):
         subprocess.run(["ip", "link", "delete", link], capture_output=True, check=False)
+    shutil.rmtree(TAKEN_ADDRESSES, ignore_errors=True)
 
 
 class ServiceNames:

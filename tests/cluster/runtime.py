@@ -1,5 +1,6 @@
 """containerd for a one-node cluster, with its state in a folder of its own and images from files."""
 
+import json
 import shutil
 import subprocess
 import time
@@ -59,9 +60,14 @@ class Containerd:
     def __exit__(self, *_: object) -> None:
         for task in self._list("tasks"):
             self._try("tasks", "kill", "--signal", "SIGKILL", task)
+        namespaces = set()
         for container in self._list("containers"):
+            namespaces |= self._network_namespaces(container)
             self._try("tasks", "rm", "--force", container)
             self._try("containers", "rm", container)
+        for name in namespaces:
+            # The pod's link goes with it.
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
         self._process.terminate()
         self._process.wait(timeout=30)
 
@@ -97,6 +103,10 @@ class Containerd:
 
     def _list(self, what: str) -> list[str]:
         return self.ctr(what, "ls", "-q").split()
+
+    def _network_namespaces(self, container: str) -> set[str]:
+        found = json.loads(self.ctr("containers", "info", container))["Spec"]["linux"]["namespaces"]
+        return {Path(one["path"]).name for one in found if one["type"] == "network" and one.get("path")}
 
     def _try(self, *arguments: str) -> None:
         command = ["ctr", "--address", str(self.socket), "--namespace", "k8s.io", *arguments]
