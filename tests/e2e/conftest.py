@@ -24,12 +24,13 @@ figures: dict[str, object] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run these tests after all others, which a running cluster would slow down, and the uninstall at the very end."""
+    """Give these tests time for what they share, and run the uninstall after the others."""
     here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
-    items.sort(key=lambda item: (item.path.is_relative_to(here), item.path.name == LAST))
+    places = [place for place, item in enumerate(items) if item.path.is_relative_to(here)]
+    mine = sorted((items[place] for place in places), key=lambda item: item.path.name == LAST)
+    for place, item in zip(places, mine, strict=True):
+        item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+        items[place] = item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
