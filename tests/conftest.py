@@ -14,6 +14,8 @@ from edge_store import engine, migrate
 from edge_store.roles import grant_role
 from tests.api_role import as_api_role
 
+pytest_plugins = ["tests.figures"]
+
 COSTLY = frozenset({"airflow", "cluster", "e2e", "kube", "v1"})
 """Folders whose tests share what takes long to start: each goes to one process as a whole."""
 

@@ -1,6 +1,5 @@
 """Fixtures of the suite on a real cluster: one release for all tests, since to install one takes a minute."""
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from tests.cluster.binaries import NoClusterError
 from tests.cluster.needs import cannot_run
 from tests.e2e.clusters import Cluster, open_cluster
 from tests.e2e.release import EXAMPLES, Release, ask, eventually
+from tests.figures import figures
 
 WORKER = "plant-7"
 """The worker of examples/edgeworker.yaml."""
@@ -18,9 +18,6 @@ LAST = "test_uninstall.py"
 
 TIMEOUT_S = 1500
 """For one test with the fixtures that it is first to need: images, cluster, installation."""
-
-figures: dict[str, object] = {}
-"""What was measured; told at the end, and judged by nobody but people."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,12 +28,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for place, item in zip(places, mine, strict=True):
         item.add_marker(pytest.mark.timeout(TIMEOUT_S))
         items[place] = item
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was measured as one line of JSON."""
-    if figures:
-        terminalreporter.write_line(json.dumps(figures))
 
 
 @pytest.fixture(scope="session")
