@@ -59,6 +59,18 @@ def test_folders_without_a_readable_job_are_cleared_away(spool: Spool, tmp_path:
     assert [path.name for path in (tmp_path / "leases").iterdir()] == [str(good.lease_id)]
 
 
+def test_folder_that_the_system_keeps_shut_is_left_alone(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    good, shut = job(), job()
+    spool.folder(good.lease_id).create(good)
+    spool.folder(shut.lease_id).create(shut)
+    file = spool.folder(shut.lease_id).root / "job.json"
+    file.unlink()
+    file.mkdir()  # who runs as root can't be kept out by a mode
+    assert [found for found, _ in spool.recover()] == [good]
+    assert str(shut.lease_id) in caplog.text
+    assert file.exists()
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),

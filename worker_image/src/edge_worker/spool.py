@@ -8,6 +8,7 @@ leases/<lease id>/
   modules-*.json what the task's processes had to import
 """
 
+import logging
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,8 @@ from uuid import UUID
 
 from edge_worker.atomic import read_json, write_json
 from edge_worker.logs.cursor import Hole, LogCursor
+
+log = logging.getLogger(__name__)
 
 Result = Literal["succeeded", "failed"]
 
@@ -137,11 +140,18 @@ class Spool:
         return LeaseFolder(self._root / str(lease_id))
 
     def recover(self) -> list[tuple[JobInfo, LeaseFolder]]:
-        """Return what a former agent left behind, oldest first; folders without a readable job are deleted."""
+        """Return what a former agent left behind, oldest first; folders without a job are deleted.
+
+        One that the system does not let be read is left alone: a worker that can't start for it would be worse.
+        """
         found = []
         for path in sorted(self._root.iterdir(), key=lambda path: path.stat().st_mtime):
             folder = LeaseFolder(path)
-            job = folder.read_job()
+            try:
+                job = folder.read_job()
+            except OSError as error:
+                log.warning("%s cannot be read (%s) and is left alone; see to its owner and mode", path, error.strerror)
+                continue
             if job is None or str(job.lease_id) != path.name:
                 folder.remove()
             else:
