@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from edge_worker import processes
 from edge_worker.launcher.base import RunnerBrokenError, StartOrder, TaskExit
 from edge_worker.launcher.learned import LearnedModules
 from edge_worker.launcher.pool import RunnerPool
@@ -42,6 +43,14 @@ class Pool:
     def log(self, lease: UUID) -> str:
         path = self.folder / str(lease) / "logs" / "log"
         return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture(autouse=True)
+def others_are_no_strays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool is within this process here, which may have children of other tests: those are not the pool's to end."""
+    others = set(processes.own_children())
+    real = processes.own_children
+    monkeypatch.setattr(processes, "own_children", lambda: [child for child in real() if child not in others])
 
 
 @pytest.fixture
