@@ -1,5 +1,6 @@
 """Faults: the operator killed, the apiserver restarted, the edge API away. All ends as if nothing had happened."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from tests.kube.polling import eventually
 from tests.kube.site import Site
 
+CRDS = Path(__file__).parents[2] / "crds"
 SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 1, "drainTimeoutSeconds": 20}
 
 
@@ -68,6 +70,19 @@ def test_apiserver_restarted(site: Site) -> None:
     site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/maintenance=after")
     site.wait_state("plant-7", "maintenance mode")
     site.kubectl("delete", "ew", "plant-7", "plant-8", "--timeout=90s")
+    assert site.operators[0].running
+
+
+def test_crds_that_are_away_for_a_moment(site: Site) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    site.kubectl("delete", "ew", "--all", "--timeout=90s")
+    site.operators[0].roles_were_away = True
+    site.cluster.kubectl("delete", "-f", str(CRDS), "--timeout=60s")
+    eventually(lambda: "begins anew" in site.operators[0].log.read_text(), "the operator has met their absence", 60)
+    site.cluster.install_crds(CRDS)
+    site.apply_worker("plant-8", **SPEC)
+    site.wait_ready("plant-8", deadline_s=90)
     assert site.operators[0].running
 
 

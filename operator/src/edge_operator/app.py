@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import kopf
+from kopf._cogs.clients.errors import APINotFoundError  # kopf has no public name for it
 
 from edge_operator import metrics
 from edge_operator.fleet.client import FleetClient
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 LOOP_LAG_MAX_S = 30.0
 """A loop that did not turn for so long hangs; the kubelet then restarts the pod."""
 SHUTDOWN_S = 5.0
+CRDS_AWAY_S = 60.0
+"""The apiserver may not know the CRDs for so long before the operator gives up."""
 
 
 class StartError(Exception):
@@ -63,10 +66,37 @@ class _Pulse:
 async def run(settings: OperatorSettings) -> None:
     """Run until a signal tells to stop.
 
+    An apiserver that starts does not know the CRDs for a moment, and kopf ends then. All begins anew.
+
     Raises:
         StartError: the CRDs are missing, or a right is.
 
     """
+    while True:
+        try:
+            await _run_once(settings)
+        except* APINotFoundError:
+            log.warning("the apiserver does not know the EdgeWorkers; the operator begins anew once it does")
+        else:
+            return
+        await _wait_for_cluster(settings)
+
+
+async def _wait_for_cluster(settings: OperatorSettings) -> None:
+    """Wait until the cluster has what is needed, `CRDS_AWAY_S` at most."""
+    end = time.monotonic() + CRDS_AWAY_S
+    while True:
+        try:
+            async with KubeClient(settings.kubeconfig) as kube:
+                await _check_cluster(kube, settings)
+                return
+        except (StartError, UnavailableError):
+            if time.monotonic() > end:
+                raise
+        await asyncio.sleep(1.0)
+
+
+async def _run_once(settings: OperatorSettings) -> None:
     async with AsyncExitStack() as stack:
         try:
             kube = await stack.enter_async_context(KubeClient(settings.kubeconfig))
@@ -121,6 +151,8 @@ async def _watch(context: Context, stop: asyncio.Event) -> None:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await kopf.run_tasks(tasks, ignored=others)
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().remove_signal_handler(number)
         stop.set()
 
 
