@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.cluster.binaries import NoClusterError
 from tests.cluster.cache import filling, locked
 
-OFFICIAL = "docker.io/library/python:3.11-slim-bookworm"
+OFFICIAL = "python:3.11-slim-bookworm"
 STAND_IN = "localhost/airflow-edge-base:bookworm"
 PACKAGES = "python3,python3-venv,ca-certificates"
 UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian")
