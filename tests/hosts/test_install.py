@@ -15,6 +15,7 @@ import pytest
 
 from edge_demo.postgres import EmbeddedPostgres
 from tests.api.kit import ApiProcess, Db, join_token, until
+from tests.cluster.needs import cannot_run
 from tests.hosts.unit_file import REPOSITORY, SYSTEMD, environment, read_unit
 
 USER = pwd.getpwuid(os.getuid()).pw_name
@@ -77,7 +78,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Host:
     """A host on which the programs are installed once for all tests; each has a worker of its own there."""
     if shutil.which("systemctl") is None:
-        pytest.skip("needs systemctl: apt-get install systemd")
+        cannot_run("needs systemctl: apt-get install systemd")
     host = Host(tmp_path_factory.mktemp("host"), wheels)
     host.install("first", "--api-url", "http://127.0.0.1:1")
     return host

@@ -8,6 +8,7 @@ import pytest
 
 from edge_worker import errors
 from edge_worker.settings import WorkerSettings
+from tests.cluster.needs import cannot_run
 from tests.hosts.unit_file import SYSTEMD, read_unit
 
 UNIT = SYSTEMD / "edge-worker@.service"
@@ -59,7 +60,7 @@ def test_a_worker_that_is_refused_is_not_started_again() -> None:
 def on_this_host(tmp_path: Path) -> Path:
     """The unit with a program and a user that are there, since systemd checks both."""
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("needs systemd-analyze: apt-get install systemd")
+        cannot_run("needs systemd-analyze: apt-get install systemd")
     program = shutil.which("true")
     assert program is not None
     path = tmp_path / "edge-worker@plant-7.service"
