@@ -145,7 +145,7 @@ def _etcd(assets: Path) -> tuple[Path, str]:
     found = shutil.which("etcd")
     if found:
         return Path(found), "PATH"
-    return _debian_program("etcd-server", "etcd"), "Debian's package etcd-server"
+    return debian_program("etcd-server", "etcd"), "Debian's package etcd-server"
 
 
 def _kubectl(assets: Path) -> tuple[Path, str]:
@@ -156,7 +156,7 @@ def _kubectl(assets: Path) -> tuple[Path, str]:
     found = shutil.which("kubectl")
     if found:
         return Path(found), "PATH"
-    return _debian_program("kubernetes-client", "kubectl"), "Debian's package kubernetes-client"
+    return debian_program("kubernetes-client", "kubectl"), "Debian's package kubernetes-client"
 
 
 def find_helm() -> Path:
@@ -195,7 +195,7 @@ def _unpack_npm(folder: Path) -> None:
     archive.unlink()
 
 
-def _debian_program(package: str, program: str) -> Path:
+def debian_program(package: str, program: str) -> Path:
     """Unpack a program of a Debian package into the cache; nothing is installed, so this needs no root."""
     if not shutil.which("apt-get"):
         raise NoClusterError(f"no {program} here: put it on PATH")
