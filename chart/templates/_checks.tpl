@@ -19,6 +19,9 @@
 {{- if and .Values.central.url (not .Values.operator.existingSecret) }}
   operator.existingSecret is empty. Name a Secret with a credential of role admin for the edge API at central.url.
 {{- end }}
+{{- if and .Values.central.caSecret (not (hasPrefix "https://" .Values.central.url)) }}
+  central.caSecret is of use only with a central.url that begins with https://. Set central.url, or leave central.caSecret empty.
+{{- end }}
 {{- if and .Values.central.url (not .Values.operator.enabled) }}
   operator.enabled is false, but in a cluster that only has workers there is nothing else. Set operator.enabled=true.
 {{- end }}

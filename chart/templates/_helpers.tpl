@@ -33,10 +33,11 @@ labels:
 {{- if $registry }}{{ $registry }}/{{ end }}{{ .image.repository }}:{{ $tag }}
 {{- end -}}
 
-{{/* `image` and `imagePullPolicy` of a container. Call with (dict "root" $ "image" IMAGE). */}}
+{{/* What all containers have. The last line of one that goes with an error is in its status. Call with (dict "root" $ "image" IMAGE). */}}
 {{- define "airflow-edge.containerImage" -}}
 image: {{ include "airflow-edge.image" . }}
 imagePullPolicy: {{ .image.pullPolicy | default .root.Values.image.pullPolicy }}
+terminationMessagePolicy: FallbackToLogsOnError
 {{- end -}}
 
 {{- define "airflow-edge.pullSecrets" -}}

@@ -27,7 +27,7 @@ DEFINITION = re.compile(r"^#/\$defs/(\w+)$")
 SET_BY_CHART = {
     "edgeApi": {"database_url", "host", "port", "execution_api_url", "forwarded_allow_ips", "v1_jwt_secret"},
     "operator": {
-        *("api_url", "admin_token_file", "worker_image", "namespaces", "external_namespace", "kubeconfig"),
+        *("api_url", "admin_token_file", "ca_bundle", "worker_image", "namespaces", "external_namespace", "kubeconfig"),
         *("lease_namespace", "lease_name", "identity", "host", "port"),
     },
 }

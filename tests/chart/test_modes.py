@@ -53,6 +53,16 @@ def test_remote_is_operator_and_pools() -> None:
     assert pool["template"]["spec"]["dagBundles"][0]["name"] == "dags-folder"
 
 
+def test_a_private_authority_is_given_to_the_operator() -> None:
+    made = render("remote", "--set", "central.caSecret=company")
+    settings = made.one("ConfigMap", "edge-operator")["data"]
+    pod = made.one("Deployment", "edge-operator")["spec"]["template"]["spec"]
+    (volume,) = (volume for volume in pod["volumes"] if volume.get("secret", {}).get("secretName") == "company")
+    (mount,) = (mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == volume["name"])
+    assert settings["EDGE_OPERATOR_CA_BUNDLE"] == f"{mount['mountPath']}/ca.crt"
+    assert "EDGE_OPERATOR_CA_BUNDLE" not in render("remote").one("ConfigMap", "edge-operator")["data"]
+
+
 def test_the_database_is_prepared_in_order() -> None:
     steps = [container["args"] for container in containers(render("platform").migration()["spec"]["template"]["spec"])]
     assert [step[:3] for step in steps] == [

@@ -156,6 +156,7 @@ REMOTE = ("--set", "edgeApi.enabled=false,airflow.enabled=false,postgresql.enabl
             "operator.enabled",
             "=true",
         ),
+        (("central.caSecret=x",), "central.caSecret", "Set central.url"),
         ((REMOTE[1],), "central.url is empty", "edgeApi.enabled=true"),
         (("database.existingSecret=x",), "database.existingSecret", "postgresql.enabled=false"),
         (("database.apiRole.existingSecret=x",), "database.apiRole.existingSecret", "postgresql.enabled=false"),

@@ -18,6 +18,9 @@ EDGE_OPERATOR_API_URL: {{ include "airflow-edge.apiBaseUrl" . | quote }}
 EDGE_OPERATOR_ADMIN_TOKEN_FILE: /run/edge-operator/{{ (include "airflow-edge.operatorCredential" . | fromYaml).key }}
 EDGE_OPERATOR_WORKER_IMAGE: {{ include "airflow-edge.image" (dict "root" . "image" .Values.worker.image) | quote }}
 EDGE_OPERATOR_NAMESPACES: {{ include "airflow-edge.operatorNamespaces" . | fromJsonArray | join "," | quote }}
+{{- if .Values.central.caSecret }}
+EDGE_OPERATOR_CA_BUNDLE: /run/edge-operator-trust/ca.crt
+{{- end }}
 {{- with .Values.operator.externalNamespace }}
 EDGE_OPERATOR_EXTERNAL_NAMESPACE: {{ . | quote }}
 {{- end }}

@@ -29,6 +29,7 @@ from edge_operator.reconcile.context import Context
 from edge_operator.reconcile.controller import Controller
 from edge_operator.reconcile.queue import WorkQueue
 from edge_operator.settings import OperatorSettings
+from edge_operator.trust import TrustError, read_authorities
 from edge_operator.web import serve
 
 log = logging.getLogger(__name__)
@@ -103,15 +104,15 @@ async def _run_once(settings: OperatorSettings) -> None:
         except UnavailableError as error:
             raise StartError(str(error)) from error
         await _check_cluster(kube, settings)
-        http = await stack.enter_async_context(
-            FleetHttp(settings.api_url, settings.admin_token_file, settings.ca_bundle)
-        )
+        authorities = await _authorities(settings)
+        http = await stack.enter_async_context(FleetHttp(settings.api_url, settings.admin_token_file, authorities))
         pulse = _Pulse(time.monotonic())
         port = await stack.enter_async_context(serve(settings.host, settings.port, pulse.problem))
         log.info("health and metrics on port %d", port)
         state = FleetState()
         context = Context(
             settings=settings,
+            authorities=authorities,
             kube=kube,
             cache=Cache(),
             events=EventRecorder(kube),
@@ -121,6 +122,15 @@ async def _run_once(settings: OperatorSettings) -> None:
             queue=WorkQueue(),
         )
         await _supervise(context, pulse)
+
+
+async def _authorities(settings: OperatorSettings) -> str | None:
+    if settings.ca_bundle is None:
+        return None
+    try:
+        return await asyncio.to_thread(read_authorities, settings.ca_bundle)
+    except TrustError as error:
+        raise StartError(str(error)) from error
 
 
 async def _supervise(context: Context, pulse: _Pulse) -> None:

@@ -40,7 +40,7 @@ class OperatorSettings(ClusterSettings):
     admin_token_file: Path
     """File with a credential of role admin (`edge-api credential create --role admin`); read again at each call."""
     ca_bundle: Path | None = None
-    """PEM file of the authorities to trust for the edge API."""
+    """PEM file of the authorities to trust for the edge API; worker pods get them too, but with `worker_api_url`."""
     api_patience_s: float = Field(default=60, ge=0)
     """Seconds that the edge API may be away before status says so, and before a deletion goes on without it."""
 

@@ -11,6 +11,8 @@ STATE_FOLDER = "/var/lib/airflow-edge"
 TOKEN_FOLDER = "/run/airflow-edge"  # noqa: S105  (a folder)
 TOKEN_KEY = "join-token"  # noqa: S105  (a key in a Secret)
 TOKEN_FILE = f"{TOKEN_FOLDER}/{TOKEN_KEY}"
+TRUST_FOLDER = "/run/airflow-edge-trust"
+TRUST_FILE = "ca.crt"
 USER_ID = 50000
 """The user of Airflow's own images, so that DAG bundles and images built on those have their files in reach."""
 LIVE_ENV = frozenset({"EDGE_WORKER_QUEUES", "EDGE_WORKER_CONCURRENCY"})
@@ -26,13 +28,14 @@ class PodDefaults:
     """URL under which pods reach the edge API."""
     stop_margin_s: int
     """Seconds that a pod gets on top of its drain timeout."""
+    authorities: str | None = None
+    """PEM text of the authorities to trust for the edge API; None: those of the image."""
 
 
 def pod_template(worker: EdgeWorker, spec: WorkerSpec, defaults: PodDefaults) -> Obj:
     """Return the pod template of the worker's StatefulSet, its hash among the annotations."""
-    template = spec.template
     body: Obj = {
-        "metadata": {"labels": _labels(worker, spec), "annotations": dict(template.annotations)},
+        "metadata": {"labels": _labels(worker, spec), "annotations": _annotations(spec, defaults)},
         "spec": _pod_spec(worker, spec, defaults),
     }
     body["metadata"]["annotations"] |= {
@@ -40,6 +43,12 @@ def pod_template(worker: EdgeWorker, spec: WorkerSpec, defaults: PodDefaults) ->
         names.HASH_ANNOTATION: template_hash(body),
     }
     return body
+
+
+def _annotations(spec: WorkerSpec, defaults: PodDefaults) -> dict[str, str]:
+    given = dict(spec.template.annotations)
+    # A pod mounts it as a file from here, so no object has to be kept in each namespace.
+    return given if defaults.authorities is None else given | {names.AUTHORITIES_ANNOTATION: defaults.authorities}
 
 
 def template_hash(template: Obj) -> str:
@@ -82,7 +91,7 @@ def _pod_spec(worker: EdgeWorker, spec: WorkerSpec, defaults: PodDefaults) -> Ob
         "terminationGracePeriodSeconds": grace_seconds(spec, defaults),
         "securityContext": security | {"seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [_container(worker, spec, defaults)],
-        "volumes": [*_volumes(worker, spec), *template.volumes],
+        "volumes": [*_volumes(worker, spec), *_trust(defaults, _TRUST_VOLUME), *template.volumes],
     }
     optional: Obj = {
         "nodeSelector": template.node_selector,
@@ -105,6 +114,7 @@ def _container(worker: EdgeWorker, spec: WorkerSpec, defaults: PodDefaults) -> O
             {"name": "spool", "mountPath": STATE_FOLDER},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  (inside the container)
             {"name": "join-token", "mountPath": TOKEN_FOLDER, "readOnly": True},
+            *_trust(defaults, _TRUST_MOUNT),
             *template.volume_mounts,
         ],
         "securityContext": {
@@ -112,6 +122,8 @@ def _container(worker: EdgeWorker, spec: WorkerSpec, defaults: PodDefaults) -> O
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
+        # Its last line says why it has stopped; conditions tell it.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "startupProbe": _probe(period_s=5, failures=60),
         "readinessProbe": _probe(period_s=30, failures=2),
         "livenessProbe": _probe(period_s=60, failures=5),
@@ -146,7 +158,18 @@ def _env(worker: EdgeWorker, spec: WorkerSpec, defaults: PodDefaults) -> list[Ob
     if spec.dag_bundles:
         bundles = [bundle.model_dump(by_alias=True) for bundle in spec.dag_bundles]
         values["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(bundles)
+    if defaults.authorities is not None:
+        values["EDGE_WORKER_CA_BUNDLE"] = f"{TRUST_FOLDER}/{TRUST_FILE}"
     return [{"name": name, "value": value} for name, value in values.items()]
+
+
+_TRUST_REFERENCE = {"fieldPath": f"metadata.annotations['{names.AUTHORITIES_ANNOTATION}']"}
+_TRUST_VOLUME = {"name": "trust", "downwardAPI": {"items": [{"path": TRUST_FILE, "fieldRef": _TRUST_REFERENCE}]}}
+_TRUST_MOUNT = {"name": "trust", "mountPath": TRUST_FOLDER, "readOnly": True}
+
+
+def _trust(defaults: PodDefaults, part: Obj) -> list[Obj]:
+    return [part] if defaults.authorities is not None else []
 
 
 def _volumes(worker: EdgeWorker, spec: WorkerSpec) -> list[Obj]:

@@ -23,6 +23,8 @@ _FAILING = frozenset(
     }
 )
 
+LINE_MAX = 300
+"""Characters of a message that are told on."""
 STUCK_MARGIN = timedelta(seconds=60)
 """After its grace a pod is stopped by its node; one that is still there so much later has no node to do that."""
 SILENCE_MARGIN = timedelta(seconds=90)
@@ -57,8 +59,8 @@ def read_pod(pod: Obj) -> PodView:
     kill_time = read_timestamp(meta.get("deletionTimestamp"))
     grace = timedelta(seconds=meta.get("deletionGracePeriodSeconds") or 0)
     phase = status.get("phase", "Pending")
-    state = _container_state(status)
-    failing, problem = _problem(status, state)
+    container = _container(status)
+    failing, problem = _problem(status, container)
     return PodView(
         name=meta["name"],
         uid=meta["uid"],
@@ -68,7 +70,7 @@ def read_pod(pod: Obj) -> PodView:
         terminating=kill_time is not None,
         stop_time=kill_time - grace if kill_time is not None else None,
         kill_time=kill_time,
-        running=phase == "Running" and "running" in state,
+        running=phase == "Running" and "running" in container.state,
         problem=problem,
         failing=failing,
     )
@@ -101,21 +103,29 @@ def pod_reason(pods: list[PodView]) -> tuple[Reason, str] | None:
     return Reason.POD_PENDING, f"Pod {pod.name}: {pod.problem or 'is starting.'}"
 
 
-def _container_state(status: Obj) -> Obj:
+@dataclass(frozen=True, slots=True)
+class _Container:
+    state: Obj
+    last_words: str
+    """What it said last before it went, if it went with an error."""
+
+
+def _container(status: Obj) -> _Container:
     for container in status.get("containerStatuses") or []:
         if container.get("name") == names.WORKER_CONTAINER:
-            state: Obj = container.get("state") or {}
-            return state
-    return {}
+            ended = (container.get("lastState") or {}).get("terminated") or {}
+            return _Container(container.get("state") or {}, _last_line(ended.get("message")))
+    return _Container({}, "")
 
 
-def _problem(status: Obj, state: Obj) -> tuple[bool, str | None]:
+def _problem(status: Obj, container: _Container) -> tuple[bool, str | None]:
     if status.get("phase") == "Failed":
         reason, message = status.get("reason") or "Failed", status.get("message") or "the pod has failed"
         return True, f"{reason}: {message}"
-    waiting = state.get("waiting") or {}
+    waiting = container.state.get("waiting") or {}
     if waiting.get("reason") in _FAILING:
-        return True, f"{waiting['reason']}: {_first_line(waiting.get('message')) or 'see kubectl describe pod'}"
+        said = container.last_words or _first_line(waiting.get("message")) or "see kubectl describe pod"
+        return True, f"{waiting['reason']}: {said}"
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return False, f"{condition.get('reason')}: {_first_line(condition.get('message'))}"
@@ -124,4 +134,9 @@ def _problem(status: Obj, state: Obj) -> tuple[bool, str | None]:
 
 def _first_line(text: str | None) -> str:
     lines = (text or "").strip().splitlines()
-    return lines[0][:300] if lines else ""
+    return lines[0][:LINE_MAX] if lines else ""
+
+
+def _last_line(text: str | None) -> str:
+    lines = (text or "").strip().splitlines()
+    return lines[-1][:LINE_MAX] if lines else ""

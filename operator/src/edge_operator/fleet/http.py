@@ -28,20 +28,20 @@ STREAM_SILENCE_S = 60.0
 
 
 class FleetHttp:
-    """Use it as a context manager."""
+    """Use it as a context manager. `authorities` is PEM text; None: those of the system."""
 
-    def __init__(self, url: str, token_file: Path, ca_bundle: Path | None) -> None:
+    def __init__(self, url: str, token_file: Path, authorities: str | None) -> None:
         self.url = url.rstrip("/")
         self._token_file = token_file
-        self._ca_bundle = ca_bundle
+        self._authorities = authorities
         self._session: aiohttp.ClientSession | None = None
         self.unreachable_since: datetime | None = None
         """When calls began to fail without an answer; None while they are answered."""
 
     async def __aenter__(self) -> Self:
         tls: ssl.SSLContext | bool = True
-        if self._ca_bundle is not None:
-            tls = await asyncio.to_thread(ssl.create_default_context, cafile=str(self._ca_bundle))
+        if self._authorities is not None:
+            tls = ssl.create_default_context(cadata=self._authorities)
         connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=tls)
         self._session = aiohttp.ClientSession(connector=connector, trust_env=True)
         return self

@@ -57,6 +57,8 @@ class Context:
     """One per operator."""
 
     settings: OperatorSettings
+    authorities: str | None
+    """PEM text of the authorities to trust for the edge API; None: those of the system."""
     kube: KubeClient
     cache: Cache
     events: EventRecorder
@@ -76,7 +78,10 @@ class Context:
     def pod_defaults(self) -> PodDefaults:
         """Return what the settings say about pods."""
         settings = self.settings
-        return PodDefaults(settings.worker_image, settings.worker_api_url or settings.api_url, settings.stop_margin_s)
+        # Who is to be trusted goes with the URL: another one may have a certificate of anybody.
+        authorities = self.authorities if settings.worker_api_url is None else None
+        api_url = settings.worker_api_url or settings.api_url
+        return PodDefaults(settings.worker_image, api_url, settings.stop_margin_s, authorities)
 
     def memory(self, uid: str) -> Memory:
         """Return what is known about an object."""

@@ -1,0 +1,91 @@
+"""Pods of workers: whom they trust, and what is told of one that does not stay up."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_operator.desired.pod import PodDefaults, pod_template
+from edge_operator.desired.pods import pod_reason, read_pod
+from edge_operator.trust import CA_BYTES_MAX, TrustError, read_authorities
+from tests.cluster.certificates import write_certificates
+from tests.unit.operator.builders import make_worker
+
+REFUSED = "The join token was refused: make a new one."
+
+
+def template(authorities: str | None) -> dict[str, Any]:
+    worker = make_worker()
+    return pod_template(worker, worker.spec(), PodDefaults("image:1", "https://api", 45, authorities))
+
+
+def test_a_worker_gets_the_authorities_as_a_file() -> None:
+    made = template("PEM")
+    (container,) = made["spec"]["containers"]
+    (volume,) = (volume for volume in made["spec"]["volumes"] if "downwardAPI" in volume)
+    (item,) = volume["downwardAPI"]["items"]
+    annotation = item["fieldRef"]["fieldPath"].removeprefix("metadata.annotations['").removesuffix("']")
+    assert made["metadata"]["annotations"][annotation] == "PEM"
+    (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == volume["name"])
+    env = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert env["EDGE_WORKER_CA_BUNDLE"] == f"{mount['mountPath']}/{item['path']}"
+
+
+def test_without_authorities_nothing_is_mounted() -> None:
+    (container,) = template(None)["spec"]["containers"]
+    assert "EDGE_WORKER_CA_BUNDLE" not in {variable["name"] for variable in container["env"]}
+    assert not [volume for volume in template(None)["spec"]["volumes"] if "downwardAPI" in volume]
+
+
+def test_other_authorities_take_a_new_pod() -> None:
+    hashes = {template(authorities)["metadata"]["annotations"]["airflow-edge.io/template-hash"] for authorities in "ab"}
+    assert len(hashes) == 2
+
+
+@pytest.mark.parametrize(
+    ("waiting", "message", "said"),
+    [
+        ({"reason": "CrashLoopBackOff", "message": "back-off 10s"}, f"starting\n{REFUSED}\n", REFUSED),
+        ({"reason": "CrashLoopBackOff", "message": "back-off 10s"}, None, "back-off 10s"),
+        ({"reason": "ErrImagePull", "message": "no such image\nat all"}, None, "no such image"),
+        ({"reason": "ImagePullBackOff"}, None, "see kubectl describe pod"),
+    ],
+)
+def test_a_failing_pod_is_told_by_its_last_words(waiting: dict[str, str], message: str | None, said: str) -> None:
+    ended = {"terminated": {"exitCode": 2, "message": message}} if message else {}
+    container = {"name": "worker", "state": {"waiting": waiting}, "lastState": ended}
+    pod = {
+        "metadata": {"name": "edge-w-0", "uid": "u"},
+        "status": {"phase": "Running", "containerStatuses": [container]},
+    }
+    reason = pod_reason([read_pod(pod)])
+    assert reason is not None
+    assert reason[0] == "PodFailing"
+    assert reason[1] == f"Pod edge-w-0: {waiting['reason']}: {said}"
+
+
+def test_authorities_are_read(tmp_path: Path) -> None:
+    write_certificates(tmp_path, ["127.0.0.1"], ["localhost"])
+    assert read_authorities(tmp_path / "ca.crt") == (tmp_path / "ca.crt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file"),
+        ("", "can't be read|no certificate"),
+        ("not PEM", "can't be read|no certificate"),
+        ("ä", "can't be read"),
+        ("TOO LARGE", f"{CA_BYTES_MAX} at most"),
+    ],
+)
+def test_what_can_not_be_trusted_is_told(tmp_path: Path, content: str | None, said: str) -> None:
+    path = tmp_path / "bundle.crt"
+    if content == "TOO LARGE":
+        write_certificates(tmp_path, ["127.0.0.1"], ["localhost"])
+        content = (tmp_path / "ca.crt").read_text() + "\n" * CA_BYTES_MAX
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(TrustError, match=said) as caught:
+        read_authorities(path)
+    assert "EDGE_OPERATOR_CA_BUNDLE" in str(caught.value)
