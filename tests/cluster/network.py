@@ -1,18 +1,20 @@
 """The network of a one-node cluster: an address for the node, pods on a bridge, and names of Services.
 
 The address range is the cluster's own and its traffic stays on this machine. The bridge plugin knows nothing of
-NetworkPolicies, so they have no effect here.
+NetworkPolicies; `policies.py` does.
 """
 
 import json
 import shutil
 import signal
 import subprocess
-import threading
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 from tests.cluster.base_image import run
 from tests.cluster.control_plane import SERVICE_RANGE
+from tests.cluster.watch import Obj, Watch
 
 NODE_ADDRESS = "172.31.255.1"
 POD_RANGE = "10.244.0.0/24"
@@ -21,7 +23,6 @@ POD_LINK = "cni0"
 NETWORK = "airflow-edge-tests"
 TAKEN_ADDRESSES = Path("/var/lib/cni/networks") / NETWORK
 DOMAIN = "cluster.local"
-RESTART_S = 0.5
 SYSCTLS = ("net.ipv4.ip_forward=1", "net.bridge.bridge-nf-call-iptables=1")
 
 CNI = {
@@ -71,11 +72,10 @@ class ServiceNames:
     def __init__(self, folder: Path, kubectl: list[str]) -> None:
         self._hosts = folder / "hosts"
         self._log = folder / "dns.log"
-        self._kubectl = kubectl
-        self._addresses: dict[str, str] = {}
-        self._closed = threading.Event()
+        self._watch = Watch(kubectl, "/api/v1/services", self._write)
+        self._closing = ExitStack()
 
-    def __enter__(self) -> "ServiceNames":
+    def __enter__(self) -> Self:
         self._hosts.touch()
         with self._log.open("ab") as log:
             self._server = subprocess.Popen(
@@ -88,35 +88,22 @@ class ServiceNames:
                 stdout=log,
                 stderr=log,
             )
-        self._watch: subprocess.Popen[str] | None = None
-        self._thread = threading.Thread(target=self._follow, name="service-names", daemon=True)
-        self._thread.start()
+        self._closing.callback(self._stop)
+        self._closing.enter_context(self._watch)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._closed.set()
-        for process in (self._watch, self._server):
-            if process is not None:
-                process.kill()
-                process.wait(timeout=30)
-        self._thread.join(timeout=30)
+        self._closing.close()
 
-    def _follow(self) -> None:
-        command = [*self._kubectl, "get", "services", "-A", "--watch", "-o", "json", "--output-watch-events"]
-        # The apiserver ends each watch after some time.
-        while not self._closed.is_set():
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as self._watch:
-                for line in self._watch.stdout or []:
-                    event = json.loads(line)
-                    self._apply(event["type"], event["object"])
-            self._closed.wait(RESTART_S)
+    def _stop(self) -> None:
+        self._server.kill()
+        self._server.wait(timeout=30)
 
-    def _apply(self, kind: str, service: dict[str, dict[str, str]]) -> None:
-        meta, address = service["metadata"], service["spec"].get("clusterIP", "None")
-        name = f"{meta['name']}.{meta['namespace']}.svc.{DOMAIN}"
-        if kind == "DELETED":
-            self._addresses.pop(name, None)
-        elif address != "None":
-            self._addresses[name] = address
-        self._hosts.write_text("".join(f"{address} {name}\n" for name, address in self._addresses.items()))
+    def _write(self, services: list[Obj]) -> None:
+        lines = []
+        for service in services:
+            meta, address = service["metadata"], service["spec"].get("clusterIP", "None")
+            if address != "None":
+                lines.append(f"{address} {meta['name']}.{meta['namespace']}.svc.{DOMAIN}\n")
+        self._hosts.write_text("".join(lines))
         self._server.send_signal(signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""A real cluster with one node on this machine: pods, Services, probes, cluster DNS, volumes. Needs root.
+"""A real cluster with one node on this machine: pods, Services, NetworkPolicies, probes, DNS, volumes. Needs root.
 
 One at a time: the node's address and the pods' range are fixed.
 """
@@ -20,6 +20,7 @@ from tests.cluster.cache import cache_folder
 from tests.cluster.control_plane import USERS, ControlPlane, free_ports
 from tests.cluster.network import NODE_ADDRESS, POD_RANGE, ServiceNames
 from tests.cluster.packages import install_node_packages
+from tests.cluster.policies import NetworkPolicies
 from tests.cluster.runtime import Containerd, remove_folder
 
 NODE = "node1"
@@ -67,6 +68,7 @@ class OneNodeCluster(ControlPlane):
             super().__enter__()
             kubectl = [str(self.binaries.kubectl), f"--kubeconfig={self.kubeconfig}"]
             self._closing.enter_context(ServiceNames(self.folder, kubectl))
+            self._closing.enter_context(NetworkPolicies(kubectl))
             self._start_node()
             self._make_volumes()
         except BaseException:
