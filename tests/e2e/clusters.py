@@ -11,16 +11,17 @@ from pathlib import Path
 
 from tests.cluster.base_image import run
 from tests.cluster.binaries import NoClusterError, find_binaries, find_helm
+from tests.cluster.companions import build_nginx_image, build_postgres_image
 from tests.cluster.images import TARGETS, build, image_name, size
 from tests.cluster.one_node import OneNodeCluster
 from tests.cluster.packages import install_node_packages
-from tests.cluster.postgres_image import build_postgres_image
 from tests.cluster.runtime import remove_folder
 
 REGISTRY = "localhost"
 TAG = "e2e"
 OTHER_TAG = "e2e-next"
-POSTGRES = f"{REGISTRY}/postgres:16"
+COMPANIONS = ("postgres:16", "nginx:1")
+"""Images beside the platform's own, by the names that they have everywhere."""
 KIND_CONFIG = Path(__file__).parents[1] / "cluster" / "kind.yaml"
 KIND_NAME = "airflow-edge-e2e"
 
@@ -58,13 +59,15 @@ def open_cluster() -> Iterator[Cluster]:
 def _node() -> Iterator[Cluster]:
     install_node_packages()
     images = build(REGISTRY, TAG)
-    build_postgres_image(POSTGRES)
+    postgres, nginx = companions = [f"{REGISTRY}/{name}" for name in COMPANIONS]
+    build_postgres_image(postgres)
+    build_nginx_image(nginx)
     binaries = find_binaries()
     # Sockets lie below it, so its path has to be short.
     folder = Path(tempfile.mkdtemp(prefix="airflow-edge-node-", dir="/var/tmp"))
     try:
         with OneNodeCluster(folder, binaries) as node:
-            for name in (*images.values(), POSTGRES):
+            for name in (*images.values(), *companions):
                 node.containerd.import_image(name)
             for target, name in images.items():
                 node.containerd.tag(name, image_name(REGISTRY, target, OTHER_TAG))
@@ -79,8 +82,10 @@ def _kind() -> Iterator[Cluster]:
         if not shutil.which(program):
             raise NoClusterError(f"CLUSTER=kind needs {program} on PATH")
     images = build(REGISTRY, TAG)
-    run("docker", "pull", "--quiet", "postgres:16")
-    run("docker", "tag", "postgres:16", POSTGRES)
+    companions = [f"{REGISTRY}/{name}" for name in COMPANIONS]
+    for name, here in zip(COMPANIONS, companions, strict=True):
+        run("docker", "pull", "--quiet", name)
+        run("docker", "tag", name, here)
     for target, name in images.items():
         run("docker", "tag", name, image_name(REGISTRY, target, OTHER_TAG))
     with tempfile.TemporaryDirectory(prefix="airflow-edge-kind-") as folder:
@@ -89,7 +94,7 @@ def _kind() -> Iterator[Cluster]:
         run("kind", "create", "cluster", *where, "--config", str(KIND_CONFIG), "--kubeconfig", str(kubeconfig))
         try:
             others = [image_name(REGISTRY, target, OTHER_TAG) for target in TARGETS]
-            run("kind", "load", "docker-image", *where, *images.values(), *others, POSTGRES)
+            run("kind", "load", "docker-image", *where, *images.values(), *others, *companions)
             sizes = {target: size(name) for target, name in images.items()}
             yield Cluster(kubeconfig, _program("kubectl"), find_helm(), REGISTRY, TAG, OTHER_TAG, sizes)
         finally:
@@ -100,7 +105,8 @@ def _kubeconfig() -> Iterator[Cluster]:
     names = ("KUBECONFIG", "IMAGE_REGISTRY", "IMAGE_TAG", "IMAGE_OTHER_TAG")
     missing = [name for name in names if not os.environ.get(name)]
     if missing:
-        raise NoClusterError(f"CLUSTER=kubeconfig needs {', '.join(missing)}; the registry has postgres:16 too")
+        others = " and ".join(COMPANIONS)
+        raise NoClusterError(f"CLUSTER=kubeconfig needs {', '.join(missing)}; the registry has {others} too")
     kubeconfig, registry, tag, other = (os.environ[name] for name in names)
     yield Cluster(Path(kubeconfig), _program("kubectl"), find_helm(), registry, tag, other, {})
 

@@ -9,25 +9,31 @@ import pytest
 from tests.cluster.binaries import NoClusterError
 from tests.cluster.needs import cannot_run
 from tests.e2e.clusters import Cluster, open_cluster
-from tests.e2e.release import EXAMPLES, Release, ask, eventually
+from tests.e2e.release import EXAMPLES, Release
+from tests.e2e.waiting import ask, eventually
 from tests.figures import figures
 
 WORKER = "plant-7"
 """The worker of examples/edgeworker.yaml."""
-LAST = "test_uninstall.py"
+LAST = ("test_uninstall.py", "test_forms.py")
+"""What is run after all others, in this order: the other forms come once the platform is gone."""
 
 TIMEOUT_S = 1500
 """For one test with the fixtures that it is first to need: images, cluster, installation."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give these tests time for what they share, and run the uninstall after the others."""
+    """Give these tests time for what they share, and put them into order."""
     here = Path(__file__).parent
     places = [place for place, item in enumerate(items) if item.path.is_relative_to(here)]
-    mine = sorted((items[place] for place in places), key=lambda item: item.path.name == LAST)
+    mine = sorted((items[place] for place in places), key=_turn)
     for place, item in zip(places, mine, strict=True):
         item.add_marker(pytest.mark.timeout(TIMEOUT_S))
         items[place] = item
+
+
+def _turn(item: pytest.Item) -> int:
+    return LAST.index(item.path.name) if item.path.name in LAST else -1
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +65,12 @@ def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(autouse=True)
-def no_task_is_left_waiting(release: Release) -> Iterator[None]:
+def no_task_is_left_waiting(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let go what a test that failed has not: the next one would wait for its tasks."""
     yield
+    if "release" not in request.fixturenames:
+        return
+    release: Release = request.getfixturevalue("release")
     while release.holds:
         release.holds.pop().let_go()
 

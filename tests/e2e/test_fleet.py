@@ -4,7 +4,8 @@ from functools import partial
 
 import yaml
 
-from tests.e2e.release import EXAMPLES, Hold, Release, eventually
+from tests.e2e.release import EXAMPLES, Hold, Release
+from tests.e2e.waiting import eventually
 
 MAINTENANCE = "airflow-edge.io/maintenance"
 POOL = "north"

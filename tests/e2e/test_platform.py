@@ -8,7 +8,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.release import NAME, Release, ask, eventually
+from tests.e2e.release import NAME, Release
+from tests.e2e.waiting import ask, eventually
 from tests.figures import figures
 
 EXAMPLE_DAGS = ("press_line", "paint_shop", "night_shift")

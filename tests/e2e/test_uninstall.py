@@ -1,6 +1,7 @@
 """helm uninstall leaves what docs/install.md promises, and nothing else."""
 
-from tests.e2e.release import NAME, Release, eventually
+from tests.e2e.release import NAME, Release
+from tests.e2e.waiting import eventually
 
 CRDS = {"edgeworkers.airflow-edge.io", "edgeworkerpools.airflow-edge.io"}
 KEPT = {

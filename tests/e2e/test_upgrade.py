@@ -3,7 +3,8 @@
 from functools import partial
 
 from tests.e2e.helm import CHART
-from tests.e2e.release import NAME, Hold, Release, eventually
+from tests.e2e.release import NAME, Hold, Release
+from tests.e2e.waiting import eventually
 
 
 def test_upgrade_and_rollback_while_tasks_run(release: Release, worker: str) -> None:

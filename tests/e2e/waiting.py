@@ -1,0 +1,43 @@
+"""Waits: for what becomes true, and for Airflow while its api-server is being replaced."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import httpx
+
+INTERVAL_S = 0.3
+
+T = TypeVar("T")
+
+
+def ask(question: Callable[[], T], patience_s: float = 90) -> T:
+    """Ask Airflow, and again while its api-server is being replaced."""
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            return question()
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:
+            gone = (
+                isinstance(error, httpx.HTTPStatusError)
+                and error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR
+            )
+            if gone or time.monotonic() > end:
+                raise
+        time.sleep(INTERVAL_S)
+
+
+def eventually(
+    question: Callable[[], T], what: str, deadline_s: float = 60, explain: Callable[[], object] = lambda: ""
+) -> T:
+    """Return the first true answer.
+
+    Raises:
+        AssertionError: there was none before the deadline.
+
+    """
+    end = time.monotonic() + deadline_s
+    while not (answer := question()):
+        assert time.monotonic() < end, f"not within {deadline_s:g} s: {what}; {explain()}"
+        time.sleep(INTERVAL_S)
+    return answer
