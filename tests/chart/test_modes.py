@@ -214,6 +214,24 @@ def test_policies_select_every_pod_that_stays() -> None:
     assert set(components["values"]) == users
 
 
+def test_who_reads_metrics_is_let_in_where_there_are_some() -> None:
+    monitoring = {"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}
+    client = {"namespaceSelector": {"matchLabels": {"name": "ingress"}}}
+    for name, expected in {
+        "edge-edge-api": [client, monitoring],
+        "edge-operator": [monitoring],
+        "edge-api-server": [client],
+    }.items():
+        (rule,) = render("everything").one("NetworkPolicy", name)["spec"]["ingress"]
+        assert [peer for peer in rule["from"] if peer in (client, monitoring)] == expected, name
+
+
+def test_whoever_calls_is_let_in_where_no_clients_are_named() -> None:
+    made = render("platform", "--set", "networkPolicy.enabled=true")
+    for name, port in {"edge-edge-api": 8800, "edge-operator": 8080, "edge-api-server": 8080}.items():
+        assert made.one("NetworkPolicy", name)["spec"]["ingress"] == [{"ports": [{"port": port, "protocol": "TCP"}]}]
+
+
 def test_notes_say_what_comes_next() -> None:
     # `helm template` has no notes; lint renders them with everything else, and an installation shows them.
     text = (CHART / "templates" / "NOTES.txt").read_text()

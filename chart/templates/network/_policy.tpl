@@ -47,6 +47,6 @@ from:
     matchLabels:
       app.kubernetes.io/name: airflow-edge
       app.kubernetes.io/instance: {{ .Release.Name }}
-{{ toYaml (concat .Values.networkPolicy.clients .Values.networkPolicy.monitoring) }}
+{{ toYaml .Values.networkPolicy.clients }}
 {{- end -}}
 {{- end -}}
