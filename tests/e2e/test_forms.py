@@ -1,0 +1,123 @@
+"""The chart beside an Airflow that somebody has, and in another cluster that only has workers and calls over HTTPS."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from string import Template
+
+import pytest
+
+from edge_demo.airflow_client import AirflowClient
+from tests.e2e.clusters import Cluster
+from tests.e2e.forms.entry import hosts, make_certificates, open_entry
+from tests.e2e.helm import CHART
+from tests.e2e.namespace import Namespace
+from tests.e2e.waiting import ask, eventually
+
+NAME = "edge"
+SITE = "north"
+FILES = Path(__file__).parent / "forms"
+DAGS = Path(__file__).parent / "dags" / "forms"
+DAG = "two_executors"
+API = "deployment/edge-edge-api"
+
+
+class Centre(Namespace):
+    """Where the company's Airflow is, with the edge parts beside it."""
+
+    airflow: AirflowClient
+    authority: Path
+
+    def install(self) -> None:
+        """Do what docs/install.md says, in its order."""
+        self.authority = make_certificates(self, self.folder)
+        edge_host, airflow_host = hosts(self.namespace)
+        registry, tag = self.cluster.registry, self.cluster.tag
+        images = {"airflow": f"{registry}/airflow-edge/airflow:{tag}", "postgres": f"{registry}/postgres:16"}
+        manifests = Template((FILES / "airflow.yaml").read_text()).substitute(images, airflow_host=airflow_host)
+        self.kubectl("create", "configmap", "dags", f"--from-file={DAGS}")
+        for name, user in (("airflow-database", "airflow:owners"), ("edge-api-database", "edge_api:its-own")):
+            url = f"postgresql://{user}@db:5432/airflow"
+            self.kubectl("create", "secret", "generic", name, f"--from-literal=connection={url}")
+        self.kubectl("apply", "-f", "-", stdin=manifests)
+        values = [f"--values={CHART / 'examples' / 'existing-airflow.yaml'}", *self.images(tag)]
+        values += [
+            f"--set=ingress.host={edge_host}",
+            f"--set=edgeApi.executionApiUrl=https://{airflow_host}/execution/",
+        ]
+        self.helm("install", NAME, str(CHART), *values, "--wait", "--timeout", "3m")
+        open_entry(self, self.cluster)
+
+    def connect(self) -> None:
+        """Open a way to Airflow, once it has read its DAG."""
+        self.kubectl("wait", "--for=condition=Ready", "pod/airflow", "--timeout=180s")
+        way = self._closing.enter_context(self.forward("service/airflow", 8080))
+        self.airflow = self._closing.enter_context(AirflowClient(way.url))
+        eventually(lambda: DAG in ask(self.airflow.dag_ids), "the DAG is read", 90)
+        self.airflow.unpause(DAG)
+
+    def run(self, *command: str) -> str:
+        """Run a command where the edge API is."""
+        return self.kubectl("exec", API, "--container=edge-api", "--", *command)
+
+    def workers(self) -> list[str]:
+        """Return the workers of the fleet, as Airflow's command line lists them."""
+        token = self.run("edge-api", "credential", "create", "--role", "read").strip()
+        settings = (f"AIRFLOW__EDGE__ADMIN_API_URL=http://{NAME}-edge-api:8800", f"AIRFLOW__EDGE__ADMIN_TOKEN={token}")
+        command = ("env", *settings, "airflow", "edge", "list-workers", "--output", "json")
+        listed = self.kubectl("exec", "airflow", "--container=scheduler", "--", *command)
+        return [worker["worker_name"] for worker in json.loads(listed)]
+
+
+@pytest.fixture(scope="module")
+def centre(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
+    """An Airflow with the chart in the form for it."""
+    with Centre(cluster, tmp_path_factory.mktemp("centre"), "centre") as made:
+        made.install()
+        made.connect()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def remote(cluster: Cluster, centre: Centre, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
+    """Another cluster, as far as it can tell: all that it has of the centre is a URL, a credential and an authority."""
+    credential = centre.run("edge-api", "credential", "create", "--role", "admin", "--worker-pattern", f"{SITE}-*")
+    with Namespace(cluster, tmp_path_factory.mktemp("remote"), "remote") as made:
+        made.kubectl("create", "secret", "generic", "edge-central", f"--from-literal=token={credential.strip()}")
+        made.kubectl("create", "secret", "generic", "company-ca", f"--from-file=ca.crt={centre.authority}")
+        made.kubectl("create", "configmap", "dags", f"--from-file={DAGS}")
+        values = [f"--values={CHART / 'examples' / 'remote.yaml'}", *made.images(cluster.tag)]
+        values += [f"--set=central.url=https://{hosts(centre.namespace)[0]}", "--set=central.caSecret=company-ca"]
+        values += ["--set=dags.bundles=null", "--set=dags.configMap=dags"]
+        values += ["--set=airflow.executor=LocalExecutor\\,edge_provider.executor.EdgeExecutor"]
+        made.helm("install", SITE, str(CHART), *values, "--wait", "--timeout", "3m")
+        made.wait_ready("edgeworkerpool", SITE)
+        yield made
+
+
+def test_a_dag_runs_here_and_at_the_remote_site(centre: Centre, remote: Namespace) -> None:
+    run = centre.airflow.trigger(DAG)
+    assert ask(lambda: centre.airflow.wait_for_run(DAG, run, timeout_s=120)) == "success"
+    workers = {centre.airflow.xcom(DAG, run, "press", map_index=number) for number in range(3)}
+    assert workers == {f"{SITE}-0"}
+    # One was written by the edge worker and kept by the edge API, the other lies where Airflow is.
+    assert "pressed a hood" in centre.airflow.log_events(DAG, run, "press", map_index=1)
+    assert centre.airflow.log_events(DAG, run, "order")
+
+
+def test_the_edge_api_has_its_own_schema_only(centre: Centre, remote: Namespace) -> None:
+    look = "import os, psycopg; c = psycopg.connect(os.environ['EDGE_API_DATABASE_URL']); c.execute('select 1 from {}')"
+    centre.run("python", "-c", look.format("edge.worker"))
+    done = centre.try_kubectl("exec", API, "--container=edge-api", "--", "python", "-c", look.format("public.dag_run"))
+    assert "InsufficientPrivilege" in done.stderr
+
+
+def test_an_uninstall_takes_the_workers_out_of_the_fleet(centre: Centre, remote: Namespace) -> None:
+    (pod,) = remote.pods(f"airflow-edge.io/pool={SITE}")
+    assert centre.workers() == [f"{SITE}-0"]
+    remote.helm("uninstall", SITE, "--wait", "--timeout", "5m")
+    assert centre.workers() == []
+    # nginx writes down a WebSocket when it ends.
+    calls = [line for line in centre.kubectl("logs", "entry").splitlines() if line.startswith(pod["status"]["podIP"])]
+    assert [call for call in calls if "/edge_worker/" in call and '" 101 ' in call]
+    assert [call for call in calls if "/execution/" in call and '" 20' in call]
