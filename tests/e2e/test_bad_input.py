@@ -1,21 +1,21 @@
 """What goes wrong says so in one line, in readiness and in conditions."""
 
+import base64
+import json
+from functools import partial
+
 import pytest
 
 from tests.e2e.helm import CHART, Helm, HelmError
-from tests.e2e.release import NAME, Obj, Release, eventually
+from tests.e2e.namespace import Obj
+from tests.e2e.release import NAME, Release
+from tests.e2e.waiting import eventually
 
 LOST = "lost"
 
 
 def test_a_wrong_join_token(release: Release) -> None:
-    worker = {
-        "apiVersion": "airflow-edge.io/v1alpha1",
-        "kind": "EdgeWorker",
-        "metadata": {"name": LOST},
-        "spec": {"mode": "External", "queues": ["pool"]},
-    }
-    release.apply(worker, _pod_of_somebody_else(release))
+    release.apply(_worker({"mode": "External", "queues": ["pool"]}), _pod_of_somebody_else(release))
     eventually(lambda: "join token" in _log(release), "the worker says what is wrong", 90, lambda: _log(release))
     # It goes away with an error and is started again; each start says one thing.
     assert len(release.kubectl("logs", LOST).splitlines()) == 1
@@ -26,6 +26,24 @@ def test_a_wrong_join_token(release: Release) -> None:
     assert (ready["status"], ready["reason"]) == ("False", "NeverEnrolled")
     release.kubectl("delete", "pod", LOST, "--grace-period=0", "--force")
     release.kubectl("delete", "edgeworker", LOST, "--timeout=90s")
+
+
+def test_a_worker_of_the_operator_with_a_wrong_join_token(release: Release) -> None:
+    """Its token is exchanged before its pod starts, which waits for a node."""
+    nowhere = {"nodeSelector": {"place": "nowhere"}}
+    release.apply(_worker({"queues": ["pool"], "template": nowhere}))
+    eventually(lambda: release.find("secret", f"edge-{LOST}"), "its token is made", 60)
+    wrong = base64.b64encode(b"edgej_wrong").decode()
+    release.kubectl("patch", "secret", f"edge-{LOST}", "--patch", json.dumps({"data": {"join-token": wrong}}))
+    release.apply(_worker({"queues": ["pool"], "template": {}}))
+    ready = partial(release.condition, "edgeworker", LOST, "Ready")
+    eventually(lambda: ready().get("reason") == "PodFailing", "the condition says that it fails", 90, ready)
+    assert "join token" in ready()["message"]
+    release.kubectl("delete", "edgeworker", LOST, "--timeout=90s")
+
+
+def _worker(spec: Obj) -> Obj:
+    return {"apiVersion": "airflow-edge.io/v1alpha1", "kind": "EdgeWorker", "metadata": {"name": LOST}, "spec": spec}
 
 
 def _pod_of_somebody_else(release: Release) -> Obj:
@@ -43,7 +61,8 @@ def _pod_of_somebody_else(release: Release) -> Obj:
         "env": [{"name": name, "value": value} for name, value in settings.items()],
         "readinessProbe": {"exec": {"command": ["edge-worker", "status"]}, "timeoutSeconds": 5},
     }
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": LOST}, "spec": {"containers": [container]}}
+    meta = {"name": LOST, "labels": {"e2e": "client"}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [container]}}
 
 
 def test_an_unreachable_database(release: Release) -> None:
