@@ -92,7 +92,7 @@ def _control_plane() -> tuple[Path, str]:
         archive = os.environ.get("KUBE_ASSETS_ARCHIVE")
         if archive:
             return _unpack_archive(Path(archive), entry), f"KUBE_ASSETS_ARCHIVE={archive}"
-        if _docker_answers():
+        if docker_answers():
             _build_in_docker(entry)
             return entry, f"a build of Debian's source package in {DOCKER_IMAGE}"
         if os.geteuid() == 0 and shutil.which("apt-get"):
@@ -114,7 +114,8 @@ def _unpack_archive(archive: Path, entry: Path) -> Path:
     return entry
 
 
-def _docker_answers() -> bool:
+def docker_answers() -> bool:
+    """Return whether a Docker daemon is here."""
     if not shutil.which("docker"):
         return False
     answer = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)
@@ -209,7 +210,7 @@ def debian_program(package: str, program: str) -> Path:
                     _run(["apt-get", "update", "-qq"])
                     _run(["apt-get", "download", package], cwd=fresh)
                 _run(["dpkg", "-x", next(fresh.glob("*.deb")).name, "."], cwd=fresh)
-        return next(path for path in entry.rglob(program) if path.parent.name == "bin")
+        return next(path for path in entry.rglob(program) if path.parent.name in ("bin", "sbin"))
 
 
 def _write_program(path: Path, content: bytes) -> None:

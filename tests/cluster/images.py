@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cluster.base_image import base_image, run
-from tests.cluster.binaries import NoClusterError
+from tests.cluster.binaries import NoClusterError, docker_answers
+from tests.cluster.cache import locked
 
 ROOT = Path(__file__).parents[2]
 TARGETS = ("edge-api", "operator", "worker", "airflow")
@@ -30,7 +31,7 @@ def builder() -> str:
         NoClusterError: there is none.
 
     """
-    if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0:
+    if docker_answers():
         return "docker"
     if shutil.which("buildah"):
         return "buildah"
@@ -39,10 +40,12 @@ def builder() -> str:
 
 def build(registry: str, tag: str, targets: Sequence[str] = TARGETS) -> dict[str, str]:
     """Build images and return their names by target."""
-    command = [*_command(builder()), *_labels()]
     names = {target: image_name(registry, target, tag) for target in targets}
-    for target, name in names.items():
-        run(*command, "--target", target, "--tag", name, str(ROOT))
+    # Who comes second finds the layers of the first, and does not make them once more at the same time.
+    with locked("images"):
+        command = [*_command(builder()), *_labels()]
+        for target, name in names.items():
+            run(*command, "--target", target, "--tag", name, str(ROOT))
     return names
 
 

@@ -1,19 +1,16 @@
-"""Debian packages that a one-node cluster and image builds need, installed where that is possible."""
+"""Debian packages that a one-node cluster, image builds and containers need, installed where that is possible."""
 
 import os
 import shutil
+from collections.abc import Mapping
 
 from tests.cluster.base_image import run
-from tests.cluster.binaries import NoClusterError
+from tests.cluster.binaries import NoClusterError, docker_answers
+from tests.cluster.cache import locked
 
-PACKAGES = {
+CONTAINER_PACKAGES = {
     "buildah": "buildah",
-    "conntrack": "conntrack",
-    "containerd": "containerd",
     "debootstrap": "debootstrap",
-    "dnsmasq": "dnsmasq-base",
-    "gcc": "gcc libc6-dev",
-    "ip": "iproute2",
     "iptables": "iptables",
     "runc": "runc",
     "socat": "socat",
@@ -21,23 +18,55 @@ PACKAGES = {
 }
 """Package by the program that tells whether it is there."""
 
+NODE_PACKAGES = {
+    **CONTAINER_PACKAGES,
+    "conntrack": "conntrack",
+    "containerd": "containerd",
+    "dnsmasq": "dnsmasq-base",
+    "gcc": "gcc libc6-dev",
+    "ip": "iproute2",
+}
+PODMAN_PACKAGES = {**CONTAINER_PACKAGES, "podman": "podman"}
+
 
 def install_node_packages() -> None:
-    """Install what is missing.
+    """Install what a one-node cluster lacks.
 
     Raises:
         NoClusterError: this is not possible here; the message says what to install.
 
     """
-    missing = sorted(
-        {name for program, names in PACKAGES.items() if not shutil.which(program) for name in names.split()}
-    )
     if os.geteuid() != 0:
         raise NoClusterError("a one-node cluster needs root: run as root, or use CLUSTER=kind or CLUSTER=kubeconfig")
-    if not missing:
-        return
-    if not shutil.which("apt-get"):
-        raise NoClusterError(f"install {' '.join(missing)} (names of Debian's packages)")
-    os.environ["DEBIAN_FRONTEND"] = "noninteractive"
-    run("apt-get", "update", "-qq")
-    run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing)
+    _install(NODE_PACKAGES)
+
+
+def install_container_packages() -> None:
+    """Install what building an image and running it lack: for Podman, where no Docker is.
+
+    Raises:
+        NoClusterError: this is not possible here; the message says what to install.
+
+    """
+    if docker_answers():
+        if not shutil.which("socat"):
+            raise NoClusterError("no socat here: put it on PATH")
+    elif os.geteuid() == 0:
+        _install(PODMAN_PACKAGES)
+    else:
+        raise NoClusterError("no engine to run containers: start Docker, or run as root")
+
+
+def _install(packages: Mapping[str, str]) -> None:
+    # Of tests that run side by side one alone can have the package manager.
+    with locked("apt"):
+        missing = sorted(
+            {name for program, names in packages.items() if not shutil.which(program) for name in names.split()}
+        )
+        if not missing:
+            return
+        if not shutil.which("apt-get"):
+            raise NoClusterError(f"install {' '.join(missing)} (names of Debian's packages)")
+        os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+        run("apt-get", "update", "-qq")
+        run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing)

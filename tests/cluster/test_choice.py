@@ -6,7 +6,7 @@ import pytest
 
 from tests.cluster.binaries import NoClusterError
 from tests.cluster.images import builder, image_name
-from tests.cluster.packages import install_node_packages
+from tests.cluster.packages import install_container_packages, install_node_packages
 from tests.e2e.clusters import open_cluster
 
 
@@ -39,6 +39,16 @@ def test_a_node_without_apt_names_the_packages(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NoClusterError, match="install buildah conntrack containerd"):
         install_node_packages()
+
+
+def test_containers_need_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(NoClusterError, match="start Docker, or run as root"):
+        install_container_packages()
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    with pytest.raises(NoClusterError, match=r"install buildah .*podman"):
+        install_container_packages()
 
 
 def test_images_need_a_program_that_builds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

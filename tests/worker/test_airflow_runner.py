@@ -5,41 +5,13 @@ import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from airflow.sdk.execution_time import supervisor
 
 from edge_protocol.frames import Report
 from edge_worker.runner import warm
-
-LOG_PATH = "dag_id=d/run_id=r/task_id=t/attempt=1.log"
-
-
-def workload() -> str:
-    """Return a task as Airflow's scheduler hands it to an executor."""
-    instance = {
-        "id": str(uuid4()),
-        "task_id": "t",
-        "dag_id": "d",
-        "run_id": "r",
-        "try_number": 1,
-        "dag_version_id": str(uuid4()),
-        "map_index": -1,
-        "pool_slots": 1,
-        "queue": "default",
-        "priority_weight": 1,
-    }
-    return json.dumps(
-        {
-            "type": "ExecuteTask",
-            "token": "the-token-of-the-task",
-            "dag_rel_path": "d.py",
-            "bundle_info": {"name": "dags-folder", "version": None},
-            "log_path": LOG_PATH,
-            "ti": instance,
-        }
-    )
+from tests.worker.workload import LOG_PATH, workload
 
 
 @pytest.fixture

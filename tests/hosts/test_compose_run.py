@@ -1,0 +1,187 @@
+"""The guide for hosts with containers, command by command: a real engine, a real worker, a real edge API."""
+
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from edge_demo.postgres import EmbeddedPostgres
+from tests.api.kit import ApiProcess, Db, join_token, until
+from tests.cluster.binaries import NoClusterError
+from tests.cluster.images import build
+from tests.cluster.needs import cannot_run
+from tests.cluster.packages import install_container_packages
+from tests.hosts.compose_project import Project
+from tests.hosts.execution_api import ExecutionApi
+from tests.worker.workload import LOG_PATH, workload
+
+WORKER = "plant-7"
+JOINED_S = 60
+
+pytestmark = pytest.mark.timeout(1200)
+"""For the test that is first to need the image."""
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    """The worker's image as of now, by the name that the suite on a cluster gives it: layers are made once."""
+    try:
+        install_container_packages()
+        return build("localhost", "e2e", ["worker"])["worker"]
+    except NoClusterError as error:
+        cannot_run(error)
+
+
+@contextmanager
+def relay(address: str, port: int) -> Iterator[None]:
+    """Lead from an address of a network that does not exist yet to the same port of the loopback device."""
+    listen = f"TCP-LISTEN:{port},bind={address},freebind,reuseaddr,fork"
+    process = subprocess.Popen(["socat", listen, f"TCP:127.0.0.1:{port}"], start_new_session=True)
+    yield
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def execution() -> Iterator[ExecutionApi]:
+    with ExecutionApi() as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, image: str) -> Iterator[Project]:
+    made = Project(tmp_path_factory.mktemp("compose") / f"plant-{secrets.token_hex(3)}", image)
+    yield made
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def api(
+    postgres: EmbeddedPostgres, project: Project, execution: ExecutionApi, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiProcess]:
+    database = postgres.create_database("edge_compose", template="edge_template")
+    url = f"http://{project.host}:{execution.port}/execution/"
+    log = tmp_path_factory.mktemp("compose-api") / "api.log"
+    with ExitStack() as stack:
+        process = stack.enter_context(ApiProcess(database, log, execution_api_url=url))
+        for port in (process.port, execution.port):
+            stack.enter_context(relay(project.host, port))
+        yield process
+
+
+@pytest.fixture
+def db(api: ApiProcess) -> Iterator[Db]:
+    with Db(api.database) as opened:
+        yield opened
+
+
+async def joined(db: Db) -> Any:
+    """Wait until the worker takes jobs, and return what the platform knows of it."""
+    ready = f"SELECT * FROM edge.worker WHERE name = '{WORKER}' AND initialised AND NOT offline"
+    (row,) = await until(lambda: db.rows(ready), "it has joined", JOINED_S)
+    return row
+
+
+@pytest.fixture
+async def started(project: Project, api: ApiProcess, db: Db) -> Project:
+    """The project with its worker running, as the guide says; the first test to need it enrols it."""
+    if not project.container():
+        token = join_token(api.database, "--name-pattern", WORKER, "--uses", "1")
+        api_url = f"http://{project.host}:{api.port}"
+        project.prepare(token, {"https://airflow.example.com": api_url})
+    project.guide("docker compose up --detach --wait")
+    await joined(db)
+    return project
+
+
+async def test_it_has_joined_and_says_so(started: Project, db: Db) -> None:
+    status = json.loads(started.guide("docker compose exec worker edge-worker status", "--output", "json"))
+    assert (status["name"], status["state"], status["connected"]) == (WORKER, "idle", True)
+    assert len(db.rows(f"SELECT 1 FROM edge.credential WHERE worker_name = '{WORKER}'")) == 1
+
+
+async def test_the_engine_has_the_health_check_and_finds_it_healthy(started: Project) -> None:
+    await until(started.healthy, "it is healthy")
+
+
+async def test_a_task_runs_and_finds_itself_locked_in(started: Project, db: Db, execution: ExecutionApi) -> None:
+    (job,) = db.enqueue(workload=workload("look"), log_path=LOG_PATH)
+    await until(lambda: db.state(job) in ("succeeded", "failed"), "the task has ended", 60)
+    assert (db.state(job), execution.states) == ("succeeded", ["success"])
+    found = json.loads(await until(lambda: said(db, job), "the log has come"))
+    assert found == {
+        "uid": 50000,
+        "capabilities": ["0" * 16],
+        "no_new_privileges": "1",
+        "read_only": ["/", "/opt", "/srv/dags"],
+        "writable": ["/tmp", "/home/edge"],  # noqa: S108
+    }
+
+
+def said(db: Db, job: UUID) -> str | None:
+    log = db.log_of(db.job(job).lease_id).decode()
+    lines = [json.loads(line).get("event", "") for line in log.splitlines()]
+    return next((line.removeprefix("found ") for line in lines if line.startswith("found ")), None)
+
+
+async def test_maintenance(started: Project, db: Db) -> None:
+    started.guide("docker compose exec worker edge-worker maintenance on --comments 'new disk' --wait")
+    (wish,) = db.rows("SELECT * FROM edge.worker_desired")
+    assert (wish.maintenance, wish.maintenance_comment) == (True, "new disk")
+    started.compose("exec", "worker", "edge-worker", "maintenance", "off", "--wait")
+
+
+async def drains_during(command: str, project: Project, db: Db) -> None:
+    """Give such a command while a task runs, and see that it waits for the task."""
+    go = project.folder / "dags" / "go"
+    go.unlink(missing_ok=True)
+    (job,) = db.enqueue(workload=workload("hold"))
+    await until(lambda: db.state(job) == "running", "the task runs", 60)
+    with project.start(command) as running:
+        try:
+            await until(lambda: db.worker(WORKER).terminating, "it drains")
+            assert db.state(job) == "running"
+        finally:
+            go.touch()
+    assert running.returncode == 0, (project.folder / "compose.log").read_text()
+    assert db.state(job) == "succeeded"
+
+
+async def test_a_stop_waits_for_the_task(started: Project, db: Db) -> None:
+    await drains_during("docker compose stop", started, db)
+    assert db.worker(WORKER).offline
+    assert started.exit_code() == 0
+
+
+async def test_the_next_start_needs_no_token(started: Project, db: Db) -> None:
+    before = db.worker(WORKER)
+    started.shell(": > join-token")
+    started.guide("docker compose stop")
+    started.guide("docker compose up --detach")
+    after = await joined(db)
+    assert after.identity == before.identity
+    assert after.instance != before.instance
+
+
+async def test_an_upgrade_drains_the_old_container_and_starts_a_new_one(started: Project, db: Db) -> None:
+    before, container = db.worker(WORKER), started.container()
+    with (started.folder / "worker.env").open("a") as settings:
+        settings.write("EDGE_WORKER_CONCURRENCY=3\n")
+    await drains_during("docker compose up --detach --force-recreate", started, db)
+    after = await joined(db)
+    assert started.container() != container
+    assert (after.identity, after.concurrency) == (before.identity, 3)
+
+
+async def test_remove_leaves_nothing(started: Project) -> None:
+    started.guide("docker compose down --volumes")
+    assert started.container() == ""
+    assert re.findall(f"^{started.name}", started.engine("volume", "ls", "--format", "{{.Name}}"), re.MULTILINE) == []
