@@ -8,6 +8,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.cluster.prometheus import promtool
 from tests.e2e.release import NAME, Release
 from tests.e2e.waiting import ask, eventually
 from tests.figures import figures
@@ -61,11 +62,11 @@ def test_metrics_are_what_prometheus_takes(
     with release.forward(f"service/{NAME}-{component}", port) as way:
         answer = ask(lambda: httpx.get(f"{way.url}/metrics", trust_env=False).raise_for_status())
     assert answer.headers["content-type"].startswith("text/plain")
+    promtool("check", "metrics", stdin=answer.text)
     families = list(text_string_to_metric_families(answer.text))
     own = [family for family in families if family.name.startswith("airflow_edge")]
     assert expected in {family.name for family in own}
     for family in own:
-        assert family.documentation, f"{family.name} has no HELP"
         assert family.type in ("counter", "gauge", "histogram"), f"{family.name} is of type {family.type}"
         if family.type == "histogram":
             assert family.name.endswith(UNITS), f"{family.name} names no unit"
