@@ -1,9 +1,11 @@
 """The tests of the chart need helm, and some of them a control plane."""
 
+import secrets
 from collections.abc import Iterator
 
 import pytest
 
+from tests.chart.installation import Installation
 from tests.cluster.binaries import NoClusterError, find_binaries, find_helm
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.needs import cannot_run
@@ -27,3 +29,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         cannot_run(error)
     with ControlPlane(tmp_path_factory.mktemp("chart"), binaries) as control_plane:
         yield control_plane
+
+
+@pytest.fixture
+def place(cluster: ControlPlane) -> Iterator[Installation]:
+    """A namespace of its own with helm in it."""
+    name = f"chart-{secrets.token_hex(3)}"
+    cluster.kubectl("create", "namespace", name)
+    yield Installation(cluster, name)
+    cluster.kubectl("delete", "namespace", name, "--wait=false")

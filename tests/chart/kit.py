@@ -28,11 +28,10 @@ MONITORING = "monitoring.coreos.com/v1"
 POD_KINDS = ("Deployment", "StatefulSet", "Job")
 
 
-def helm(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run helm to its end."""
-    return subprocess.run(
-        [str(find_helm()), *arguments], input=stdin, capture_output=True, text=True, timeout=120, check=False
-    )
+def helm(*arguments: str, program: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a helm, the one of all tests unless told otherwise, to its end."""
+    command = [str(program or find_helm()), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 @dataclass(frozen=True)
@@ -68,19 +67,21 @@ class Rendered:
 
 
 @lru_cache(maxsize=64)
-def render(mode: str = "platform", *more: str, version: str = CURRENT) -> Rendered:
+def render(mode: str = "platform", *more: str, version: str = CURRENT, program: Path | None = None) -> Rendered:
     """Return what the chart makes of the values of a mode; `more` are arguments for helm."""
-    done = try_render(mode, *more, version=version)
+    done = try_render(mode, *more, version=version, program=program)
     assert done.returncode == 0, done.stderr
     return Rendered([obj for obj in yaml.safe_load_all(done.stdout) if obj])
 
 
-def try_render(mode: str = "platform", *more: str, version: str = CURRENT) -> subprocess.CompletedProcess[str]:
+def try_render(
+    mode: str = "platform", *more: str, version: str = CURRENT, program: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run `helm template` as an upgrade, which has all hooks."""
     file = VALUES[mode]
     values = ["-f", str(file)] if file else []
     arguments = ("template", "edge", str(CHART), "-n", NAMESPACE, "--is-upgrade", "--kube-version", version)
-    return helm(*arguments, *values, *more)
+    return helm(*arguments, *values, *more, program=program)
 
 
 def env(container: Obj) -> dict[str, Any]:

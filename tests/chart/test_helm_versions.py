@@ -1,0 +1,97 @@
+"""The oldest helm that the guide promises makes of the chart what the newest makes of it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.chart.describe import CHART
+from tests.chart.installation import Installation
+from tests.chart.kit import VALUES, Obj, Rendered, helm, render, try_render
+from tests.cluster.binaries import NoClusterError, find_helm, find_oldest_helm
+from tests.cluster.needs import cannot_run
+
+INSTALL_GUIDE = CHART.parent / "docs" / "install.md"
+
+
+@pytest.fixture(scope="module")
+def oldest() -> Path:
+    try:
+        return find_oldest_helm()
+    except NoClusterError as error:
+        cannot_run(error)
+
+
+@pytest.fixture(params=["oldest", "newest"])
+def program(request: pytest.FixtureRequest, oldest: Path) -> Path:
+    return oldest if request.param == "oldest" else find_helm()
+
+
+def test_the_guide_names_the_versions(oldest: Path) -> None:
+    promised = re.search(r"helm (\S+) or newer", INSTALL_GUIDE.read_text())
+    assert promised is not None
+    said = helm("version", "--short", program=oldest).stdout
+    assert said.startswith(f"v{promised[1]}."), said
+
+
+def test_lint_finds_nothing(oldest: Path) -> None:
+    done = helm("lint", "--strict", str(CHART), program=oldest)
+    assert done.returncode == 0, done.stdout
+    assert "WARNING" not in done.stdout
+
+
+@pytest.mark.parametrize("mode", VALUES)
+def test_they_render_the_same(oldest: Path, mode: str) -> None:
+    assert comparable(render(mode, program=oldest)) == comparable(render(mode))
+
+
+def comparable(made: Rendered) -> list[str]:
+    """All objects without what is made anew each time: content of Secrets, and checksums of it."""
+    return sorted(map(_comparable, made.objects))
+
+
+def _comparable(obj: Obj) -> str:
+    if obj["kind"] == "Secret":
+        obj = {**obj, "data": sorted(obj.get("data", {})), "stringData": sorted(obj.get("stringData", {}))}
+    return re.sub(r'("checksum/[^"]*": )"[0-9a-f]{64}"', r"\1", json.dumps(obj, sort_keys=True))
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "mend"),
+    [
+        ("replicaCount=2", "replicaCount", "not allowed"),
+        ("edgeApi.replicas=two", "edgeApi.replicas", "integer"),
+        ("ingress.enabled=true", "ingress.host", "Set it to the name"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_key_and_the_mend(oldest: Path, value: str, key: str, mend: str) -> None:
+    done = try_render("platform", "--set", value, program=oldest)
+    assert done.returncode != 0
+    assert key in done.stderr
+    assert mend in done.stderr
+
+
+def test_install_upgrade_rollback_and_uninstall(place: Installation, program: Path) -> None:
+    place.program = program
+    place.install("--set", "pools.north.queues={press}")
+    assert place.get("edgeworkerpools.airflow-edge.io")["items"][0]["metadata"]["name"] == "north"
+    secrets = place.secrets()
+    place.upgrade("--set", "edgeApi.replicas=3")
+    assert replicas(place) == 3
+    assert place.get("edgeworkerpools.airflow-edge.io")["items"] == []
+    second = place.helm("install", "other", str(CHART), "--no-hooks")
+    assert "The namespace" in second.stderr
+    rolled = place.helm("rollback", "edge", "1", "--no-hooks")
+    assert rolled.returncode == 0, rolled.stderr
+    assert replicas(place) != 3
+    assert place.get("edgeworkerpools.airflow-edge.io")["items"][0]["metadata"]["name"] == "north"
+    removed = place.helm("uninstall", "edge", "--no-hooks")
+    assert removed.returncode == 0, removed.stderr
+    assert place.get("deployment")["items"] == []
+    assert place.secrets() == secrets
+
+
+def replicas(place: Installation) -> int:
+    wanted: int = place.get("deployment", "edge-edge-api")["spec"]["replicas"]
+    return wanted
