@@ -89,7 +89,6 @@ def remote(cluster: Cluster, centre: Centre, tmp_path_factory: pytest.TempPathFa
         values = [f"--values={CHART / 'examples' / 'remote.yaml'}", *made.images(cluster.tag)]
         values += [f"--set=central.url=https://{hosts(centre.namespace)[0]}", "--set=central.caSecret=company-ca"]
         values += ["--set=dags.bundles=null", "--set=dags.configMap=dags"]
-        values += ["--set=airflow.executor=LocalExecutor\\,edge_provider.executor.EdgeExecutor"]
         made.helm("install", SITE, str(CHART), *values, "--wait", "--timeout", "3m")
         made.wait_ready("edgeworkerpool", SITE)
         yield made
