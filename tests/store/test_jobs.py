@@ -1,78 +1,14 @@
 """The statements of a job's life, each against real PostgreSQL."""
 
 import dataclasses
-import threading
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
-import pytest
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from edge_protocol.job_state import FINISHED_STATES, TRANSITIONS, JobEvent, JobState
-from edge_store import claims, engine, jobs, leases, logs, workers
-
-SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-def db(database: str) -> Iterator[Connection]:
-    made = engine.make_engine(database)
-    with made.connect() as connection:
-        yield connection
-
-
-def new_job(**changes: Any) -> jobs.NewJob:
-    job = jobs.NewJob(
-        id=uuid4(),
-        kind="task",
-        queue="default",
-        team=None,
-        rank=1,
-        priority=1,
-        slots=1,
-        workload='{"token": "secret"}',
-        log_path="dag/run/task/1.log",
-        dag_id="dag",
-        task_id="task",
-        run_id="run",
-        map_index=-1,
-        try_number=1,
-        owner="1",
-    )
-    return dataclasses.replace(job, **changes)
-
-
-def register(db: Connection, name: str = "w1", **changes: Any) -> workers.Registration:
-    new = workers.Registration(
-        name=name,
-        identity=uuid4(),
-        team=None,
-        queues=["default"],
-        concurrency=4,
-        session_id=uuid4(),
-        instance=uuid4(),
-        cordon_reason=None,
-        versions={},
-    )
-    new = dataclasses.replace(new, **changes)
-    assert db.execute(workers.register(new, 30 * SECOND)).one().name == name
-    return new
-
-
-def claim(db: Connection, job: jobs.NewJob, worker: workers.Registration) -> UUID | None:
-    lease = uuid4()
-    rows = db.execute(claims.claim([claims.Pick(job.id, worker.name, worker.session_id, lease)], 10 * SECOND)).all()
-    return lease if rows else None
-
-
-def state(db: Connection, job: jobs.NewJob) -> Row[Any]:
-    return db.execute(text("SELECT * FROM edge.job WHERE id = :id").bindparams(id=job.id)).one()
-
-
-def report(lease: UUID, worker: str, outcome: Any = "succeeded") -> leases.JobReport:
-    return leases.JobReport(lease, worker, outcome, 0, None)
+from edge_store import claims, jobs, leases, logs, workers
+from tests.store.kit import SECOND, claim, new_job, register, report, state
 
 
 def test_whole_life(db: Connection) -> None:
@@ -130,81 +66,6 @@ def test_unaccepted_claim_goes_back(db: Connection) -> None:
     assert [row.id for row in db.execute(leases.requeue_expired())] == [job.id]
     assert db.execute(leases.accept([leases.HeldLease(lease, "w1")])).all() == []
     assert db.execute(leases.requeue_expired()).all() == []
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "UPDATE edge.worker_desired SET maintenance = true",
-        "UPDATE edge.worker_desired SET shutdown = true",
-        "UPDATE edge.worker SET cordon_reason = 'too old'",
-        "UPDATE edge.worker SET queues = '{other}'",
-        "UPDATE edge.worker SET team = 'blue'",
-        "UPDATE edge.worker SET maintenance_acknowledged = true",
-        "UPDATE edge.worker SET terminating = true",
-        "UPDATE edge.worker SET session_id = gen_random_uuid()",
-    ],
-)
-def test_cordon_is_enforced_by_the_claim(db: Connection, change: str) -> None:
-    worker, job = register(db), new_job()
-    db.execute(jobs.enqueue(job))
-    db.execute(text(change))
-    assert claim(db, job, worker) is None
-    assert state(db, job).state == "queued"
-
-
-def test_claim_waits_for_a_maintenance_request_under_way(database: str) -> None:
-    """A request that was begun before the claim and committed during it still keeps the job from the worker."""
-    made = engine.make_engine(database)
-    with made.connect() as admin, made.connect() as dispatcher, made.connect() as watcher:
-        worker, job = register(admin), new_job()
-        admin.execute(jobs.enqueue(job))
-        admin.commit()
-        admin.execute(text("UPDATE edge.worker_desired SET maintenance = true"))
-        pid = dispatcher.execute(text("SELECT pg_backend_pid()")).scalar_one()
-
-        claimed: list[UUID | None] = []
-        thread = threading.Thread(target=lambda: claimed.append(claim(dispatcher, job, worker)))
-        thread.start()
-        blocked = text("SELECT cardinality(pg_blocking_pids(:pid)) > 0").bindparams(pid=pid)
-        while not watcher.execute(blocked).scalar_one():
-            assert thread.is_alive(), "the claim did not wait for the request"
-        admin.commit()
-        thread.join(30)
-        dispatcher.rollback()
-    assert claimed == [None]
-
-
-def demand(**changes: Any) -> claims.Demand:
-    return dataclasses.replace(claims.Demand(queue="default", team=None, fits=4, holds=4, limit=10), **changes)
-
-
-def test_candidates_come_in_order_and_fit(db: Connection) -> None:
-    low, high, large = new_job(), new_job(priority=5), new_job(slots=5, priority=9)
-    callback = new_job(kind="callback", rank=0, priority=0)
-    for job in (low, high, large, callback, new_job(team="blue"), new_job(queue="other")):
-        db.execute(jobs.enqueue(job))
-    found = db.execute(claims.candidates([demand()])).all()
-    assert [row.id for row in found] == [callback.id, high.id, low.id]
-
-
-def test_candidates_pass_over_rows_of_another_replica(database: str) -> None:
-    made = engine.make_engine(database)
-    with made.connect() as one, made.connect() as other:
-        first, second = new_job(priority=2), new_job(priority=1)
-        one.execute(jobs.enqueue(first))
-        one.execute(jobs.enqueue(second))
-        one.commit()
-        assert [row.id for row in one.execute(claims.candidates([demand(limit=1)]))] == [first.id]
-        assert [row.id for row in other.execute(claims.candidates([demand(limit=1)]))] == [second.id]
-
-
-def test_starving_finds_the_large_job_that_waited(db: Connection) -> None:
-    db.execute(jobs.enqueue(new_job(slots=4)))
-    db.execute(jobs.enqueue(new_job(slots=9)))
-    found = db.execute(claims.starving([demand(fits=3)], timedelta(0))).all()
-    assert [row.slots for row in found] == [4]
-    assert db.execute(claims.starving([demand(fits=3)], timedelta(hours=1))).all() == []
 
 
 def test_revoke_and_adopt(db: Connection) -> None:

@@ -1,0 +1,64 @@
+"""Jobs and workers for tests of the statements."""
+
+import dataclasses
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Row, text
+
+from edge_store import claims, jobs, leases, workers
+
+SECOND = timedelta(seconds=1)
+
+
+def new_job(**changes: Any) -> jobs.NewJob:
+    job = jobs.NewJob(
+        id=uuid4(),
+        kind="task",
+        queue="default",
+        team=None,
+        rank=1,
+        priority=1,
+        slots=1,
+        workload='{"token": "secret"}',
+        log_path="dag/run/task/1.log",
+        dag_id="dag",
+        task_id="task",
+        run_id="run",
+        map_index=-1,
+        try_number=1,
+        owner="1",
+    )
+    return dataclasses.replace(job, **changes)
+
+
+def register(db: Connection, name: str = "w1", **changes: Any) -> workers.Registration:
+    new = workers.Registration(
+        name=name,
+        identity=uuid4(),
+        team=None,
+        queues=["default"],
+        concurrency=4,
+        session_id=uuid4(),
+        instance=uuid4(),
+        cordon_reason=None,
+        versions={},
+    )
+    new = dataclasses.replace(new, **changes)
+    assert db.execute(workers.register(new, 30 * SECOND)).one().name == name
+    return new
+
+
+def claim(db: Connection, job: jobs.NewJob, worker: workers.Registration) -> UUID | None:
+    lease = uuid4()
+    rows = db.execute(claims.claim([claims.Pick(job.id, worker.name, worker.session_id, lease)], 10 * SECOND)).all()
+    return lease if rows else None
+
+
+def state(db: Connection, job: jobs.NewJob) -> Row[Any]:
+    return db.execute(text("SELECT * FROM edge.job WHERE id = :id").bindparams(id=job.id)).one()
+
+
+def report(lease: UUID, worker: str, outcome: Any = "succeeded") -> leases.JobReport:
+    return leases.JobReport(lease, worker, outcome, 0, None)
