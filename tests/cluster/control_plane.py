@@ -230,6 +230,8 @@ class ControlPlane:
             "--concurrent-statefulset-syncs=20",
             "--kube-api-qps=200",
             "--kube-api-burst=400",
+            # Tests wait for what it does; by itself it looks every 15 seconds.
+            "--horizontal-pod-autoscaler-sync-period=2s",
         )
         self._wait_ready("controller-manager", ["get", "serviceaccount", "default", "-n", "default"])
 
