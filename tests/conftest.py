@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -49,17 +50,29 @@ def postgres() -> Iterator[EmbeddedPostgres]:
         yield server
 
 
+@contextmanager
+def _created(server: EmbeddedPostgres, prefix: str, template: str | None = None) -> Iterator[str]:
+    name = f"{prefix}_{secrets.token_hex(4)}"
+    yield server.create_database(name, template=template)
+    server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
 @pytest.fixture
 def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
     """URL of a database without the schema `edge`."""
-    name = f"empty_{secrets.token_hex(4)}"
-    yield postgres.create_database(name)
-    postgres.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    with _created(postgres, "empty") as url:
+        yield url
 
 
 @pytest.fixture
 def database(postgres: EmbeddedPostgres) -> Iterator[str]:
     """URL of a migrated database that only this test uses."""
-    name = f"edge_{secrets.token_hex(4)}"
-    yield postgres.create_database(name, template="edge_template")
-    postgres.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    with _created(postgres, "edge", "edge_template") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """URL of a migrated database that only the tests of one file use."""
+    with _created(postgres, "edge", "edge_template") as url:
+        yield url

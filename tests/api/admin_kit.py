@@ -15,6 +15,10 @@ from edge_protocol.admin import ADMIN_PATH, CredentialRequest
 from edge_store import credentials
 from tests.api.kit import Db, bearer
 
+MINE, ELSEWHERE, OTHER_TEAM = "plant-1", "shop-1", "plant-2"
+"""Workers in the scope of BOUNDS, with a name outside of it, and of a team outside of it."""
+BOUNDS: dict[str, Any] = {"worker_pattern": "plant-*", "team": "red", "queues": ["a", "b"]}
+
 
 def admin_credential(db: Db, role: Literal["admin", "read"] = "admin", expires_s: int = 3600, **bounds: Any) -> str:
     """Make a credential of somebody called anna, and return it."""

@@ -5,13 +5,25 @@ that need settings of their own, or kill a process, start their own (`api`, `sta
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from edge_demo.postgres import EmbeddedPostgres
+from tests.api.admin_kit import (
+    BOUNDS,
+    ELSEWHERE,
+    MINE,
+    OTHER_TEAM,
+    AdminClient,
+    admin_client,
+    admin_credential,
+    worker_credential,
+)
+from tests.api.client import Client, heartbeat, session
 from tests.api.kit import ApiProcess, Db
 
 
@@ -65,3 +77,30 @@ def start_api(database: str, tmp_path: Path) -> Iterator[StartApi]:
 async def api(start_api: StartApi) -> ApiProcess:
     """An API process on `db`."""
     return await start_api()
+
+
+@pytest.fixture
+async def admin(shared: ApiProcess, shared_db: Db) -> AsyncIterator[AdminClient]:
+    """An administrator of the whole fleet."""
+    async with admin_client(shared.url, admin_credential(shared_db)) as client:
+        yield client
+
+
+@pytest.fixture
+async def scoped(shared: ApiProcess, shared_db: Db) -> AsyncIterator[AdminClient]:
+    """An administrator of a part of the fleet."""
+    async with admin_client(shared.url, admin_credential(shared_db, **BOUNDS)) as client:
+        yield client
+
+
+@pytest.fixture
+async def fleet(shared: ApiProcess, shared_db: Db) -> AsyncIterator[dict[str, Client]]:
+    """One worker in the scope, one with another name and one of another team, all of the same queues."""
+    clients = {}
+    async with AsyncExitStack() as stack:
+        for name, team in ((MINE, "red"), (ELSEWHERE, "red"), (OTHER_TEAM, "blue")):
+            credential = worker_credential(shared_db, name, team=team, queues=["a", "c"])
+            client = await stack.enter_async_context(session(shared.url, credential, name=name))
+            await client.send(heartbeat(free_slots=4))
+            clients[name] = client
+        yield clients

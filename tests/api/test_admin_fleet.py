@@ -7,8 +7,9 @@ from uuid import uuid4
 import pytest
 
 from tests.api.admin_kit import AdminClient, admin_client, admin_credential, worker_credential
+from tests.api.client import heartbeat, session
 from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, enroll, heartbeat, session, until
+from tests.api.kit import ApiProcess, Db, enroll, until
 
 
 @pytest.fixture

@@ -13,18 +13,17 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from edge_demo.postgres import EmbeddedPostgres
 from edge_protocol.admin import ADMIN_PATH
 from edge_protocol.rest import ENROLL_PATH, SESSION_PATH, SYNC_PATH
 from tests.api.admin_kit import admin_credential, worker_credential
-from tests.api.kit import ApiProcess, Db, bearer, frame, heartbeat, hello, join_token, log_frame, session, until
+from tests.api.client import frame, heartbeat, hello, log_frame, session
+from tests.api.kit import ApiProcess, Db, bearer, join_token, until
 
 
 @pytest.fixture(scope="module")
-def attacked(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+def attacked(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
     """A process of its own: repeated refusals of other tests would be counted together with those of these."""
-    database = postgres.create_database("edge_attacked", template="edge_template")
-    with ApiProcess(database, tmp_path_factory.mktemp("attacked") / "api.log") as api:
+    with ApiProcess(module_database, tmp_path_factory.mktemp("attacked") / "api.log") as api:
         yield api
 
 

@@ -1,20 +1,14 @@
 """The change stream: the whole fleet, then every change, resumable on any replica."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from edge_store import engine
 from tests.api.admin_kit import AdminClient, admin_client, admin_credential, worker_credential
+from tests.api.client import heartbeat, session
 from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, heartbeat, session
-
-
-@pytest.fixture
-async def admin(shared: ApiProcess, shared_db: Db) -> AsyncIterator[AdminClient]:
-    async with admin_client(shared.url, admin_credential(shared_db)) as client:
-        yield client
+from tests.api.kit import ApiProcess, Db
 
 
 async def test_begins_with_the_fleet_and_goes_on_with_changes(

@@ -6,8 +6,9 @@ from contextlib import AsyncExitStack
 
 from sqlalchemy import text
 
+from tests.api.client import frame, heartbeat, session
 from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, enroll, frame, heartbeat, session, until
+from tests.api.kit import ApiProcess, Db, enroll, until
 
 
 async def test_order_is_callbacks_then_priority_then_time(shared: ApiProcess, shared_db: Db) -> None:

@@ -6,8 +6,9 @@ import aiohttp
 import pytest
 
 from edge_protocol import rest
+from tests.api.client import connect, hello, session
 from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, bearer, connect, enroll, hello, join_token, session
+from tests.api.kit import ApiProcess, Db, bearer, enroll, join_token
 
 
 async def post(api: ApiProcess, path: str, body: Any, credential: str | None = None) -> tuple[int, dict[str, Any]]:

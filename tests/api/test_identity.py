@@ -1,23 +1,16 @@
 """Rotation, revocation, scopes, roles and versions, as sessions and calls see them."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
-import pytest
 
 from edge_protocol.rest import INFO_PATH, ROTATE_PATH, SYNC_PATH
 from tests.api.admin_kit import AdminClient, admin_client, admin_credential, worker_credential
+from tests.api.client import connect, heartbeat, hello, session
 from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, bearer, connect, enroll, heartbeat, hello, session, until
-
-
-@pytest.fixture
-async def admin(shared: ApiProcess, shared_db: Db) -> AsyncIterator[AdminClient]:
-    async with admin_client(shared.url, admin_credential(shared_db)) as client:
-        yield client
+from tests.api.kit import ApiProcess, Db, bearer, enroll, until
 
 
 async def post(api: ApiProcess, path: str, credential: str, **more: Any) -> tuple[int, Any]:

@@ -2,8 +2,9 @@
 
 from uuid import uuid4
 
+from tests.api.client import connect, frame, heartbeat, hello, session
 from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, connect, enroll, frame, heartbeat, hello, session, until
+from tests.api.kit import ApiProcess, Db, enroll, until
 
 
 async def test_a_job_whose_connection_was_cut_is_sent_again(shared: ApiProcess, shared_db: Db) -> None:

@@ -2,7 +2,8 @@
 
 from uuid import UUID
 
-from tests.api.kit import ApiProcess, Db, enroll, log_frame, session, until
+from tests.api.client import log_frame, session
+from tests.api.kit import ApiProcess, Db, enroll, until
 
 
 async def test_a_job_runs_and_its_log_is_kept(shared: ApiProcess, shared_db: Db) -> None:

@@ -3,7 +3,8 @@
 import os
 from uuid import UUID, uuid4
 
-from tests.api.kit import ApiProcess, Client, Db, enroll, frame, log_frame, session
+from tests.api.client import Client, frame, log_frame, session
+from tests.api.kit import ApiProcess, Db, enroll
 
 
 async def running(worker: Client, db: Db) -> str:

@@ -18,7 +18,6 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from edge_demo.postgres import EmbeddedPostgres
 from edge_protocol.admin import CHANGES_PATH, OPENAPI_PATH
 from tests.api.admin_kit import admin_credential
 from tests.api.kit import ApiProcess, Db
@@ -40,10 +39,9 @@ bounded = settings(
 
 
 @pytest.fixture(scope="module")
-def described(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+def described(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
     """A process of its own: these calls remove and revoke whatever they can."""
-    database = postgres.create_database("edge_described", template="edge_template")
-    with ApiProcess(database, tmp_path_factory.mktemp("described") / "api.log", v1_jwt_secret=SECRET) as api:
+    with ApiProcess(module_database, tmp_path_factory.mktemp("described") / "api.log", v1_jwt_secret=SECRET) as api:
         yield api
 
 

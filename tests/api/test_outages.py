@@ -4,8 +4,9 @@ import asyncio
 from uuid import UUID
 
 from edge_demo.postgres import EmbeddedPostgres
+from tests.api.client import frame, heartbeat, log_frame, session
 from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, enroll, frame, heartbeat, log_frame, session, until
+from tests.api.kit import ApiProcess, Db, enroll, until
 
 
 async def test_an_api_that_was_killed_takes_the_reports_afterwards(start_api: StartApi, db: Db) -> None:

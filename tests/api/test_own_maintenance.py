@@ -6,7 +6,8 @@ from uuid import uuid4
 from sqlalchemy import text
 
 from tests.api.admin_kit import admin_client, admin_credential
-from tests.api.kit import ApiProcess, Client, Db, enroll, frame, session
+from tests.api.client import Client, frame, session
+from tests.api.kit import ApiProcess, Db, enroll
 
 
 async def wish(worker: Client, *, on: bool, comment: str | None = None, source: str = "host") -> None:

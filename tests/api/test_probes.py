@@ -10,8 +10,9 @@ import pytest
 
 from edge_demo.postgres import EmbeddedPostgres
 from edge_protocol import rest
+from tests.api.client import frame, heartbeat, session
 from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, edge_api, enroll, frame, free_port, heartbeat, session, until
+from tests.api.kit import ApiProcess, Db, edge_api, enroll, free_port, until
 
 
 async def get(url: str) -> tuple[int, str]:

@@ -2,8 +2,9 @@
 
 import asyncio
 
+from tests.api.client import connect, frame, hello, session
 from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, connect, enroll, frame, hello, session, until
+from tests.api.kit import ApiProcess, Db, enroll, until
 
 
 async def test_a_worker_moves_between_replicas(start_api: StartApi, db: Db) -> None:

@@ -15,7 +15,8 @@ from edge_operator.fleet.stream import FleetFollower
 from edge_protocol.admin import TokenRequest, WorkerPatch
 from edge_protocol.worker_state import WorkerState
 from tests.api.admin_kit import admin_credential, worker_credential
-from tests.api.kit import ApiProcess, Db, enroll, heartbeat, session, until
+from tests.api.client import heartbeat, session
+from tests.api.kit import ApiProcess, Db, enroll, until
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from typing import Any
 import aiohttp
 
 from edge_protocol import rest
+from tests.api.client import frame, heartbeat, hello, log_frame, session
 from tests.api.conftest import StartApi
-from tests.api.kit import DEADLINE_S, ApiProcess, Db, bearer, enroll, frame, heartbeat, hello, log_frame, session, until
+from tests.api.kit import DEADLINE_S, ApiProcess, Db, bearer, enroll, until
 
 
 class Caller:

@@ -10,8 +10,9 @@ import pytest
 from yarl import URL
 
 from tests.api.admin_kit import AdminClient, admin_client, admin_credential, worker_credential
+from tests.api.client import heartbeat, session
 from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, heartbeat, session, until
+from tests.api.kit import ApiProcess, Db, until
 from tests.api.v1_kit import SECRET, V1Client, named, path_of, token, v1_client
 
 

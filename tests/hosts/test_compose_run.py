@@ -13,7 +13,6 @@ from uuid import UUID
 
 import pytest
 
-from edge_demo.postgres import EmbeddedPostgres
 from tests.api.kit import ApiProcess, Db, join_token, until
 from tests.cluster.binaries import NoClusterError
 from tests.cluster.images import build
@@ -65,13 +64,12 @@ def project(tmp_path_factory: pytest.TempPathFactory, image: str) -> Iterator[Pr
 
 @pytest.fixture(scope="module")
 def api(
-    postgres: EmbeddedPostgres, project: Project, execution: ExecutionApi, tmp_path_factory: pytest.TempPathFactory
+    module_database: str, project: Project, execution: ExecutionApi, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ApiProcess]:
-    database = postgres.create_database("edge_compose", template="edge_template")
     url = f"http://{project.host}:{execution.port}/execution/"
     log = tmp_path_factory.mktemp("compose-api") / "api.log"
     with ExitStack() as stack:
-        process = stack.enter_context(ApiProcess(database, log, execution_api_url=url))
+        process = stack.enter_context(ApiProcess(module_database, log, execution_api_url=url))
         for port in (process.port, execution.port):
             stack.enter_context(relay(project.host, port))
         yield process

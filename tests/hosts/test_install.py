@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_demo.postgres import EmbeddedPostgres
 from tests.api.kit import ApiProcess, Db, join_token, until
 from tests.cluster.needs import cannot_run
 from tests.hosts.unit_file import REPOSITORY, SYSTEMD, environment, read_unit
@@ -23,9 +22,8 @@ WANTED_BY = "etc/systemd/system/multi-user.target.wants"
 
 
 @pytest.fixture(scope="module")
-def api(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
-    database = postgres.create_database("edge_hosts", template="edge_template")
-    with ApiProcess(database, tmp_path_factory.mktemp("hosts") / "api.log") as process:
+def api(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+    with ApiProcess(module_database, tmp_path_factory.mktemp("hosts") / "api.log") as process:
         yield process
 
 
