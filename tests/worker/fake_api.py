@@ -63,6 +63,7 @@ class FakeEdgeApi:
         self.credential = "good"
         self.join_token = "join-me"
         self.join_problem: Problem | None = None
+        self.info_problem: Problem | None = None
         self.refuse_websocket: int | None = None
         self.break_websocket = False
         self.ack_accepts = self.ack_reports = self.ack_logs = True
@@ -176,6 +177,8 @@ class FakeEdgeApi:
         )
 
     async def _info(self, _request: web.Request) -> web.Response:
+        if self.info_problem is not None:
+            return self._problem(self.info_problem)
         return web.Response(text=self.info.model_dump_json(), content_type="application/json")
 
     async def _enroll(self, request: web.Request) -> web.Response:

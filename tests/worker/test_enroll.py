@@ -37,8 +37,8 @@ async def edge_worker(*arguments: str, stdin: str = "", environ: dict[str, str] 
     return Result(process.returncode, out.decode(), err.decode())
 
 
-def one_line(result: Result, *parts: str) -> None:
-    assert result.code == 2
+def one_line(result: Result, *parts: str, code: int = 2) -> None:
+    assert result.code == code
     assert result.err.startswith("edge-worker: ")
     assert result.err.count("\n") == 1
     for part in parts:
@@ -142,7 +142,32 @@ async def test_api_that_is_not_reachable(api: Any, tmp_path: Path) -> None:
         *("enroll", "--api-url", url, "--name", "w1", "--state-dir", str(tmp_path)),
         environ={"EDGE_WORKER_JOIN_TOKEN": "join-me"},
     )
-    one_line(result, f"cannot reach the edge API at {url}", "check --api-url")
+    one_line(result, f"cannot reach the edge API at {url}", "check --api-url", code=1)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+@pytest.mark.parametrize("call", ["info", "enrolment"])
+async def test_what_passes_by_itself_is_no_refusal(api: Any, tmp_path: Path, call: str, status: int) -> None:
+    busy = Problem(title="busy", status=status, detail="later", code="busy")
+    if call == "info":
+        api.info_problem = busy
+    else:
+        api.join_problem = busy
+    result = await edge_worker(
+        *("enroll", "--api-url", api.url, "--name", "w1", "--state-dir", str(tmp_path)),
+        environ={"EDGE_WORKER_JOIN_TOKEN": "join-me"},
+    )
+    one_line(result, f"cannot reach the edge API at {api.url}", f"status {status}", code=1)
+
+
+async def test_run_waits_for_an_edge_api_that_is_away(api: Any, start_agent: Any, state_dir: Path, until: Any) -> None:
+    (state_dir / "credential.json").unlink()
+    api.info_problem = Problem(title="away", status=503, detail="no backend", code="away")
+    agent = await start_agent("--api-url", api.url, environ={"EDGE_WORKER_JOIN_TOKEN": "join-me"})
+    await until(lambda: "trying again" in agent.output(), "it has tried")
+    assert "status 503" in agent.output()
+    api.info_problem = None
+    assert (await api.wait_for(Report, api.offer("true"))).outcome == "succeeded"
 
 
 LONG_QUEUE = "q" * 257

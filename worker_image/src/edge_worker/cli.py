@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edge_worker import __version__, agentlog, cli_local
-from edge_worker.enroll import enroll, read_join_token
+from edge_worker.enroll import enroll, enroll_patiently, read_join_token
 from edge_worker.errors import ConfigError, WorkerError
 from edge_worker.main import run_agent
 from edge_worker.settings import WorkerSettings, load_settings
@@ -114,7 +114,8 @@ def _trade(
     token = read_join_token(str(token_file) if token_file else None, required=required)
     if token is None:
         return None
-    credential = asyncio.run(enroll(settings, token))
+    # A human at `enroll` wants to know at once; what starts by itself may come up before the edge API does.
+    credential = asyncio.run(enroll(settings, token) if required else enroll_patiently(settings, token))
     state.write_credential(credential)
     return credential
 

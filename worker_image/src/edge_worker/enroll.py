@@ -1,7 +1,11 @@
 """Enrolment: trade a join token for this worker's own credential."""
 
+import asyncio
+import logging
 import os
 import sys
+import time
+from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
@@ -9,13 +13,19 @@ from pydantic import ValidationError
 
 from edge_protocol.frames import PROTOCOL_MAX, PROTOCOL_MIN
 from edge_protocol.rest import API_NAME, ENROLL_PATH, INFO_PATH, ApiInfo, EnrollRequest, EnrollResponse
-from edge_worker.errors import ConfigError, WorkerRefusedError
+from edge_worker.backoff import Backoff
+from edge_worker.errors import ConfigError, NotReachedError, WorkerRefusedError
 from edge_worker.http import client_session, read_problem, reason
 from edge_worker.settings import WorkerSettings
 from edge_worker.state import StoredCredential
 
 JOIN_TOKEN_ENV = "EDGE_WORKER_JOIN_TOKEN"  # noqa: S105 - the variable's name, not a token
 _TOKEN_MAX = 512
+PATIENCE_S = 60.0
+"""Long enough for an edge API or a proxy that is being restarted. After it the worker ends, so that whoever runs it can
+see why it is not there, and starts it again."""
+
+log = logging.getLogger(__name__)
 
 
 def read_join_token(file: str | Path | None, *, required: bool) -> str | None:
@@ -45,11 +55,27 @@ def read_join_token(file: str | Path | None, *, required: bool) -> str | None:
     return None
 
 
+async def enroll_patiently(settings: WorkerSettings, join_token: str) -> StoredCredential:
+    """Enrol, and try again for `PATIENCE_S` where the edge API is not reached; the errors are those of `enroll`."""
+    backoff = Backoff()
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await enroll(settings, join_token)
+        except NotReachedError as error:
+            delay_s = backoff.next_delay()
+            if time.monotonic() + delay_s > end:
+                raise
+            log.warning("%s; trying again", error)
+        await asyncio.sleep(delay_s)
+
+
 async def enroll(settings: WorkerSettings, join_token: str) -> StoredCredential:
     """Enrol and return the credential to store.
 
     Raises:
         ConfigError: the URL is not an edge API, or that refuses the token or the name.
+        NotReachedError: nothing answers there, or it can't answer now.
         WorkerRefusedError: the edge API speaks no protocol that this worker knows.
 
     """
@@ -62,6 +88,7 @@ async def enroll(settings: WorkerSettings, join_token: str) -> StoredCredential:
         headers = {"Content-Type": "application/json"}
         try:
             async with client.post(url, data=request.model_dump_json(), headers=headers) as response:
+                _check_status(settings.api_url, response)
                 if response.status not in (200, 201):
                     problem = await read_problem(response)
                     detail = problem.detail if problem else f"HTTP status {response.status} from {settings.api_url}"
@@ -70,7 +97,7 @@ async def enroll(settings: WorkerSettings, join_token: str) -> StoredCredential:
         except ValidationError as error:
             raise _not_the_api(settings.api_url) from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise _not_reachable(settings.api_url, error) from error
+            raise _not_reachable(settings.api_url, reason(error)) from error
     return StoredCredential(
         worker=answer.worker,
         credential=answer.credential,
@@ -86,17 +113,19 @@ async def check_api(client: aiohttp.ClientSession, api_url: str) -> None:
     """Make sure that a URL is an edge API that this worker can talk to.
 
     Raises:
-        ConfigError: nothing answers there, or something else does.
+        ConfigError: something else answers there.
+        NotReachedError: nothing answers there, or it can't answer now.
         WorkerRefusedError: it speaks no protocol that this worker knows.
 
     """
     try:
         async with client.get(api_url + INFO_PATH) as response:
+            _check_status(api_url, response)
             info = ApiInfo.model_validate_json(await response.content.read(64 << 10))
     except ValidationError as error:
         raise _not_the_api(api_url) from error
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
-        raise _not_reachable(api_url, error) from error
+        raise _not_reachable(api_url, reason(error)) from error
     if info.api != API_NAME:
         raise _not_the_api(api_url)
     if info.protocol_min > PROTOCOL_MAX or info.protocol_max < PROTOCOL_MIN:
@@ -111,7 +140,13 @@ def _not_the_api(api_url: str) -> ConfigError:
     return ConfigError(f"{api_url} is not an Airflow Edge API; give its base URL with --api-url (without /edge_worker)")
 
 
-def _not_reachable(api_url: str, error: BaseException) -> ConfigError:
-    return ConfigError(
-        f"cannot reach the edge API at {api_url}: {reason(error)}; check --api-url, HTTPS_PROXY and --ca-bundle"
+def _check_status(api_url: str, response: aiohttp.ClientResponse) -> None:
+    """Take an answer that says "not now", also from a proxy in between, as none."""
+    if response.status == HTTPStatus.TOO_MANY_REQUESTS or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise _not_reachable(api_url, f"status {response.status}")
+
+
+def _not_reachable(api_url: str, why: str) -> NotReachedError:
+    return NotReachedError(
+        f"cannot reach the edge API at {api_url}: {why}; check --api-url, HTTPS_PROXY and --ca-bundle"
     )

@@ -5,7 +5,7 @@
       +- StateFolderError        2  the state folder is in use or not usable
       +- WorkerRefusedError      2  the edge API does not take this worker: its protocol, or its name
       +- CredentialRefusedError  3  the worker's credential is not good any more: enrol again
-      +- NotReachedError         1  a command on this host did not get where it wanted, or not in time
+      +- NotReachedError         1  the edge API, or the worker of a command on this host, was not reached in time
       +- NotRunningError         3  a command on this host found no worker
       +- RunnerBrokenError       1  tasks cannot be started on this host (edge_worker.launcher.base)
 
