@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from edge_store import job_views, workers
 
 CACHE_S: Final = 5.0
 QUEUES_MOST: Final = 500
-"""Queues shown one by one, the deepest first; the rest is summed up as `(others)`."""
+"""Queues shown one by one, with jobs and slots alike; jobs of the rest are summed up as `(others)`."""
 OTHERS: Final = "(others)"
 
 
@@ -48,21 +48,33 @@ class Scrape:
             self._metrics.database_up.set(0)
         else:
             self._metrics.database_up.set(1)
-        self._show_queues(depths)
-        self._show_fleet(fleet)
+        slots = self._show_fleet(fleet)
+        totals: Counter[str] = Counter()
+        for (queue, _), count in slots.items():
+            totals[queue] += count
+        shown = queues_shown({row.queue: row.depth for row in depths}, totals, QUEUES_MOST)
+        self._show_queues(depths, shown)
+        self._show_slots(slots, shown)
 
-    def _show_queues(self, rows: Sequence[Row[Any]]) -> None:
+    def _show_queues(self, rows: Sequence[Row[Any]], shown: set[str]) -> None:
         self._metrics.queue_depth.clear()
         self._metrics.queue_oldest.clear()
-        ordered = sorted(rows, key=lambda row: -row.depth)
-        for row in ordered[:QUEUES_MOST]:
-            self._metrics.queue_depth.labels(row.queue).set(row.depth)
-            self._metrics.queue_oldest.labels(row.queue).set(float(row.oldest_s))
-        if rest := ordered[QUEUES_MOST:]:
+        for row in rows:
+            if row.queue in shown:
+                self._metrics.queue_depth.labels(row.queue).set(row.depth)
+                self._metrics.queue_oldest.labels(row.queue).set(float(row.oldest_s))
+        if rest := [row for row in rows if row.queue not in shown]:
             self._metrics.queue_depth.labels(OTHERS).set(sum(row.depth for row in rest))
             self._metrics.queue_oldest.labels(OTHERS).set(max(float(row.oldest_s) for row in rest))
 
-    def _show_fleet(self, rows: Sequence[Row[Any]]) -> None:
+    def _show_slots(self, slots: Mapping[tuple[str, str], int], shown: set[str]) -> None:
+        self._metrics.slots.clear()
+        for (queue, use), count in slots.items():
+            if queue in shown:
+                self._metrics.slots.labels(queue, use).set(count)
+
+    def _show_fleet(self, rows: Sequence[Row[Any]]) -> Counter[tuple[str, str]]:
+        """Show workers by state, and return the slots of each queue by their use."""
         now = datetime.now(UTC)
         states: Counter[str] = Counter({state.value: 0 for state in WorkerState})
         slots: Counter[tuple[str, str]] = Counter()
@@ -76,8 +88,14 @@ class Scrape:
                     slots[queue, "used"] += max(0, row.concurrency - row.free_slots)
         for name, count in states.items():
             self._metrics.workers.labels(name).set(count)
-        self._metrics.slots.clear()
-        most = {queue for queue, _ in Counter({q: n for (q, _), n in slots.items()}).most_common(QUEUES_MOST)}
-        for (queue, use), count in slots.items():
-            if queue in most:
-                self._metrics.slots.labels(queue, use).set(count)
+        return slots
+
+
+def queues_shown(depths: Mapping[str, int], slots: Mapping[str, int], most: int) -> set[str]:
+    """Return the queues to show: those with most jobs waiting, then those with most slots.
+
+    A queue is shown with both or with none: an alert about jobs without slots compares the two.
+    """
+    waiting = sorted(depths, key=lambda queue: -depths[queue])
+    served = sorted(slots.keys() - depths.keys(), key=lambda queue: -slots[queue])
+    return set([*waiting, *served][:most])
