@@ -1,4 +1,4 @@
-"""A real HorizontalPodAutoscaler scales the edge API up and down, and no task notices."""
+"""A real HorizontalPodAutoscaler scales the edge API and a pool up and down, and no task notices."""
 
 import base64
 import json
@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cluster.certificates import write_certificates
 from tests.cluster.needs import cannot_run
 from tests.e2e import metrics_api
 from tests.e2e.helm import CHART
 from tests.e2e.namespace import Obj
-from tests.e2e.release import NAME, Release
+from tests.e2e.release import EXAMPLES, NAME, Release
 from tests.e2e.waiting import eventually
 
 API_SERVICE = "v1beta1.metrics.k8s.io"
@@ -31,14 +32,14 @@ PATIENCE_S = 120
 """The controller looks every 15 seconds, and new pods have to become ready."""
 
 
-@pytest.fixture
-def usage(release: Release, tmp_path: Path) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def usage(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A source of metrics for the cluster. It says that pods use nothing."""
     found = release.find("apiservice", API_SERVICE)
     if found is not None and found["metadata"].get("labels") != LABELS:
         cannot_run(f"the cluster has a source of metrics ({API_SERVICE}), so a test can't say what pods use")
     try:
-        release.apply(*_source(release, tmp_path))
+        release.apply(*_source(release, tmp_path_factory.mktemp("metrics")))
         release.kubectl("wait", "--for=condition=Available", f"apiservice/{API_SERVICE}", "--timeout=60s")
         yield
     finally:
@@ -64,16 +65,70 @@ def test_the_edge_api_follows_its_load_while_a_task_runs(release: Release, worke
     assert (task["state"], task["try_number"]) == ("success", 1)
 
 
+def test_a_pool_follows_its_load(release: Release, usage: None) -> None:
+    pool = yaml.safe_load((EXAMPLES / "edgeworkerpool.yaml").read_text())
+    name, template = pool["metadata"]["name"], pool["spec"]["template"]["spec"]
+    template["queues"] = ["pool"]
+    template["template"]["resources"] = {"requests": {"cpu": REQUEST}}
+    release.apply(pool)
+    release.wait_ready("edgeworkerpool", name)
+    _use(release, REQUEST)
+    release.apply(_autoscaler_of_pool(name))
+    _scale_down_at_once(release, name)
+    hold = release.start_hold("hold_pool", 1)
+    hold.wait_running(1)
+    _use(release, HIGH)
+    _wait_workers(release, name, MOST)
+    _use(release, LOW)
+    # The one that has the task drains, or it is the one that stays.
+    eventually(lambda: _pool(release, name)["spec"]["replicas"] == 1, "one is wanted", PATIENCE_S)
+    assert [state for state, _ in hold.states()] == ["running"]
+    (task,) = hold.finish()
+    assert (task["state"], task["try_number"]) == ("success", 1)
+    _wait_workers(release, name, 1)
+    release.kubectl("delete", f"hpa/{name}", f"edgeworkerpool/{name}", "--timeout=90s")
+
+
+def _autoscaler_of_pool(name: str) -> Obj:
+    target = {"apiVersion": "airflow-edge.io/v1alpha1", "kind": "EdgeWorkerPool", "name": name}
+    spec = {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": MOST, "targetCPUUtilizationPercentage": 100}
+    return {
+        "apiVersion": "autoscaling/v1",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
+def _wait_workers(release: Release, pool: str, count: int) -> None:
+    eventually(
+        lambda: release.status("edgeworkerpool", pool).get("readyReplicas") == count,
+        f"{count} workers",
+        PATIENCE_S,
+        lambda: (release.find("hpa", pool), _pool(release, pool)),
+    )
+
+
+def _pool(release: Release, name: str) -> Obj:
+    found = release.find("edgeworkerpool", name)
+    assert found is not None
+    return found
+
+
 @contextmanager
 def _autoscaling(release: Release) -> Iterator[None]:
     try:
         _upgrade(release, *ON)
-        # By itself it waits for five minutes whether the load comes back.
-        patch = {"spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}}}
-        release.kubectl("patch", _kind(release), DEPLOYMENT, "--type=merge", f"--patch={json.dumps(patch)}")
+        _scale_down_at_once(release, DEPLOYMENT)
         yield
     finally:
         _upgrade(release)
+
+
+def _scale_down_at_once(release: Release, name: str) -> None:
+    """By itself an autoscaler waits for five minutes whether the load comes back."""
+    patch = {"spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}}}
+    release.kubectl("patch", _kind(release), name, "--type=merge", f"--patch={json.dumps(patch)}")
 
 
 def _kind(release: Release) -> str:
