@@ -4,10 +4,11 @@ from functools import partial
 
 import yaml
 
-from tests.e2e.release import EXAMPLES, Hold, Release
+from tests.e2e.release import EXAMPLES, NAME, Hold, Release
 from tests.e2e.waiting import eventually
 
 MAINTENANCE = "airflow-edge.io/maintenance"
+DATABASE = f"{NAME}-postgresql-0"
 POOL = "north"
 POOL_PODS = f"airflow-edge.io/pool={POOL}"
 LOST_S = 120
@@ -90,6 +91,29 @@ def test_an_edge_api_replica_is_killed_while_logs_stream(release: Release, worke
     lines = hold.lines()
     assert lines == list(range(1, len(lines) + 1))
     assert f"{len(lines)} lines" in hold.log()
+
+
+def test_the_database_crashes_while_tasks_run(release: Release, worker: str) -> None:
+    hold = release.start_hold("hold_default", 2)
+    hold.wait_running(2)
+    before = _starts(release, DATABASE)
+    # The server of a container whose pod is removed by force may live on beside its successor, on the same files.
+    release.kubectl("exec", DATABASE, "--", "sh", "-c", "kill -QUIT 1")
+    eventually(lambda: _starts(release, DATABASE) > before, "it is started again")
+    seen = len(hold.lines())
+    eventually(partial(_more_lines, hold, seen), "the log goes on", 120, hold.log)
+    ended = hold.finish()
+    assert [(task["state"], task["try_number"]) for task in ended] == [("success", 1)] * 2
+    lines = hold.lines()
+    assert lines == list(range(1, len(lines) + 1))
+    release.wait_ready("edgeworker", worker)
+
+
+def _starts(release: Release, pod: str) -> int:
+    """Return how often the container of a pod was started again; -1 while it is not ready."""
+    (status,) = release.get("pod", pod)["status"]["containerStatuses"]
+    count: int = status["restartCount"]
+    return count if status["ready"] else -1
 
 
 def _more_lines(hold: Hold, than: int) -> bool:
