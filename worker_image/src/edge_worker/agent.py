@@ -126,7 +126,8 @@ class Agent:
                 await self._say_goodbye(side.pop())
                 for task in side:
                     task.cancel()
-        except* Exception as group:  # noqa: BLE001 - unpacked, not swallowed
+        except ExceptionGroup as group:
+            # Not by `except*`: what that raises is a group again before Python 3.11.4, which Debian 12 does not have.
             raise _first(group) from None
         finally:
             await self._launcher.close()
@@ -291,10 +292,8 @@ async def _run(work: Awaitable[object]) -> None:
     await work
 
 
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
-    if not isinstance(error, Exception):
-        raise group
     return error

@@ -130,7 +130,7 @@ class Connection:
             refusal = error
         else:
             refusal = CredentialRefusedError(
-                f"{error}; enrol this worker again with a new join token: edge-worker enroll"
+                f"{str(error).rstrip('.')}; enrol this worker again with a new join token: edge-worker enroll"
             )
         if not self._busy():
             raise refusal from error
