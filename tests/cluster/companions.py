@@ -1,4 +1,4 @@
-"""Images of what stands beside the platform in tests, for a cluster without a registry: PostgreSQL and nginx."""
+"""Images of what stands beside the platform in tests, made without a registry: PostgreSQL, nginx, systemd."""
 
 import importlib.util
 import os
@@ -9,26 +9,43 @@ from pathlib import Path
 
 from tests.cluster.base_image import base_image, run
 from tests.cluster.binaries import debian_program
+from tests.cluster.images import CERTIFICATES
 
-RECIPES = Path(__file__).parents[1] / "e2e"
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "tests" / "e2e"
+HOST_RECIPE = ROOT / "tests" / "hosts" / "systemd"
 
 
 def build_postgres_image(name: str) -> None:
     """Build it under a name, from the server that the Python packages bring along."""
-    _build(name, "postgres", _postgres_context)
+    _build(name, RECIPES / "postgres", _postgres_context)
 
 
 def build_nginx_image(name: str) -> None:
     """Build it under a name, from Debian's package."""
-    _build(name, "nginx", lambda context: shutil.copy(debian_program("nginx", "nginx"), context))
+    _build(name, RECIPES / "nginx", lambda context: shutil.copy(debian_program("nginx", "nginx"), context))
 
 
-def _build(name: str, recipe: str, fill: Callable[[Path], object]) -> None:
-    with tempfile.TemporaryDirectory(prefix=f"edge-{recipe}-") as folder:
+def build_systemd_image(name: str) -> None:
+    """Build it under a name, from Debian's package, with the packages that a worker needs in a folder."""
+    _build(name, HOST_RECIPE, _systemd_context)
+
+
+def _build(name: str, recipe: Path, fill: Callable[[Path], object]) -> None:
+    base = os.environ.get("BASE_IMAGE") or base_image()
+    options = [
+        *("--build-arg", f"BASE_IMAGE={base}", "--build-arg", f"PIP_INDEX_URL={os.environ.get('PIP_INDEX_URL', '')}"),
+        *("--network", "host", "--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"),
+    ]
+    with tempfile.TemporaryDirectory(prefix=f"edge-{recipe.name}-") as folder:
         fill(Path(folder))
-        base = os.environ.get("BASE_IMAGE") or base_image()
-        where = ["--file", str(RECIPES / recipe / "Dockerfile"), "--build-arg", f"BASE_IMAGE={base}"]
-        run("buildah", "build", "--quiet", "--layers", "--isolation", "chroot", *where, "--tag", name, folder)
+        where = ["--file", str(recipe / "Dockerfile"), "--tag", name, folder]
+        run("buildah", "build", "--quiet", "--layers", "--isolation", "chroot", *options, *where)
+
+
+def _systemd_context(context: Path) -> None:
+    for file in (HOST_RECIPE / "init", HOST_RECIPE / "pip.conf", ROOT / "requirements" / "worker.txt"):
+        shutil.copy(file, context)
 
 
 def _postgres_context(context: Path) -> None:

@@ -57,6 +57,18 @@ def install_container_packages() -> None:
         raise NoClusterError("no engine to run containers: start Docker, or run as root")
 
 
+def install_podman_packages() -> None:
+    """Install what running a container with the rights of a host lacks.
+
+    Raises:
+        NoClusterError: this is not possible here; the message says what to install.
+
+    """
+    if os.geteuid() != 0:
+        raise NoClusterError("a host with systemd in a container needs root and Podman: run as root")
+    _install(PODMAN_PACKAGES)
+
+
 def _install(packages: Mapping[str, str]) -> None:
     # Of tests that run side by side one alone can have the package manager.
     with locked("apt"):

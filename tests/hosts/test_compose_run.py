@@ -1,15 +1,9 @@
 """The guide for hosts with containers, command by command: a real engine, a real worker, a real edge API."""
 
 import json
-import os
 import re
 import secrets
-import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -20,10 +14,10 @@ from tests.cluster.needs import cannot_run
 from tests.cluster.packages import install_container_packages
 from tests.hosts.compose_project import Project
 from tests.hosts.execution_api import ExecutionApi
+from tests.hosts.kit import centre, found, joined
 from tests.worker.workload import LOG_PATH, workload
 
 WORKER = "plant-7"
-JOINED_S = 60
 
 pytestmark = pytest.mark.timeout(1200)
 """For the test that is first to need the image."""
@@ -39,22 +33,6 @@ def image() -> str:
         cannot_run(error)
 
 
-@contextmanager
-def relay(address: str, port: int) -> Iterator[None]:
-    """Lead from an address of a network that does not exist yet to the same port of the loopback device."""
-    listen = f"TCP-LISTEN:{port},bind={address},freebind,reuseaddr,fork"
-    process = subprocess.Popen(["socat", listen, f"TCP:127.0.0.1:{port}"], start_new_session=True)
-    yield
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait()
-
-
-@pytest.fixture(scope="module")
-def execution() -> Iterator[ExecutionApi]:
-    with ExecutionApi() as served:
-        yield served
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, image: str) -> Iterator[Project]:
     made = Project(tmp_path_factory.mktemp("compose") / f"plant-{secrets.token_hex(3)}", image)
@@ -66,12 +44,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, image: str) -> Iterator[Pr
 def api(
     module_database: str, project: Project, execution: ExecutionApi, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ApiProcess]:
-    url = f"http://{project.host}:{execution.port}/execution/"
     log = tmp_path_factory.mktemp("compose-api") / "api.log"
-    with ExitStack() as stack:
-        process = stack.enter_context(ApiProcess(module_database, log, execution_api_url=url))
-        for port in (process.port, execution.port):
-            stack.enter_context(relay(project.host, port))
+    with centre(project.host, module_database, log, execution) as process:
         yield process
 
 
@@ -79,13 +53,6 @@ def api(
 def db(api: ApiProcess) -> Iterator[Db]:
     with Db(api.database) as opened:
         yield opened
-
-
-async def joined(db: Db) -> Any:
-    """Wait until the worker takes jobs, and return what the platform knows of it."""
-    ready = f"SELECT * FROM edge.worker WHERE name = '{WORKER}' AND initialised AND NOT offline"
-    (row,) = await until(lambda: db.rows(ready), "it has joined", JOINED_S)
-    return row
 
 
 @pytest.fixture
@@ -96,7 +63,7 @@ async def started(project: Project, api: ApiProcess, db: Db) -> Project:
         api_url = f"http://{project.host}:{api.port}"
         project.prepare(token, {"https://airflow.example.com": api_url})
     project.guide("docker compose up --detach --wait")
-    await joined(db)
+    await joined(db, WORKER)
     return project
 
 
@@ -114,20 +81,13 @@ async def test_a_task_runs_and_finds_itself_locked_in(started: Project, db: Db, 
     (job,) = db.enqueue(workload=workload("look"), log_path=LOG_PATH)
     await until(lambda: db.state(job) in ("succeeded", "failed"), "the task has ended", 60)
     assert (db.state(job), execution.states) == ("succeeded", ["success"])
-    found = json.loads(await until(lambda: said(db, job), "the log has come"))
-    assert found == {
+    assert await found(db, job) == {
         "uid": 50000,
         "capabilities": ["0" * 16],
         "no_new_privileges": "1",
         "read_only": ["/", "/opt", "/srv/dags"],
         "writable": ["/tmp", "/home/edge"],  # noqa: S108
     }
-
-
-def said(db: Db, job: UUID) -> str | None:
-    log = db.log_of(db.job(job).lease_id).decode()
-    lines = [json.loads(line).get("event", "") for line in log.splitlines()]
-    return next((line.removeprefix("found ") for line in lines if line.startswith("found ")), None)
 
 
 async def test_maintenance(started: Project, db: Db) -> None:
@@ -164,7 +124,7 @@ async def test_the_next_start_needs_no_token(started: Project, db: Db) -> None:
     started.shell(": > join-token")
     started.guide("docker compose stop")
     started.guide("docker compose up --detach")
-    after = await joined(db)
+    after = await joined(db, WORKER)
     assert after.identity == before.identity
     assert after.instance != before.instance
 
@@ -174,7 +134,7 @@ async def test_an_upgrade_drains_the_old_container_and_starts_a_new_one(started:
     with (started.folder / "worker.env").open("a") as settings:
         settings.write("EDGE_WORKER_CONCURRENCY=3\n")
     await drains_during("docker compose up --detach --force-recreate", started, db)
-    after = await joined(db)
+    after = await joined(db, WORKER)
     assert started.container() != container
     assert (after.identity, after.concurrency) == (before.identity, 3)
 

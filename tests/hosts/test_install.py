@@ -15,7 +15,7 @@ import pytest
 
 from tests.api.kit import ApiProcess, Db, join_token, until
 from tests.cluster.needs import cannot_run
-from tests.hosts.unit_file import REPOSITORY, SYSTEMD, environment, read_unit
+from tests.hosts.unit_file import SYSTEMD, environment, read_unit
 
 USER = pwd.getpwuid(os.getuid()).pw_name
 WANTED_BY = "etc/systemd/system/multi-user.target.wants"
@@ -60,16 +60,6 @@ class Host:
 
     def has(self, path: str) -> bool:
         return os.path.lexists(self.root / path)
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheels")
-    uv = REPOSITORY / ".tools/bin/uv"
-    for member in ("protocol", "worker_image"):
-        command = [str(each) for each in (uv, "build", "--quiet", "--wheel", "--out-dir", folder, REPOSITORY / member)]
-        subprocess.run(command, check=True, timeout=120)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,12 @@ def test_it_is_hardened_and_runs_as_its_own_user() -> None:
     assert SERVICE["User"] == SERVICE["Group"] == ["airflow-edge"]
 
 
+def test_processes_are_not_hidden() -> None:
+    # Airflow's supervisor asks for its task by way of /proc. Neither can be debugged, which is what is hidden.
+    assert "ProtectProc" not in SERVICE
+    assert "ProcSubset" not in SERVICE
+
+
 def test_a_stop_drains_and_is_given_the_time_for_it() -> None:
     settings = WorkerSettings(name="w1")
     assert (SERVICE["KillMode"], SERVICE["KillSignal"]) == (["mixed"], ["SIGTERM"])

@@ -253,7 +253,7 @@ do_uninstall() {
     set -- "$ETC"/*.env
     if [ "$PURGE" = yes ] && [ ! -e "$1" ]; then
         step "programs; this was the last worker of the host"
-        rm -rf "${ROOT:?}$PREFIX" "$ROOT/usr/local/bin/edge-worker" "$UNITS/edge-worker@.service" "$ETC"
+        rm -rf "$ROOT${PREFIX:?}" "$ROOT/usr/local/bin/edge-worker" "$UNITS/edge-worker@.service" "$ETC"
         rmdir "$ROOT/var/lib/airflow-edge" 2>/dev/null || true
     fi
     reload_units
