@@ -13,18 +13,26 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 def write_certificates(folder: Path, addresses: Sequence[str], names: Sequence[str]) -> None:
     """Write ca.crt, the apiserver's certificates as server and as client of kubelets, and a key for sa tokens (RSA)."""
+    ca, ca_key = write_server_certificate(folder, "apiserver", addresses, names)
+    _write_key(folder / "sa.key", rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    client_usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+    _issue(folder / "kubelet-client", _name("kube-apiserver", "system:masters"), ca, ca_key, [client_usage])
+
+
+def write_server_certificate(
+    folder: Path, server: str, addresses: Sequence[str], names: Sequence[str]
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Write ca.crt of a new authority, SERVER.crt and SERVER.key; return the authority with its key."""
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca = _authority(ca_key)
     (folder / "ca.crt").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    _write_key(folder / "sa.key", rsa.generate_private_key(public_exponent=65537, key_size=2048))
-    server = x509.SubjectAlternativeName(
+    called = x509.SubjectAlternativeName(
         [x509.DNSName(name) for name in names]
         + [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
     )
-    server_usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-    _issue(folder / "apiserver", _name("kube-apiserver"), ca, ca_key, [server, server_usage])
-    client_usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-    _issue(folder / "kubelet-client", _name("kube-apiserver", "system:masters"), ca, ca_key, [client_usage])
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    _issue(folder / server, _name(server), ca, ca_key, [called, usage])
+    return ca, ca_key
 
 
 def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

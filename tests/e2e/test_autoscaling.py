@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.certificates import write_certificates
+from tests.cluster.certificates import write_server_certificate
 from tests.cluster.needs import cannot_run
 from tests.e2e import metrics_api
 from tests.e2e.helm import CHART
@@ -163,9 +163,8 @@ def _pods(release: Release) -> set[str]:
 
 def _source(release: Release, folder: Path) -> list[Obj]:
     """Return the objects of a source of metrics in the release's namespace, of which it may read all."""
-    write_certificates(folder, (), (f"{metrics_api.NAME}.{release.namespace}.svc",))
-    files = {"tls.crt": folder / "apiserver.crt", "tls.key": folder / "apiserver.key"}
-    files["metrics_api.py"] = Path(metrics_api.__file__)
+    write_server_certificate(folder, "tls", (), (f"{metrics_api.NAME}.{release.namespace}.svc",))
+    files = {"tls.crt": folder / "tls.crt", "tls.key": folder / "tls.key", "metrics_api.py": Path(metrics_api.__file__)}
     meta = {"name": metrics_api.NAME, "labels": LABELS}
     where = {"namespace": release.namespace, "name": metrics_api.NAME}
     account = {"kind": "ServiceAccount", "name": "default", "namespace": release.namespace}

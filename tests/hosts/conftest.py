@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.api.kit import ApiProcess, Db
 from tests.hosts.execution_api import ExecutionApi
+from tests.hosts.kit import centre
 from tests.hosts.unit_file import REPOSITORY
 
 
@@ -25,3 +27,19 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def execution() -> Iterator[ExecutionApi]:
     with ExecutionApi() as served:
         yield served
+
+
+@pytest.fixture(scope="module")
+def api(
+    module_database: str, address: str, execution: ExecutionApi, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiProcess]:
+    """An edge API; a file says by its `address` where its host finds this machine."""
+    with centre(address, module_database, tmp_path_factory.mktemp("api") / "api.log", execution) as process:
+        yield process
+
+
+@pytest.fixture
+def db(api: ApiProcess) -> Iterator[Db]:
+    """The database of the edge API."""
+    with Db(api.database) as opened:
+        yield opened

@@ -14,7 +14,7 @@ from tests.cluster.needs import cannot_run
 from tests.cluster.packages import install_container_packages
 from tests.hosts.compose_project import Project
 from tests.hosts.execution_api import ExecutionApi
-from tests.hosts.kit import centre, found, joined
+from tests.hosts.kit import found, joined
 from tests.worker.workload import LOG_PATH, workload
 
 WORKER = "plant-7"
@@ -41,18 +41,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, image: str) -> Iterator[Pr
 
 
 @pytest.fixture(scope="module")
-def api(
-    module_database: str, project: Project, execution: ExecutionApi, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ApiProcess]:
-    log = tmp_path_factory.mktemp("compose-api") / "api.log"
-    with centre(project.host, module_database, log, execution) as process:
-        yield process
-
-
-@pytest.fixture
-def db(api: ApiProcess) -> Iterator[Db]:
-    with Db(api.database) as opened:
-        yield opened
+def address(project: Project) -> str:
+    return project.host
 
 
 @pytest.fixture

@@ -27,12 +27,6 @@ def api(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield process
 
 
-@pytest.fixture
-def db(api: ApiProcess) -> Iterator[Db]:
-    with Db(api.database) as opened:
-        yield opened
-
-
 class Host:
     """A scratch root with the installer for it."""
 

@@ -17,7 +17,7 @@ from tests.cluster.needs import cannot_run
 from tests.cluster.packages import install_podman_packages
 from tests.hosts.compose_project import DAGS
 from tests.hosts.execution_api import ExecutionApi
-from tests.hosts.kit import centre, found, joined
+from tests.hosts.kit import found, joined
 from tests.hosts.systemd_host import SystemdHost, guide
 from tests.worker.workload import LOG_PATH, workload
 
@@ -64,18 +64,8 @@ def host(image: str, dags: Path, wheels: Path) -> Iterator[SystemdHost]:
 
 
 @pytest.fixture(scope="module")
-def api(
-    module_database: str, host: SystemdHost, execution: ExecutionApi, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ApiProcess]:
-    log = tmp_path_factory.mktemp("systemd-api") / "api.log"
-    with centre(host.address, module_database, log, execution) as process:
-        yield process
-
-
-@pytest.fixture
-def db(api: ApiProcess) -> Iterator[Db]:
-    with Db(api.database) as opened:
-        yield opened
+def address(host: SystemdHost) -> str:
+    return host.address
 
 
 def install(host: SystemdHost, api: ApiProcess) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.cluster.certificates import write_certificates
+from tests.cluster.certificates import write_server_certificate
 from tests.e2e.clusters import Cluster
 from tests.e2e.namespace import Namespace, Obj
 from tests.e2e.waiting import eventually
@@ -83,8 +83,8 @@ def _location(path: Obj, services: dict[str, Obj]) -> str:
 
 def make_certificates(site: Namespace, folder: Path) -> Path:
     """Have a company's own authority sign for both names; return the authority's certificate."""
-    write_certificates(folder, (), hosts(site.namespace))
-    files = (f"--cert={folder / 'apiserver.crt'}", f"--key={folder / 'apiserver.key'}")
+    write_server_certificate(folder, "entry", (), hosts(site.namespace))
+    files = (f"--cert={folder / 'entry.crt'}", f"--key={folder / 'entry.key'}")
     site.kubectl("create", "secret", "tls", TLS_SECRET, *files)
     return folder / "ca.crt"
 

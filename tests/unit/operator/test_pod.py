@@ -8,7 +8,7 @@ import pytest
 from edge_operator.desired.pod import PodDefaults, pod_template
 from edge_operator.desired.pods import pod_reason, read_pod
 from edge_operator.trust import CA_BYTES_MAX, TrustError, read_authorities
-from tests.cluster.certificates import write_certificates
+from tests.cluster.certificates import write_server_certificate
 from tests.unit.operator.builders import make_worker
 
 REFUSED = "The join token was refused: make a new one."
@@ -65,7 +65,7 @@ def test_a_failing_pod_is_told_by_its_last_words(waiting: dict[str, str], messag
 
 
 def test_authorities_are_read(tmp_path: Path) -> None:
-    write_certificates(tmp_path, ["127.0.0.1"], ["localhost"])
+    write_server_certificate(tmp_path, "server", (), ["localhost"])
     assert read_authorities(tmp_path / "ca.crt") == (tmp_path / "ca.crt").read_text()
 
 
@@ -82,7 +82,7 @@ def test_authorities_are_read(tmp_path: Path) -> None:
 def test_what_can_not_be_trusted_is_told(tmp_path: Path, content: str | None, said: str) -> None:
     path = tmp_path / "bundle.crt"
     if content == "TOO LARGE":
-        write_certificates(tmp_path, ["127.0.0.1"], ["localhost"])
+        write_server_certificate(tmp_path, "server", (), ["localhost"])
         content = (tmp_path / "ca.crt").read_text() + "\n" * CA_BYTES_MAX
     if content is not None:
         path.write_text(content)
