@@ -12,7 +12,7 @@ Call with (dict "root" $ "ref" (Secret and key of the URL) "arguments" (more arg
 */}}
 {{- define "airflow-edge.waitForDatabase" -}}
 - name: wait-for-database
-  {{- include "airflow-edge.containerImage" (dict "root" .root "image" .root.Values.edgeApi.image) | nindent 2 }}
+  {{- include "airflow-edge.containerBasics" (dict "root" .root "image" .root.Values.edgeApi.image) | nindent 2 }}
   args: {{ concat (list "edge-api" "db" "wait") (.arguments | default list) | toJson }}
   env:
     {{- include "airflow-edge.secretEnv" (dict "name" "EDGE_API_DATABASE_URL" "ref" .ref) | nindent 4 }}

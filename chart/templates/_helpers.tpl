@@ -33,8 +33,11 @@ labels:
 {{- if $registry }}{{ $registry }}/{{ end }}{{ .image.repository }}:{{ $tag }}
 {{- end -}}
 
-{{/* What all containers have. The last line of one that goes with an error is in its status. Call with (dict "root" $ "image" IMAGE). */}}
-{{- define "airflow-edge.containerImage" -}}
+{{/*
+What all containers have; the last line of one that goes with an error is in its status.
+Call with (dict "root" $ "image" IMAGE).
+*/}}
+{{- define "airflow-edge.containerBasics" -}}
 image: {{ include "airflow-edge.image" . }}
 imagePullPolicy: {{ .image.pullPolicy | default .root.Values.image.pullPolicy }}
 terminationMessagePolicy: FallbackToLogsOnError

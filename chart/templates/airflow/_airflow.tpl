@@ -69,7 +69,7 @@ A Deployment of one of Airflow's components. Call with (dict "root" $ "component
 {{- $root := .root -}}
 {{- $pod := .values.pod -}}
 {{- $about := dict "root" $root "component" .component "pod" $pod "checksums" (include "airflow-edge.airflowChecksums" $root | fromYaml) -}}
-{{- $image := include "airflow-edge.containerImage" (dict "root" $root "image" $root.Values.airflow.image) -}}
+{{- $image := include "airflow-edge.containerBasics" (dict "root" $root "image" $root.Values.airflow.image) -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:

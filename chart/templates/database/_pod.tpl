@@ -3,7 +3,7 @@ What prepares the database, step by step; each step can be repeated. The role co
 it: by then the operator's credential is there.
 */}}
 {{- define "airflow-edge.migrationPod" -}}
-{{- $edgeApi := include "airflow-edge.containerImage" (dict "root" .root "image" .root.Values.edgeApi.image) -}}
+{{- $edgeApi := include "airflow-edge.containerBasics" (dict "root" .root "image" .root.Values.edgeApi.image) -}}
 {{- $ownerEnv := include "airflow-edge.secretEnv" (dict "name" "EDGE_API_DATABASE_URL" "ref" .owner) -}}
 {{- $steps := list -}}
 {{- if not .root.Values.airflow.enabled -}}
@@ -27,7 +27,7 @@ initContainers:
   {{- include "airflow-edge.waitForDatabase" (dict "root" .root "ref" .owner "arguments" (list "--server")) | nindent 2 }}
   {{- if .root.Values.airflow.enabled }}
   - name: airflow-db-migrate
-    {{- include "airflow-edge.containerImage" (dict "root" .root "image" .root.Values.airflow.image) | nindent 4 }}
+    {{- include "airflow-edge.containerBasics" (dict "root" .root "image" .root.Values.airflow.image) | nindent 4 }}
     args: [airflow, db, migrate]
     {{- include "airflow-edge.airflowEnv" .root | nindent 4 }}
     {{- include "airflow-edge.containerSecurity" . | nindent 4 }}

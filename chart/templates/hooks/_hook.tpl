@@ -86,7 +86,7 @@ spec:
       {{- include "airflow-edge.placement" $about | nindent 6 }}
       containers:
         - name: {{ .name }}
-          {{- include "airflow-edge.containerImage" (dict "root" $root "image" $root.Values.operator.image) | nindent 10 }}
+          {{- include "airflow-edge.containerBasics" (dict "root" $root "image" $root.Values.operator.image) | nindent 10 }}
           args: {{ .command | toJson }}
           env:
             - name: EDGE_OPERATOR_NAMESPACES
