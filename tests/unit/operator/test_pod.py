@@ -49,6 +49,8 @@ def test_other_authorities_take_a_new_pod() -> None:
         ({"reason": "CrashLoopBackOff", "message": "back-off 10s"}, None, "back-off 10s"),
         ({"reason": "ErrImagePull", "message": "no such image\nat all"}, None, "no such image"),
         ({"reason": "ImagePullBackOff"}, None, "see kubectl describe pod"),
+        # What a container said before its image could not be had is not why.
+        ({"reason": "ErrImagePull", "message": "no such image"}, REFUSED, "no such image"),
     ],
 )
 def test_a_failing_pod_is_told_by_its_last_words(waiting: dict[str, str], message: str | None, said: str) -> None:

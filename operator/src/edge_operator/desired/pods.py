@@ -10,9 +10,10 @@ from edge_operator.api.types import Obj
 from edge_operator.desired.wishes import live
 from edge_protocol.admin import WorkerView
 
+_CRASHING = "CrashLoopBackOff"
 _FAILING = frozenset(
     {
-        "CrashLoopBackOff",
+        _CRASHING,
         "ImagePullBackOff",
         "ErrImagePull",
         "ErrImageNeverPull",
@@ -124,7 +125,8 @@ def _problem(status: Obj, container: _Container) -> tuple[bool, str | None]:
         return True, f"{reason}: {message}"
     waiting = container.state.get("waiting") or {}
     if waiting.get("reason") in _FAILING:
-        said = container.last_words or _first_line(waiting.get("message")) or "see kubectl describe pod"
+        last_words = container.last_words if waiting["reason"] == _CRASHING else ""
+        said = last_words or _first_line(waiting.get("message")) or "see kubectl describe pod"
         return True, f"{waiting['reason']}: {said}"
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
