@@ -18,8 +18,9 @@ from typing import Any
 from bench.report import percentile
 from bench.wire_this import Client, EdgeApi, clients
 from edge_demo.postgres import EmbeddedPostgres
-from edge_store import engine, migrate
-from edge_store.roles import grant_role
+from edge_store.database import engine
+from edge_store.schema import migrate
+from edge_store.schema.roles import grant_role
 from tests.api.kit import ApiProcess, Db, join_token
 from tests.api_role import as_api_role
 from tests.cluster.binaries import find_binaries

@@ -14,7 +14,8 @@ from uuid import UUID, uuid4
 import aiohttp
 
 from edge_protocol.rest import ENROLL_PATH, SESSION_PATH
-from edge_store import engine, jobs
+from edge_store.database import engine
+from edge_store.jobs import queue as jobs
 
 TIMEOUT_S = 120
 

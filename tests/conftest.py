@@ -11,8 +11,9 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from edge_demo.postgres import EmbeddedPostgres
-from edge_store import engine, migrate
-from edge_store.roles import grant_role
+from edge_store.database import engine
+from edge_store.schema import migrate
+from edge_store.schema.roles import grant_role
 from tests.api_role import as_api_role
 
 pytest_plugins = ["tests.figures"]

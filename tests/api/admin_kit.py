@@ -12,7 +12,7 @@ import aiohttp
 from edge_api import tokens
 from edge_api.services.admin.identity import new_credential
 from edge_protocol.admin import ADMIN_PATH, CredentialRequest
-from edge_store import credentials
+from edge_store.identity import credentials
 from tests.api.kit import Db, bearer
 
 MINE, ELSEWHERE, OTHER_TEAM = "plant-1", "shop-1", "plant-2"

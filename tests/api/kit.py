@@ -24,9 +24,10 @@ from sqlalchemy import Engine, Row, text, update
 
 from edge_api.cli import main
 from edge_protocol import rest
-from edge_store import engine, jobs
-from edge_store.notify import Notification, notify
-from edge_store.tables import worker_desired
+from edge_store.database import engine
+from edge_store.database.notify import Notification, notify
+from edge_store.jobs import queue as jobs
+from edge_store.schema.tables import worker_desired
 from tests.api_role import as_api_role
 from tests.store.kit import new_job
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from edge_store import engine
+from edge_store.database import engine
 from tests.api.admin_kit import AdminClient, admin_client, admin_credential, worker_credential
 from tests.api.client import heartbeat, session
 from tests.api.conftest import StartApi

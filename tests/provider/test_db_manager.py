@@ -8,7 +8,8 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.orm import Session
 
 from edge_provider.db_manager import EdgeDBManager
-from edge_store import engine, migrate
+from edge_store.database import engine
+from edge_store.schema import migrate
 
 
 @pytest.fixture

@@ -21,7 +21,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from edge_provider import executor as executor_module
 from edge_provider.executor import EdgeExecutor
-from edge_store import claims, engine, leases, workers
+from edge_store.database import engine
+from edge_store.jobs import claims, leases
+from edge_store.workers import sessions as workers
 
 TEN_SECONDS = timedelta(seconds=10)
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from edge_provider import log_reader
 from edge_provider.log_reader import EdgeTaskLog
-from edge_store import logs
+from edge_store.jobs import logs
 
 RUNNING = SimpleNamespace(state=TaskInstanceState.RUNNING)
 ENDED = SimpleNamespace(state=TaskInstanceState.SUCCESS)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection
 
-from edge_store import engine
+from edge_store.database import engine
 
 
 @pytest.fixture

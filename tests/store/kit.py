@@ -7,7 +7,9 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, text
 
-from edge_store import claims, jobs, leases, workers
+from edge_store.jobs import claims, leases
+from edge_store.jobs import queue as jobs
+from edge_store.workers import sessions as workers
 
 SECOND = timedelta(seconds=1)
 

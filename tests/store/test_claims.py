@@ -9,7 +9,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, text
 
-from edge_store import claims, engine, jobs
+from edge_store.database import engine
+from edge_store.jobs import claims
+from edge_store.jobs import queue as jobs
 from tests.store.kit import claim, new_job, register, state
 
 

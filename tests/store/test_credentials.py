@@ -8,7 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Connection, Row, text
 
-from edge_store import claims, credentials, jobs, workers
+from edge_store.identity import credentials
+from edge_store.jobs import claims
+from edge_store.jobs import queue as jobs
+from edge_store.workers import sessions as workers
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

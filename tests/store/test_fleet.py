@@ -9,8 +9,15 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, Executable, Row, text
 
-from edge_store import audit, changes, claims, engine, fleet, jobs, leases, platform, workers
-from edge_store.notify import Notification, notify
+from edge_store.database import engine
+from edge_store.database.notify import Notification, notify
+from edge_store.identity import audit
+from edge_store.jobs import claims, leases
+from edge_store.jobs import queue as jobs
+from edge_store.schema import platform
+from edge_store.workers import changes
+from edge_store.workers import requests as fleet
+from edge_store.workers import sessions as workers
 
 WINDOW = timedelta(seconds=30)
 

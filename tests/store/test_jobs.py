@@ -7,7 +7,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, text
 
 from edge_protocol.job_state import FINISHED_STATES, TRANSITIONS, JobEvent, JobState
-from edge_store import claims, jobs, leases, logs, workers
+from edge_store.jobs import claims, leases, logs
+from edge_store.jobs import queue as jobs
+from edge_store.workers import sessions as workers
 from tests.store.kit import SECOND, claim, new_job, register, report, state
 
 

@@ -5,9 +5,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
-from edge_store import engine, migrate
+from edge_store.database import engine
 from edge_store.errors import SchemaMismatchError, UnreachableDatabaseError, UnsupportedDatabaseError
-from edge_store.tables import metadata
+from edge_store.schema import migrate
+from edge_store.schema.tables import metadata
 
 
 def test_upgrade_from_empty_gives_the_tables_of_the_code(empty_database: str) -> None:

@@ -11,9 +11,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 
 from edge_demo.postgres import EmbeddedPostgres
-from edge_store import engine, migrate
+from edge_store.database import engine
 from edge_store.errors import RoleError, StoreError
-from edge_store.roles import grant_role
+from edge_store.schema import migrate
+from edge_store.schema.roles import grant_role
 
 
 @pytest.fixture

@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from edge_store import audit, changes, claims, credentials, fleet, job_views, jobs, workers
-from edge_store.scopes import WHOLE, Scope
+from edge_store.identity import audit, credentials
+from edge_store.identity.scopes import WHOLE, Scope
+from edge_store.jobs import claims
+from edge_store.jobs import queue as jobs
+from edge_store.jobs import views as job_views
+from edge_store.workers import changes
+from edge_store.workers import requests as fleet
+from edge_store.workers import sessions as workers
 
 NAMES = ["plant-1", "plant-2", "plant", "plantage-1", "shop-1"]
 TEAMS = [None, "red", "blue"]

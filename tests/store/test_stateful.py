@@ -24,7 +24,11 @@ from sqlalchemy import Connection, Row, text
 
 from edge_protocol import Desired, Observed, WorkerState, worker_state
 from edge_protocol.job_state import HELD_STATES, JobState
-from edge_store import claims, engine, fleet, jobs, leases, workers
+from edge_store.database import engine
+from edge_store.jobs import claims, leases
+from edge_store.jobs import queue as jobs
+from edge_store.workers import requests as fleet
+from edge_store.workers import sessions as workers
 
 INTERVAL = timedelta(seconds=10)
 WINDOW = 3 * INTERVAL

@@ -15,8 +15,10 @@ from sqlalchemy.exc import DBAPIError
 from edge_api import cli_admin, cli_install, json_logs, tokens
 from edge_api.errors import EdgeApiError
 from edge_api.settings import ApiSettings
-from edge_store import credentials, engine, migrate
+from edge_store.database import engine
 from edge_store.errors import StoreError
+from edge_store.identity import credentials
+from edge_store.schema import migrate
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

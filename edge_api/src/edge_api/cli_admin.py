@@ -24,7 +24,11 @@ from edge_api.services.fleet_views import job_view, worker_view
 from edge_api.settings import ApiSettings
 from edge_protocol.admin import LABEL_MAX, TEAM_MAX, CredentialRequest, Explanation, TokenView
 from edge_protocol.limits import QueueName, WorkerPattern
-from edge_store import audit, credentials, engine, fleet, job_views, migrate
+from edge_store.database import engine
+from edge_store.identity import audit, credentials
+from edge_store.jobs import views as job_views
+from edge_store.schema import migrate
+from edge_store.workers import requests as fleet
 
 ACTOR: Final = "command line"
 """How the audit trail names whoever has the database."""

@@ -17,8 +17,10 @@ from edge_api.errors import EdgeApiError
 from edge_api.services.admin.identity import new_credential
 from edge_api.settings import ApiSettings
 from edge_protocol.admin import CredentialRequest
-from edge_store import credentials, engine, migrate, roles
+from edge_store.database import engine
 from edge_store.errors import SchemaMismatchError, UnreachableDatabaseError
+from edge_store.identity import credentials
+from edge_store.schema import migrate, roles
 
 ROLE_URL: Final = "EDGE_API_ROLE_URL"
 LOOK_S: Final = 1.0

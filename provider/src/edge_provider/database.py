@@ -4,7 +4,8 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from edge_store import engine, migrate
+from edge_store.database import engine
+from edge_store.schema import migrate
 
 
 def check_kind(session: Session) -> None:

@@ -1,7 +1,7 @@
 """Runs this project's migrations in `airflow db migrate` and drops its tables in `airflow db reset`.
 
-Airflow's base class expects an alembic.ini and lets alembic open connections by itself. `edge_store.migrate` owns all
-that, and `edge-api db upgrade` uses it too, so every method here only delegates.
+Airflow's base class expects an alembic.ini and lets alembic open connections by itself. `edge_store.schema.migrate` owns
+all that, and `edge-api db upgrade` uses it too, so every method here only delegates.
 """
 
 from typing import Any
@@ -10,9 +10,9 @@ from airflow.utils.db_manager import BaseDBManager
 from sqlalchemy import text
 
 from edge_provider import database
-from edge_store import migrate
 from edge_store.errors import UnsupportedDatabaseError
-from edge_store.tables import SCHEMA, VERSION_TABLE, metadata
+from edge_store.schema import migrate
+from edge_store.schema.tables import SCHEMA, VERSION_TABLE, metadata
 
 
 class EdgeDBManager(BaseDBManager):  # type: ignore[misc]

@@ -20,8 +20,9 @@ from sqlalchemy.orm import Session
 from edge_provider import database, log_reader
 from edge_provider.rollback import on_rollback
 from edge_provider.workloads import callback_job, failure_text, key_of, task_job
-from edge_store import jobs, platform
 from edge_store.errors import StoreError
+from edge_store.jobs import queue as jobs
+from edge_store.schema import platform
 
 EVENT_BATCH = 1000
 """Events taken in one statement: bounds memory and the length of one transaction."""

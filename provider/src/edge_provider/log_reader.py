@@ -18,7 +18,7 @@ from airflow.utils.state import State
 from sqlalchemy import Executable
 
 from edge_provider.log_lines import LineSplitter
-from edge_store import logs
+from edge_store.jobs import logs
 
 PAGE = 16
 """Chunks read in one short transaction; a chunk has at most 256 KiB, so this bounds memory and lock time."""

@@ -10,7 +10,7 @@ from sqlalchemy import Executable, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import LargeBinary, Text
 
-from edge_store.tables import credential, job, lease, worker
+from edge_store.schema.tables import credential, job, lease, worker
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from edge_api.services.log_writer import merge, unstored_rest
 from edge_api.services.outbox import MOST_FRAMES, Outbox
 from edge_api.services.wishes import Wishes, effective_concurrency, effective_queues
 from edge_protocol.frames import Ack, parse_server_frame
-from edge_store.logs import LogChunk
+from edge_store.jobs.logs import LogChunk
 
 LEASE = UUID("6e1a6b62-57f8-4b0e-8dc6-4bd6c4e1b2ab")
 

@@ -20,7 +20,7 @@ from edge_api.errors import RefusedError
 from edge_api.metrics import Metrics
 from edge_api.services.database import Database
 from edge_api.services.refusals import Refusals
-from edge_store import credentials
+from edge_store.identity import credentials
 
 CACHE_S: Final = 30.0
 CACHE_MOST: Final = 20_000

@@ -1,8 +1,8 @@
 """The change stream: what happens to the fleet, as it happens, to any number of followers.
 
 One reader for all followers of this process; it looks once a second while there are any, and at once after a hint. It
-goes on from the horizon that it saw (see `edge_store.changes`), so a change whose commit comes late is not missed, and
-remembers what it has told from there on, so that it tells nothing twice while an old transaction is still open.
+goes on from the horizon that it saw (see `edge_store.workers.changes`), so a change whose commit comes late is not
+missed, and remembers what it has told from there on, so that it tells nothing twice while an old transaction is still open.
 
 An event's id is a place to go on from, on any replica: everything before it was told. A follower that comes with a
 place hears what happened since; one without, or with one that is too old, hears of the whole fleet.
@@ -21,8 +21,9 @@ from sqlalchemy import Row
 from edge_api.errors import DatabaseAwayError, RefusedError
 from edge_api.services.database import Database
 from edge_protocol.admin import ChangeKind, RemovedWorker, WorkerView
-from edge_store import changes, fleet
-from edge_store.scopes import Scope
+from edge_store.identity.scopes import Scope
+from edge_store.workers import changes
+from edge_store.workers import requests as fleet
 
 PERIOD_S: Final = 1.0
 KEEP_ALIVE_S: Final = 15.0

@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from edge_api.errors import BadDataError, DatabaseAwayError, DatabaseRefusedError
 from edge_api.metrics import Metrics
-from edge_store import engine
+from edge_store.database import engine
 
 STATEMENT_TIMEOUT_S: Final = 30.0
 """No statement here takes longer on a healthy database; a longer one is given up and tried again."""

@@ -22,7 +22,7 @@ from edge_api.services.database import Database
 from edge_api.services.registry import Registry
 from edge_api.settings import ApiSettings
 from edge_protocol.worker_state import MISSED_HEARTBEATS
-from edge_store import claims, leases
+from edge_store.jobs import claims, leases
 
 if TYPE_CHECKING:
     from edge_api.services.session import Session

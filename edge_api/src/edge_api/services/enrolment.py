@@ -12,7 +12,8 @@ from edge_api.errors import RefusedError
 from edge_api.services.database import Database
 from edge_api.settings import ApiSettings
 from edge_protocol.rest import EnrollRequest, EnrollResponse
-from edge_store import audit, credentials, workers
+from edge_store.identity import audit, credentials
+from edge_store.workers import sessions as workers
 
 _NEW_TOKEN = "Ask for a new one: edge-api token create."  # noqa: S105  (a sentence, no secret)
 

@@ -8,7 +8,7 @@ from edge_api.metrics import Metrics
 from edge_api.services.database import Database
 from edge_api.services.hints import Hints
 from edge_api.services.registry import Registry
-from edge_store import migrate
+from edge_store.schema import migrate
 
 CACHE_S: Final = 1.0
 

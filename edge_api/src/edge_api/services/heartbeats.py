@@ -10,7 +10,7 @@ from uuid import UUID
 
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
 from edge_api.services.database import Database
-from edge_store import workers
+from edge_store.workers import sessions as workers
 
 PERIOD_MOST_S: Final = 1.0
 

@@ -11,10 +11,10 @@ from edge_api.errors import DatabaseAwayError
 from edge_api.services.auth import Authenticator
 from edge_api.services.changes import ChangeFeed
 from edge_api.services.hub import Hub
-from edge_store import workers
+from edge_store.database.listen import listen
+from edge_store.database.notify import Notification
 from edge_store.errors import UnreachableDatabaseError
-from edge_store.listen import listen
-from edge_store.notify import Notification
+from edge_store.workers import sessions as workers
 
 KEEPALIVE_S: Final = 5.0
 _BACKOFF_S: Final = 0.5

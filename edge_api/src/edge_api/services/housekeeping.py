@@ -16,7 +16,12 @@ from edge_api.metrics import Metrics
 from edge_api.services.database import STATEMENT_TIMEOUT_S, Database
 from edge_api.services.grace import Grace
 from edge_api.settings import ApiSettings
-from edge_store import audit, changes, jobs, leases, locks, logs, workers
+from edge_store.database import locks
+from edge_store.identity import audit
+from edge_store.jobs import leases, logs
+from edge_store.jobs import queue as jobs
+from edge_store.workers import changes
+from edge_store.workers import sessions as workers
 
 LOCK_PERIOD_S: Final = 1.0
 FAST_PERIOD_S: Final = 1.0

@@ -15,7 +15,7 @@ from edge_api.services.registry import Registry
 from edge_api.services.version_policy import VersionPolicy
 from edge_api.services.writers import LeaseCheck, LeaseState, Loss
 from edge_api.settings import ApiSettings
-from edge_store import leases, logs
+from edge_store.jobs import leases, logs
 
 if TYPE_CHECKING:
     from edge_api.services.session import Session

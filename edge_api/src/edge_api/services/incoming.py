@@ -31,7 +31,8 @@ from edge_protocol.frames import (
     Report,
     parse_agent_frame,
 )
-from edge_store import leases, logs, workers
+from edge_store.jobs import leases, logs
+from edge_store.workers import sessions as workers
 
 EXIT_CODES: Final = range(-(2**31), 2**31)
 OFFSETS: Final = range(2**62)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from edge_api.metrics import Metrics
 from edge_api.services.database import Database
-from edge_store import logs
+from edge_store.jobs import logs
 
 MERGED_BYTES_MAX: Final = 1 << 20
 """Adjacent chunks are stored as one row up to this size."""

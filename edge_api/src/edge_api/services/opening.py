@@ -21,7 +21,8 @@ from edge_api.services.session import Ending, Session
 from edge_api.services.wish_reader import store_effective
 from edge_api.services.wishes import Wishes, effective_concurrency, effective_queues
 from edge_protocol.frames import BY_HOST, PROTOCOL_MAX, PROTOCOL_MIN, Error, Hello, Welcome, choose_protocol
-from edge_store import leases, workers
+from edge_store.jobs import leases
+from edge_store.workers import sessions as workers
 
 BYE_PATIENCE_S: Final = 10.0
 """Reports sent before a bye are durable long before that."""

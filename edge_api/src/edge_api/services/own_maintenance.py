@@ -9,7 +9,8 @@ from edge_api.errors import DatabaseAwayError
 from edge_api.services.heartbeats import clean_text
 from edge_api.services.session import Session
 from edge_protocol.frames import BY_HEALTH, BY_HOST, Maintained, Maintenance
-from edge_store import audit, fleet
+from edge_store.identity import audit
+from edge_store.workers import requests as fleet
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from uuid import UUID
 
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
 from edge_api.services.database import Database
-from edge_store import audit, logs
+from edge_store.identity import audit
+from edge_store.jobs import logs
 
 WINDOW_S: Final = 60.0
 LEASES_MOST: Final = 1000

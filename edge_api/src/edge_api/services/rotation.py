@@ -8,7 +8,7 @@ from edge_api.services.auth import Principal
 from edge_api.services.database import Database
 from edge_api.settings import ApiSettings
 from edge_protocol.rest import RotateResponse
-from edge_store import audit, credentials
+from edge_store.identity import audit, credentials
 
 
 class Rotation:

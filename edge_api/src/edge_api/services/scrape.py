@@ -14,7 +14,8 @@ from edge_api.metrics import Metrics
 from edge_api.services.database import Database
 from edge_api.services.fleet_views import observed_of
 from edge_protocol import Desired, WorkerState, worker_state
-from edge_store import job_views, workers
+from edge_store.jobs import views as job_views
+from edge_store.workers import sessions as workers
 
 CACHE_S: Final = 5.0
 QUEUES_MOST: Final = 500

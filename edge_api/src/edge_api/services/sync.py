@@ -31,7 +31,8 @@ from edge_protocol import JobState
 from edge_protocol.frames import Error
 from edge_protocol.limits import FRAME_MAX_BYTES
 from edge_protocol.rest import SyncRequest, SyncResponse
-from edge_store import leases, workers
+from edge_store.jobs import leases
+from edge_store.workers import sessions as workers
 
 CANCEL_PATIENCE_S: Final = 60.0
 """A cancelled task is killed by its worker well before that."""

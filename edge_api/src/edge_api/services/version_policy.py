@@ -14,7 +14,8 @@ from edge_api.services.database import Database
 from edge_api.services.registry import Registry
 from edge_api.services.versions import version_skew
 from edge_api.settings import ApiSettings
-from edge_store import fleet, platform
+from edge_store.schema import platform
+from edge_store.workers import requests as fleet
 
 PERIOD_S: Final = 2.0
 

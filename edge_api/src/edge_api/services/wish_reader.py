@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from edge_api.services.database import Database
 from edge_api.services.session import Session
 from edge_api.services.wishes import Wishes
-from edge_store import workers
+from edge_store.workers import sessions as workers
 
 
 class WishReader:

@@ -11,7 +11,7 @@ from uuid import UUID
 from edge_api.metrics import Metrics
 from edge_api.services.database import Database
 from edge_protocol import JobState
-from edge_store import leases
+from edge_store.jobs import leases
 
 
 @dataclass(frozen=True, slots=True)

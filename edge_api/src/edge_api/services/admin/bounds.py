@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from edge_api.errors import OutOfScopeError, RefusedError
 from edge_api.services.admin.callers import Caller
 from edge_protocol.admin import CredentialRequest, TokenRequest
-from edge_store.scopes import Scope
+from edge_store.identity.scopes import Scope
 
 CODE: Final = "out_of_scope"
 

@@ -17,8 +17,8 @@ from edge_api.errors import RefusedError
 from edge_api.metrics import Metrics
 from edge_api.services.auth import FailureBrake
 from edge_api.services.database import Database
-from edge_store import credentials
-from edge_store.scopes import Scope
+from edge_store.identity import credentials
+from edge_store.identity.scopes import Scope
 
 KNOWN_MOST: Final = 1000
 

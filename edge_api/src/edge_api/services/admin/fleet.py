@@ -23,8 +23,9 @@ from edge_protocol.admin import (
     WorkerPatch,
     WorkerView,
 )
-from edge_store import audit, fleet
-from edge_store.scopes import Scope
+from edge_store.identity import audit
+from edge_store.identity.scopes import Scope
+from edge_store.workers import requests as fleet
 
 CHUNK: Final = 1000
 """Rows read at once: a filter by state is applied here, since states depend on the clock."""

@@ -23,7 +23,7 @@ from edge_protocol.admin import (
     TokenRequest,
     TokenView,
 )
-from edge_store import audit, credentials
+from edge_store.identity import audit, credentials
 
 
 class IdentityAdmin:

@@ -6,7 +6,7 @@ from edge_api.services.admin import cursors
 from edge_api.services.admin.callers import Caller
 from edge_api.services.database import Database
 from edge_protocol.admin import AuditEntry, AuditPage
-from edge_store import audit
+from edge_store.identity import audit
 
 
 class Trail:

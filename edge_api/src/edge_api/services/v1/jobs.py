@@ -14,7 +14,8 @@ from edge_api.services.v1.models import EdgeJobFetched, WorkerQueuesBody
 from edge_api.services.v1.state import TaskState
 from edge_api.services.v1.workers import V1Workers
 from edge_protocol.limits import CONCURRENCY_MAX
-from edge_store import claims, leases, v1
+from edge_store import v1
+from edge_store.jobs import claims, leases
 
 CALLBACK: Final = "ExecuteCallback"
 """How the v1 wire names callbacks, which belong to no task."""

@@ -22,7 +22,11 @@ from edge_api.services.version_policy import VersionPolicy
 from edge_api.settings import ApiSettings
 from edge_protocol.limits import CONCURRENCY_MAX
 from edge_protocol.worker_state import MISSED_HEARTBEATS, WorkerState
-from edge_store import audit, fleet, leases, v1, workers
+from edge_store import v1
+from edge_store.identity import audit
+from edge_store.jobs import leases
+from edge_store.workers import requests as fleet
+from edge_store.workers import sessions as workers
 
 PROVIDER_VERSION: Final = "5.1.0"
 """Of the edge3 provider whose wire this is."""

@@ -1,8 +1,8 @@
-"""Alembic's entry point. The connection always comes from `edge_store.migrate`, which owns the transaction."""
+"""Alembic's entry point. The connection always comes from `edge_store.schema.migrate`, which owns the transaction."""
 
 from alembic import context
 
-from edge_store.tables import SCHEMA, VERSION_TABLE, metadata
+from edge_store.schema.tables import SCHEMA, VERSION_TABLE, metadata
 
 
 def _of_this_schema(name: str | None, type_: str, _parents: object) -> bool:

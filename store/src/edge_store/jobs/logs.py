@@ -13,7 +13,7 @@ from sqlalchemy import Executable, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import LargeBinary, Text
 
-from edge_store.tables import lease, log
+from edge_store.schema.tables import lease, log
 
 
 @dataclass(frozen=True, slots=True)

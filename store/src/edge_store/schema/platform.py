@@ -3,7 +3,7 @@
 from sqlalchemy import Executable, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from edge_store.tables import platform
+from edge_store.schema.tables import platform
 
 AIRFLOW_VERSION = "airflow_version"
 """Written by the executor when it starts; what workers' versions are compared with."""

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from sqlalchemy import Executable, bindparam, func, select, text
 
-from edge_store.arrays import TEXTS, texts
-from edge_store.tables import job
+from edge_store.database.arrays import TEXTS, texts
+from edge_store.schema.tables import job
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from sqlalchemy import Executable, bindparam, exists, select, text
 from sqlalchemy.types import Interval
 
-from edge_store.tables import worker, worker_removed
+from edge_store.schema.tables import worker, worker_removed
 
 _PURGED = "tombstones_purged"
 

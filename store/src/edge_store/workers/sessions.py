@@ -11,7 +11,7 @@ from sqlalchemy import Executable, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Integer, Interval, Text
 
-from edge_store.tables import worker, worker_desired
+from edge_store.schema.tables import worker, worker_desired
 
 
 @dataclass(frozen=True, slots=True)

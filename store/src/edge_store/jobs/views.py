@@ -5,8 +5,8 @@ from uuid import UUID
 
 from sqlalchemy import Executable, Select, func, select
 
-from edge_store.scopes import WHOLE, Scope, of_jobs
-from edge_store.tables import job
+from edge_store.identity.scopes import WHOLE, Scope, of_jobs
+from edge_store.schema.tables import job
 
 _COLUMNS = tuple(
     column for column in job.c if column.name not in ("workload", "rank", "owner", "event_pending", "lease_expires_at")

@@ -7,9 +7,9 @@ from psycopg import sql
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
-from edge_store import engine
+from edge_store.database import engine
 from edge_store.errors import RoleError, UnreachableDatabaseError
-from edge_store.tables import SCHEMA, VERSION_TABLE
+from edge_store.schema.tables import SCHEMA, VERSION_TABLE
 
 
 def grant_role(owner: Connection, role_url: str) -> None:

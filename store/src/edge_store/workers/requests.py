@@ -1,7 +1,7 @@
 """Statements on workers for people: what they see, and what they wish for.
 
-Every wish raises the version and the revision (see `edge_store.changes`) of the desired row, and hints the session that
-serves the worker. A wish that is already so changes nothing. All take a list of names, so one worker and a thousand are
+Every wish raises the version and the revision (see `edge_store.workers.changes`) of the desired row, and hints the session
+that serves the worker. A wish that is already so changes nothing. All take a list of names, so one worker and a thousand are
 the same statement; the rows returned say for which it took effect.
 
 Wishes touch `edge.worker_desired` only, what workers tell touches `edge.worker` first: so the two never wait for each
@@ -15,8 +15,8 @@ from sqlalchemy import Executable, Select, bindparam, func, select, text, union
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Boolean, Integer, Text
 
-from edge_store.scopes import WHOLE, Scope, of_workers
-from edge_store.tables import credential, job, worker, worker_desired
+from edge_store.identity.scopes import WHOLE, Scope, of_workers
+from edge_store.schema.tables import credential, job, worker, worker_desired
 
 _NAMES = bindparam("names", type_=ARRAY(Text))
 

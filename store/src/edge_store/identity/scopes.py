@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql import ColumnCollection
 from sqlalchemy.types import Text
 
-from edge_store.tables import audit, credential, job, join_token, worker
+from edge_store.schema.tables import audit, credential, job, join_token, worker
 
 STAR: Final = "*"
 

@@ -10,8 +10,8 @@ from sqlalchemy import Executable, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
-from edge_store.scopes import WHOLE, Scope, of_audit
-from edge_store.tables import audit
+from edge_store.identity.scopes import WHOLE, Scope, of_audit
+from edge_store.schema.tables import audit
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from edge_store.errors import SchemaMismatchError
-from edge_store.tables import SCHEMA, VERSION_TABLE
+from edge_store.schema.tables import SCHEMA, VERSION_TABLE
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 

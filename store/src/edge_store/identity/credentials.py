@@ -23,8 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Interval, Text
 
-from edge_store.scopes import WHOLE, Scope, of_credentials, of_join_tokens
-from edge_store.tables import credential, join_token
+from edge_store.identity.scopes import WHOLE, Scope, of_credentials, of_join_tokens
+from edge_store.schema.tables import credential, join_token
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from uuid import UUID
 from sqlalchemy import Executable, bindparam, delete, func, select, text
 from sqlalchemy.types import Text
 
-from edge_store.arrays import texts
-from edge_store.tables import job
+from edge_store.database.arrays import texts
+from edge_store.schema.tables import job
 
 
 @dataclass(frozen=True, slots=True)

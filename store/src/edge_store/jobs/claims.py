@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Executable, bindparam, text
 from sqlalchemy.types import Interval
 
-from edge_store.arrays import TEXTS, texts
+from edge_store.database.arrays import TEXTS, texts
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,7 +222,7 @@ credential = Table(
         "(role = 'worker') = (worker_name IS NOT NULL AND identity IS NOT NULL)", name="worker_role_has_a_worker"
     ),
     CheckConstraint("role <> 'worker' OR worker_pattern IS NULL", name="worker_role_has_no_pattern"),
-    # What `edge_store.scopes` compares patterns by holds for these alone.
+    # What `edge_store.identity.scopes` compares patterns by holds for these alone.
     CheckConstraint("worker_pattern ~ '^[A-Za-z0-9][A-Za-z0-9._-]*[*]?$'", name="worker_pattern_is_a_prefix"),
     Index("ix_credential_worker_name", "worker_name"),
 )

@@ -10,8 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from edge_store.engine import unreachable
-from edge_store.notify import CHANNEL, Notification, parse
+from edge_store.database.engine import unreachable
+from edge_store.database.notify import CHANNEL, Notification, parse
 
 
 async def listen(connection: AsyncConnection, keepalive_s: float) -> AsyncGenerator[Notification | None, None]:

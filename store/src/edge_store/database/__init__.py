@@ -1,0 +1,1 @@
+"""Connections to PostgreSQL, hints over LISTEN/NOTIFY, and advisory locks."""

@@ -1,0 +1,1 @@
+"""Statements on credentials and join tokens, their scopes, and the audit trail."""

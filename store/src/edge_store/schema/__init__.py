@@ -1,0 +1,1 @@
+"""The tables of schema `edge`, their migrations, and the rights on them."""
