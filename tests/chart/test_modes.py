@@ -46,7 +46,7 @@ def test_remote_is_operator_and_pools() -> None:
     settings = made.one("ConfigMap", "edge-operator")["data"]
     assert settings["EDGE_OPERATOR_API_URL"] == "https://edge.example.com"
     (credential, _) = made.one("Deployment", "edge-operator")["spec"]["template"]["spec"]["volumes"]
-    assert credential["secret"]["secretName"] == "edge-central"
+    assert credential["secret"]["secretName"] == "operator-credential"
     pool = made.one("EdgeWorkerPool", "north")["spec"]
     assert pool["autoscaling"] == {"minReplicas": 1, "maxReplicas": 10}
     assert "replicas" not in pool
@@ -54,7 +54,7 @@ def test_remote_is_operator_and_pools() -> None:
 
 
 def test_a_private_authority_is_given_to_the_operator() -> None:
-    made = render("remote", "--set", "central.caSecret=company")
+    made = render("remote", "--set", "controlPlane.caSecret=company")
     settings = made.one("ConfigMap", "edge-operator")["data"]
     pod = made.one("Deployment", "edge-operator")["spec"]["template"]["spec"]
     (volume,) = (volume for volume in pod["volumes"] if volume.get("secret", {}).get("secretName") == "company")

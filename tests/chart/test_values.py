@@ -76,7 +76,8 @@ def test_every_value_is_in_the_schema_with_its_description() -> None:
 
 def test_the_schema_has_no_value_that_values_yaml_lacks() -> None:
     known = set(paths(DEFAULTS))
-    free = {("global",), ("edgeApi", "settings"), ("operator", "settings")}
+    # Removed keys pass the schema, so that a template can refuse them with a helpful text.
+    free = {("global",), ("central",), ("edgeApi", "settings"), ("operator", "settings")}
 
     def lacking(node: dict[str, Any], before: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         reference = node.get("$ref", "").rpartition("/")[2]
@@ -144,20 +145,22 @@ REMOTE = ("--set", "edgeApi.enabled=false,airflow.enabled=false,postgresql.enabl
         (("pools.north.replica=1",), "/pools/north", "'replica' not allowed"),
         (("pools.north.concurrency=0",), "/pools/north/concurrency", "1"),
         (("ingress.host=https://x",), "/ingress/host", "pattern"),
+        # Removed keys.
+        (("central.url=https://x",), "central was renamed", "Use controlPlane instead"),
         # Values that contradict each other.
         (
-            ("central.url=https://x",),
-            "central.url",
+            ("controlPlane.url=https://x",),
+            "controlPlane.url",
             "Set edgeApi.enabled, airflow.enabled and postgresql.enabled to false",
         ),
-        ((REMOTE[1], "central.url=https://x"), "operator.existingSecret", "Name a Secret"),
+        ((REMOTE[1], "controlPlane.url=https://x"), "operator.existingSecret", "Name a Secret"),
         (
-            (REMOTE[1], "central.url=https://x,operator.existingSecret=x,operator.enabled=false"),
+            (REMOTE[1], "controlPlane.url=https://x,operator.existingSecret=x,operator.enabled=false"),
             "operator.enabled",
             "=true",
         ),
-        (("central.caSecret=x",), "central.caSecret", "Set central.url"),
-        ((REMOTE[1],), "central.url is empty", "edgeApi.enabled=true"),
+        (("controlPlane.caSecret=x",), "controlPlane.caSecret", "Set controlPlane.url"),
+        ((REMOTE[1],), "controlPlane.url is empty", "edgeApi.enabled=true"),
         (("database.existingSecret=x",), "database.existingSecret", "postgresql.enabled=false"),
         (("database.apiRole.existingSecret=x",), "database.apiRole.existingSecret", "postgresql.enabled=false"),
         (("postgresql.enabled=false",), "database.existingSecret is empty", "postgresql.enabled=true"),
@@ -167,7 +170,7 @@ REMOTE = ("--set", "edgeApi.enabled=false,airflow.enabled=false,postgresql.enabl
         (("operator.externalNamespace=far",), "operator.externalNamespace", "Add it to operator.namespaces"),
         (("pools.a.replicas=1,operator.enabled=false",), "pools", "operator.enabled=true"),
         (("pools.a.replicas=1,operator.namespaces={far}",), "pools", "Add it to operator.namespaces"),
-        (("dags.configMap=a,dags.existingClaim=b",), "dags.configMap and dags.existingClaim", "leave one"),
+        (("dags.configMap=a,dags.existingClaim=b",), "dags.configMap and dags.existingClaim", "Set only one"),
         (("edgeApi.autoscaling.enabled=true",), "edgeApi.pod.resources.requests.cpu is empty", "500m"),
         (("ingress.enabled=true",), "ingress.host", "Set it to the name"),
         (

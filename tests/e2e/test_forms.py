@@ -83,11 +83,11 @@ def remote(cluster: Cluster, centre: Centre, tmp_path_factory: pytest.TempPathFa
     """Another cluster, as far as it can tell: all that it has of the centre is a URL, a credential and an authority."""
     credential = centre.run("edge-api", "credential", "create", "--role", "admin", "--worker-pattern", f"{SITE}-*")
     with Namespace(cluster, tmp_path_factory.mktemp("remote"), "remote") as made:
-        made.kubectl("create", "secret", "generic", "edge-central", f"--from-literal=token={credential.strip()}")
+        made.kubectl("create", "secret", "generic", "operator-credential", f"--from-literal=token={credential.strip()}")
         made.kubectl("create", "secret", "generic", "company-ca", f"--from-file=ca.crt={centre.authority}")
         made.kubectl("create", "configmap", "dags", f"--from-file={DAGS}")
         values = [f"--values={CHART / 'examples' / 'remote.yaml'}", *made.images(cluster.tag)]
-        values += [f"--set=central.url=https://{hosts(centre.namespace)[0]}", "--set=central.caSecret=company-ca"]
+        values += [f"--set=controlPlane.url=https://{hosts(centre.namespace)[0]}", "--set=controlPlane.caSecret=company-ca"]
         values += ["--set=dags.bundles=null", "--set=dags.configMap=dags"]
         made.helm("install", SITE, str(CHART), *values, "--wait", "--timeout", "3m")
         made.wait_ready("edgeworkerpool", SITE)

@@ -1,6 +1,6 @@
 {{/* Base URL of the edge API, for the operator and for worker pods. */}}
 {{- define "airflow-edge.apiBaseUrl" -}}
-{{- .Values.central.url | default (printf "http://%s-edge-api.%s.svc:8800" (include "airflow-edge.fullname" .) .Release.Namespace) -}}
+{{- .Values.controlPlane.url | default (printf "http://%s-edge-api.%s.svc:8800" (include "airflow-edge.fullname" .) .Release.Namespace) -}}
 {{- end -}}
 
 {{/* Namespaces that the operator works in, as a JSON list; empty where it is the whole cluster. */}}
@@ -18,7 +18,7 @@ EDGE_OPERATOR_API_URL: {{ include "airflow-edge.apiBaseUrl" . | quote }}
 EDGE_OPERATOR_ADMIN_TOKEN_FILE: /run/edge-operator/{{ (include "airflow-edge.operatorCredential" . | fromYaml).key }}
 EDGE_OPERATOR_WORKER_IMAGE: {{ include "airflow-edge.image" (dict "root" . "image" .Values.worker.image) | quote }}
 EDGE_OPERATOR_NAMESPACES: {{ include "airflow-edge.operatorNamespaces" . | fromJsonArray | join "," | quote }}
-{{- if .Values.central.caSecret }}
+{{- if .Values.controlPlane.caSecret }}
 EDGE_OPERATOR_CA_BUNDLE: /run/edge-operator-trust/ca.crt
 {{- end }}
 {{- with .Values.operator.externalNamespace }}
