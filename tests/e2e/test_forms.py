@@ -87,7 +87,10 @@ def remote(cluster: Cluster, centre: Centre, tmp_path_factory: pytest.TempPathFa
         made.kubectl("create", "secret", "generic", "company-ca", f"--from-file=ca.crt={centre.authority}")
         made.kubectl("create", "configmap", "dags", f"--from-file={DAGS}")
         values = [f"--values={CHART / 'examples' / 'remote.yaml'}", *made.images(cluster.tag)]
-        values += [f"--set=controlPlane.url=https://{hosts(centre.namespace)[0]}", "--set=controlPlane.caSecret=company-ca"]
+        values += [
+            f"--set=controlPlane.url=https://{hosts(centre.namespace)[0]}",
+            "--set=controlPlane.caSecret=company-ca",
+        ]
         values += ["--set=dags.bundles=null", "--set=dags.configMap=dags"]
         made.helm("install", SITE, str(CHART), *values, "--wait", "--timeout", "3m")
         made.wait_ready("edgeworkerpool", SITE)
