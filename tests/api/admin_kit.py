@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import aiohttp
 
-from edge_api import tokens
-from edge_api.services.admin.identity import new_credential
+from edge_api.admin.identity import new_credential
+from edge_api.identity import tokens
 from edge_protocol.admin import ADMIN_PATH, CredentialRequest
 from edge_store.identity import credentials
 from tests.api.kit import Db, bearer

@@ -22,7 +22,7 @@ import aiohttp
 import pytest
 from sqlalchemy import Engine, Row, text, update
 
-from edge_api.cli import main
+from edge_api.cli.main import main
 from edge_protocol import rest
 from edge_store.database import engine
 from edge_store.database.notify import Notification, notify

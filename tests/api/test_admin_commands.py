@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from edge_api import tokens
+from edge_api.identity import tokens
 from tests.api.admin_kit import worker_credential
 from tests.api.kit import Db, edge_api, join_token
 

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.engine import make_url
 
-from edge_api import tokens
+from edge_api.identity import tokens
 from edge_store.database import engine
 from edge_store.schema import migrate
 from tests.api.kit import Db, Done, edge_api

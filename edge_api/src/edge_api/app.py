@@ -2,12 +2,14 @@
 
 from fastapi import FastAPI
 
-from edge_api.routes import calls, problems, rotation, websocket
-from edge_api.routes.admin.app import make_admin_app
-from edge_api.routes.guard import Guard
-from edge_api.routes.limits import BodyLimit, Timing
-from edge_api.routes.v1.app import V1_PATH, make_v1_app
-from edge_api.services.runtime import Runtime
+from edge_api.admin.app import make_admin_app
+from edge_api.http import calls, problems
+from edge_api.http.guard import Guard
+from edge_api.http.limits import BodyLimit, Timing
+from edge_api.identity import rotation_route as rotation
+from edge_api.runtime import Runtime
+from edge_api.transports import websocket
+from edge_api.v1.app import V1_PATH, make_v1_app
 from edge_protocol.admin import ADMIN_PATH
 
 

@@ -13,8 +13,8 @@ import uvicorn
 
 from edge_api.app import make_app
 from edge_api.errors import EdgeApiError
-from edge_api.routes.guard import patient_protocol
-from edge_api.services.runtime import Runtime
+from edge_api.http.guard import patient_protocol
+from edge_api.runtime import Runtime
 from edge_api.settings import ApiSettings
 from edge_protocol.limits import FRAME_MAX_BYTES
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from edge_api.services.versions import SkewPolicy
+from edge_api.fleet.versions import SkewPolicy
 from edge_protocol.worker_state import MISSED_HEARTBEATS
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -29,6 +29,10 @@ class WorkerState(StrEnum):
     OFFLINE_MAINTENANCE = "offline maintenance"
 
 
+GONE_STATES = frozenset({WorkerState.OFFLINE, WorkerState.UNKNOWN, WorkerState.OFFLINE_MAINTENANCE})
+"""States of a worker that is not connected any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What an administrator (or the worker's own host) asked for."""

@@ -1,7 +1,7 @@
 """Runs this project's migrations in `airflow db migrate` and drops its tables in `airflow db reset`.
 
-Airflow's base class expects an alembic.ini and lets alembic open connections by itself. `edge_store.schema.migrate` owns
-all that, and `edge-api db upgrade` uses it too, so every method here only delegates.
+Airflow's base class expects an alembic.ini and lets alembic open connections by itself. `edge_store.schema.migrate`
+owns all that, and `edge-api db upgrade` uses it too, so every method here only delegates.
 """
 
 from typing import Any

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_api.services.assign import Candidate, Waiter, Wanted, assign, keep_room
-from edge_api.services.dispatcher import make_demands
+from edge_api.dispatch.assign import Candidate, Waiter, Wanted, assign, keep_room
+from edge_api.dispatch.dispatcher import make_demands
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 QUEUES = st.sampled_from(["a", "b", "c"])

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from edge_api.database.batcher import Batcher
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
-from edge_api.services.batcher import Batcher
 
 
 class Store:

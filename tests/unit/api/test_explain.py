@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_api.services.explain import WORKERS_MOST, explain, reasons_against
-from edge_api.services.fleet_views import matches, queue_views
+from edge_api.fleet.explain import WORKERS_MOST, explain, reasons_against
+from edge_api.fleet.views import matches, queue_views
 from edge_protocol.admin import CordonView, JobView, Reason, ReasonCode, Verdict, WorkerFilter, WorkerView
 from edge_protocol.frames import Versions
 from edge_protocol.worker_state import WorkerState

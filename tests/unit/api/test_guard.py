@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from edge_api.routes.guard import Guard
+from edge_api.http.guard import Guard
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:

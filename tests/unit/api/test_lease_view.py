@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from edge_api.services.grace import Grace
-from edge_api.services.lease_view import REMEMBER_S, LeaseView, Phase
+from edge_api.sessions.lease_view import REMEMBER_S, LeaseView, Phase
+from edge_api.upkeep.grace import Grace
 
 LEASES = [uuid4() for _ in range(6)]
 A, B = LEASES[:2]

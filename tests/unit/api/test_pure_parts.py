@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_api import tokens
-from edge_api.json_logs import JsonLines
-from edge_api.services.auth import FAILURES_BURST, FailureBrake
-from edge_api.services.heartbeats import clean_sysinfo
-from edge_api.services.log_writer import merge, unstored_rest
-from edge_api.services.outbox import MOST_FRAMES, Outbox
-from edge_api.services.wishes import Wishes, effective_concurrency, effective_queues
+from edge_api.fleet.desired import Wishes, effective_concurrency, effective_queues
+from edge_api.frames.heartbeat import clean_sysinfo
+from edge_api.frames.log import merge, unstored_rest
+from edge_api.identity import tokens
+from edge_api.identity.authenticator import FAILURES_BURST, FailureBrake
+from edge_api.sessions.outbox import MOST_FRAMES, Outbox
 from edge_protocol.frames import Ack, parse_server_frame
+from edge_protocol.json_logs import JsonLines
 from edge_store.jobs.logs import LogChunk
 
 LEASE = UUID("6e1a6b62-57f8-4b0e-8dc6-4bd6c4e1b2ab")

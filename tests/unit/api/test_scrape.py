@@ -1,6 +1,6 @@
 """Which queues metrics show where there are more than a label should have values."""
 
-from edge_api.services.scrape import queues_shown
+from edge_api.upkeep.scrape import queues_shown
 
 
 def test_all_are_shown_where_they_are_few() -> None:

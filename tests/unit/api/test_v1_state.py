@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_api.services.v1.state import ACKNOWLEDGED, LEFT, Before, Outcome, settle
+from edge_api.v1.state import ACKNOWLEDGED, Before, Outcome, settle
 from edge_protocol.limits import COMMENT_MAX
+from edge_protocol.worker_state import GONE_STATES
 from edge_protocol.worker_state import WorkerState as S
 
 QUIET = Before(
@@ -78,7 +79,7 @@ BEFORE = st.builds(
 def test_a_wish_is_never_forgotten(before: Before, told: S, comment: str | None) -> None:
     outcome = settle(before, told, comment)
     assert len(outcome.comment or "") <= COMMENT_MAX
-    if told in LEFT:
+    if told in GONE_STATES:
         assert outcome.state is told
     elif before.shutdown:
         assert outcome.state is S.SHUTDOWN_REQUEST

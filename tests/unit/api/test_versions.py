@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_api.services.versions import SkewPolicy, version_skew
+from edge_api.fleet.versions import SkewPolicy, version_skew
 
 
 @pytest.mark.parametrize(

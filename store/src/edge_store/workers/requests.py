@@ -1,8 +1,8 @@
 """Statements on workers for people: what they see, and what they wish for.
 
-Every wish raises the version and the revision (see `edge_store.workers.changes`) of the desired row, and hints the session
-that serves the worker. A wish that is already so changes nothing. All take a list of names, so one worker and a thousand are
-the same statement; the rows returned say for which it took effect.
+Every request raises the version and the revision (see `edge_store.workers.changes`) of the desired row, and hints the
+session that serves the worker. A request that is already fulfilled changes nothing. All take a list of names, so one
+worker and a thousand are the same statement; the rows returned say for which it took effect.
 
 Wishes touch `edge.worker_desired` only, what workers tell touches `edge.worker` first: so the two never wait for each
 other in a circle.

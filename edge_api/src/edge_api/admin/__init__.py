@@ -1,0 +1,1 @@
+"""The admin API: what people, the operator and other programs ask of the fleet, jobs and credentials."""

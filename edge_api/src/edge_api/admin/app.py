@@ -1,0 +1,55 @@
+"""The admin API as an application to be mounted, with its OpenAPI description."""
+
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+
+from edge_api import __version__
+from edge_api.admin import changes_route as changes
+from edge_api.admin import identity_route as identity
+from edge_api.admin import jobs_route as jobs
+from edge_api.admin import scopes as bounds
+from edge_api.admin import workers_route as workers
+from edge_api.admin.callers import Caller
+from edge_api.admin.gate import Gate
+from edge_api.errors import OutOfScopeError
+from edge_api.http import problems
+from edge_api.http.openapi import PROBLEMS, describe
+from edge_api.runtime import Runtime
+from edge_protocol.admin import ADMIN_PATH, OPENAPI_PATH
+
+DESCRIPTION: Final = (
+    "What people, the operator and the web UI do with a fleet of edge workers. Every call but this description carries "
+    "`Authorization: Bearer CREDENTIAL` of role admin, or of role read for GET. The first one is made by "
+    "`edge-api credential create`. A credential may be for a part of the fleet: the rest is as if it did not exist "
+    "(404), and what reaches further is refused (403 `out_of_scope`). Every change is in the audit trail."
+)
+
+
+async def _on_out_of_scope(request: Request, error: Any) -> Response:
+    caller: Caller = request.state.caller
+    what = f"{request.method} {request.url.path[:200]}: {error.detail}"
+    runtime: Runtime = request.app.state.runtime
+    runtime.refusals.note(caller.actor, bounds.CODE, request.headers.get("authorization"), what)
+    return problems.refused(error)
+
+
+def make_admin_app(runtime: Runtime) -> FastAPI:
+    """Return the application."""
+    app = FastAPI(
+        title="Airflow Edge admin API",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=OPENAPI_PATH.removeprefix(ADMIN_PATH),
+        responses=PROBLEMS,
+    )
+    app.state.runtime = runtime
+    for router in (workers.router, jobs.router, identity.router, changes.router):
+        app.include_router(router)
+    problems.install(app)
+    app.add_exception_handler(OutOfScopeError, _on_out_of_scope)
+    app.add_middleware(Gate, runtime=runtime, open_path=OPENAPI_PATH)
+    describe(app, ADMIN_PATH, {"type": "http", "scheme": "bearer"})
+    return app

@@ -1,0 +1,1 @@
+"""The database as the rest sees it: statements, group commit, and hints from other processes."""

@@ -1,0 +1,1 @@
+"""Queued jobs go to waiting workers."""

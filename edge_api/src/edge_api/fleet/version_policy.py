@@ -1,0 +1,74 @@
+"""Cordons workers whose versions are outside the skew policy, and lifts that as soon as they are inside.
+
+The reference for Airflow is what the executor has written into the database, so that an upgrade of Airflow counts
+without a restart of this process; a setting overrides it.
+"""
+
+import asyncio
+import logging
+from typing import Any, Final, NoReturn
+
+from edge_api import __version__
+from edge_api.database.pool import Database
+from edge_api.errors import DatabaseAwayError
+from edge_api.fleet.versions import version_skew
+from edge_api.sessions.registry import Registry
+from edge_api.settings import ApiSettings
+from edge_store.schema import platform
+from edge_store.workers import requests as fleet
+
+PERIOD_S: Final = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class VersionPolicy:
+    """Says why a worker's versions are not good, and keeps what the store says of it up to date."""
+
+    def __init__(self, database: Database, registry: Registry, settings: ApiSettings) -> None:
+        self._database = database
+        self._registry = registry
+        self._settings = settings
+        self._reference = settings.airflow_version
+        self._judged = False
+        """Whether all workers were judged by the present reference."""
+
+    @property
+    def airflow(self) -> str | None:
+        """The platform's version of Airflow, if it is known."""
+        return self._reference
+
+    def reason(self, versions: dict[str, Any], protocol: int) -> str | None:
+        """Return why a worker is to be cordoned, as a sentence, or None. v1 workers are not of this package."""
+        settings = self._settings
+        airflow = version_skew("Airflow", settings.airflow_skew, self._reference, versions.get("airflow"))
+        if airflow is not None or protocol == 1:
+            return airflow
+        return version_skew("edge-worker", settings.worker_skew, __version__, versions.get("worker"))
+
+    async def run(self) -> NoReturn:
+        """Follow the reference for ever."""
+        while True:
+            try:
+                await self.look()
+            except DatabaseAwayError as error:
+                log.warning("the version policy waits for the database: %s", error)
+            await asyncio.sleep(PERIOD_S)
+
+    async def look(self) -> None:
+        """Read the reference; if it is news, judge all workers."""
+        if self._settings.airflow_version is None:
+            rows = await self._database.rows(platform.get(platform.AIRFLOW_VERSION), "platform")
+            reference = rows[0].value if rows else None
+            if reference != self._reference:
+                self._reference, self._judged = reference, False
+        if self._judged:
+            return
+        rows = await self._database.rows(fleet.versions_of_all(), "versions")
+        reasons = {row.name: self.reason(row.versions, row.protocol) for row in rows}
+        changed = await self._database.rows(fleet.recordon(reasons), "recordon") if reasons else []
+        self._judged = True
+        for row in changed:
+            log.info("version judged anew", extra={"worker": row.name, "reason": reasons[row.name]})
+            if (session := self._registry.get(row.name)) is not None:
+                session.cordon(reasons[row.name])

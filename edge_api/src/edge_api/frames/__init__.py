@@ -1,0 +1,1 @@
+"""One file for the story of each frame that a worker sends."""

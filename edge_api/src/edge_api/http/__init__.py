@@ -1,0 +1,1 @@
+"""What every HTTP call passes on its way in and out."""

@@ -1,0 +1,1 @@
+"""Tokens and credentials: who a caller is, enrolment, rotation, and refused calls."""

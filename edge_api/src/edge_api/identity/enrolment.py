@@ -1,0 +1,108 @@
+"""Trade a join token for a worker's own credential."""
+
+import fnmatch
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Row
+
+from edge_api.database.pool import Database
+from edge_api.errors import RefusedError
+from edge_api.identity import tokens
+from edge_api.settings import ApiSettings
+from edge_protocol.rest import EnrollRequest, EnrollResponse
+from edge_store.identity import audit, credentials
+from edge_store.workers import sessions as workers
+
+_NEW_TOKEN = "Ask for a new one: edge-api token create."  # noqa: S105  (a sentence, no secret)
+
+
+class Enrolment:
+    """Checks join tokens and makes credentials."""
+
+    def __init__(self, database: Database, settings: ApiSettings) -> None:
+        self._database = database
+        self._settings = settings
+
+    async def enroll(self, request: EnrollRequest) -> EnrollResponse:
+        """Use up a join token and return a fresh credential.
+
+        Raises:
+            RefusedError: token unknown (401), not good any more or not for this name or queue (403), name taken (409).
+
+        """
+        token = tokens.parse(request.join_token.strip(), tokens.JOIN_TOKEN)
+        if token is None:
+            raise RefusedError(401, "join_token_invalid", f"This is not a join token. {_NEW_TOKEN}")
+        rows = await self._database.rows(credentials.get_join_token(token.id), "join_token")
+        if not rows or not token.matches(rows[0].secret_hash):
+            raise RefusedError(401, "join_token_unknown", f"The join token is not known here. {_NEW_TOKEN}")
+        queues = _granted(rows[0], request)
+        await self._check_name(request.worker)
+        return await self._make(rows[0], request.worker, queues)
+
+    async def _check_name(self, worker: str) -> None:
+        window = self._settings.silence_window
+        owners = await self._database.rows(workers.name_owner(worker, window), "name_owner")
+        if owners and owners[0].live:
+            raise RefusedError(
+                409,
+                "name_taken",
+                f"A live worker has the name {worker}. Choose another name, or stop that worker first; if it is gone "
+                f"already, its name is free {window.total_seconds():.0f} seconds after its last sign of life.",
+            )
+
+    async def _make(self, row: Row[Any], worker: str, queues: list[str] | None) -> EnrollResponse:
+        credential = tokens.mint(tokens.CREDENTIAL)
+        new = credentials.NewCredential(
+            id=credential.id,
+            secret_hash=credential.digest,
+            role="worker",
+            worker_name=worker,
+            identity=uuid4(),
+            team=row.team,
+            queues=queues,
+            expires_at=datetime.now(UTC) + timedelta(seconds=self._settings.credential_lifetime_s),
+        )
+        async with self._database.transaction("enroll") as connection:
+            used = await connection.execute(credentials.use_join_token(row.id))
+            if used.first() is None:
+                raise RefusedError(403, "join_token_used_up", f"The join token has no uses left. {_NEW_TOKEN}")
+            await connection.execute(credentials.add_credential(new))
+            detail = {"credential": str(credential.id), "queues": queues, "team": row.team}
+            entry = audit.NewAudit(f"token:{row.id}", "worker.enroll", f"worker/{worker}", detail)
+            await connection.execute(audit.add([entry]))
+        return EnrollResponse(
+            worker=worker,
+            credential=credential.text,
+            credential_id=credential.id,
+            expires_at=new.expires_at,
+            team=row.team,
+            queues=queues,
+        )
+
+
+def _granted(row: Row[Any], request: EnrollRequest) -> list[str] | None:
+    """Return the queues that the credential is to grant; None: any."""
+    if row.revoked_at is not None:
+        raise RefusedError(403, "join_token_revoked", f"The join token was revoked. {_NEW_TOKEN}")
+    if row.expired:
+        raise RefusedError(403, "join_token_expired", f"The join token has expired. {_NEW_TOKEN}")
+    if not fnmatch.fnmatchcase(request.worker, row.worker_pattern):
+        raise RefusedError(
+            403,
+            "worker_name_not_allowed",
+            f"The join token is only good for worker names like {row.worker_pattern}. Choose such a name. "
+            "Or ask for a token with another --name-pattern.",
+        )
+    if row.queues is None:
+        return request.queues
+    extra = sorted(set(request.queues or ()) - set(row.queues))
+    if extra:
+        raise RefusedError(
+            403,
+            "queue_not_granted",
+            f"The join token does not grant the queue {extra[0]}. Leave it out, or ask for a token with it.",
+        )
+    return request.queues if request.queues is not None else list(row.queues)

@@ -1,1 +1,0 @@
-"""HTTP and WebSocket: reading requests, writing answers, and nothing that decides."""

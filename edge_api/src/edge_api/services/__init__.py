@@ -1,1 +1,0 @@
-"""What the edge API does, without any word of HTTP."""

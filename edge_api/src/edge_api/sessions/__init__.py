@@ -1,0 +1,1 @@
+"""The sessions of this process: state, leases held, and frames on their way to a worker."""

@@ -1,0 +1,1 @@
+"""Duties that keep the platform healthy, and what probes and Prometheus see."""

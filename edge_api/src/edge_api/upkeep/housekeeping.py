@@ -1,0 +1,166 @@
+"""Duties that one replica at a time does, each a small service with a signal after each pass.
+
+The advisory lock only saves work: every statement here is safe if two replicas run it at once, as they may for a moment
+after a replica has lost its connection.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final, NoReturn
+
+from edge_api.database.pool import STATEMENT_TIMEOUT_S, Database
+from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
+from edge_api.metrics import Metrics
+from edge_api.settings import ApiSettings
+from edge_api.upkeep.grace import Grace
+from edge_store.database import locks
+from edge_store.identity import audit
+from edge_store.jobs import leases, logs
+from edge_store.jobs import queue as jobs
+from edge_store.workers import changes
+from edge_store.workers import sessions as workers
+
+LOCK_PERIOD_S: Final = 1.0
+FAST_PERIOD_S: Final = 1.0
+RETENTION_PERIOD_S: Final = 3600.0
+TOMBSTONES_KEPT: Final = timedelta(days=1)
+"""A follower of the change stream that was away for longer begins anew."""
+PASS_GAP_S: Final = 5.0
+"""A fast duty that was not run for so long was interrupted."""
+
+log = logging.getLogger(__name__)
+
+
+class PassSignal:
+    """Counts the passes of a duty, and lets others wait for one."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+        self._changed = asyncio.Condition()
+
+    async def done(self) -> None:
+        """Note a pass."""
+        async with self._changed:
+            self.passes += 1
+            self._changed.notify_all()
+
+    async def next(self) -> None:
+        """Wait for a pass that begins after this call."""
+        # The pass that is under way now may have looked already.
+        target = self.passes + 2
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.passes >= target)
+
+
+class Leadership:
+    """Holds the housekeeping lock while it can."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.held = asyncio.Event()
+
+    async def run(self) -> NoReturn:
+        """Try to get the lock for ever, and watch the connection that holds it."""
+        while True:
+            try:
+                async with self._database.own_connection() as connection:
+                    while True:
+                        # A lock that this connection holds is granted again, so the question is the keep-alive too.
+                        async with asyncio.timeout(STATEMENT_TIMEOUT_S):
+                            if await connection.scalar(locks.try_lock(locks.HOUSEKEEPING)):
+                                self.held.set()
+                        await asyncio.sleep(LOCK_PERIOD_S)
+            except DatabaseAwayError as error:
+                log.warning("housekeeping waits for the database: %s", error)
+            finally:
+                self.held.clear()
+            await asyncio.sleep(LOCK_PERIOD_S)
+
+
+class Duty:
+    """Runs one duty each `period_s` seconds while this replica holds the lock, unless its grace says no."""
+
+    def __init__(
+        self,
+        name: str,
+        act: Callable[[], Awaitable[None]],
+        period_s: float,
+        leadership: Leadership,
+        database: Database,
+        metrics: Metrics,
+        grace: Grace | None = None,
+    ) -> None:
+        self.name = name
+        self.signal = PassSignal()
+        self._act = act
+        self._period_s = period_s
+        self._leadership = leadership
+        self._database = database
+        self._metrics = metrics
+        self._grace = grace
+
+    async def run(self) -> NoReturn:
+        """Do the duty for ever."""
+        while True:
+            await self._leadership.held.wait()
+            try:
+                if self._may_act():
+                    await self._act()
+            except DatabaseAwayError as error:
+                log.warning("%s waits for the database: %s", self.name, error)
+            except DatabaseRefusedError:
+                log.exception("the database refuses: %s", self.name)
+            self._metrics.passes.labels(self.name).inc()
+            await self.signal.done()
+            await asyncio.sleep(self._period_s)
+
+    def _may_act(self) -> bool:
+        if self._grace is None:
+            return True
+        if self._database.last_failure is not None:
+            self._grace.interrupted(self._database.last_failure)
+        return self._grace.believes(time.monotonic())
+
+
+class Housekeeping:
+    """All duties."""
+
+    def __init__(self, database: Database, settings: ApiSettings, metrics: Metrics) -> None:
+        self._database = database
+        self._settings = settings
+        self._metrics = metrics
+        self.leadership = Leadership(database)
+        window_s = settings.silence_window.total_seconds()
+        fast = min(FAST_PERIOD_S, settings.heartbeat_interval_s)
+        common = (self.leadership, database, metrics)
+        # A late accept is still good until somebody else has the job, so rescue waits after an outage as well.
+        rescue_grace = Grace(settings.accept_timeout_s, PASS_GAP_S)
+        self.rescue = Duty("lease-rescue", self._rescue, fast, *common, rescue_grace)
+        self.liveness = Duty("liveness", self._lose_silent, fast, *common, Grace(window_s, PASS_GAP_S))
+        self.retention = Duty("retention", self._purge, RETENTION_PERIOD_S, *common)
+
+    @property
+    def duties(self) -> tuple[Duty, ...]:
+        """Everything to run, besides the leadership."""
+        return (self.rescue, self.liveness, self.retention)
+
+    async def _rescue(self) -> None:
+        rows = await self._database.rows(leases.requeue_expired(), "requeue_expired")
+        if rows:
+            self._metrics.lease_rescues.inc(len(rows))
+            log.warning("jobs put back that no worker accepted in time", extra={"jobs": len(rows)})
+
+    async def _lose_silent(self) -> None:
+        for row in await self._database.rows(workers.lose_silent(self._settings.silence_window), "lose_silent"):
+            self._metrics.workers_lost.inc()
+            self._metrics.jobs_finished.labels("lost").inc(row.jobs)
+            log.warning("a worker is unknown after its silence", extra={"worker": row.name, "jobs_lost": row.jobs})
+
+    async def _purge(self) -> None:
+        await self._database.rows(jobs.purge_finished(self._settings.job_retention), "purge_jobs")
+        await self._database.rows(logs.purge(self._settings.log_retention), "purge_logs")
+        await self._database.rows(audit.purge(timedelta(seconds=self._settings.audit_retention_s)), "purge_audit")
+        await self._database.rows(changes.purge_tombstones(TOMBSTONES_KEPT), "purge_tombstones")

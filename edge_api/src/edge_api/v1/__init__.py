@@ -1,0 +1,1 @@
+"""The v1 wire: the calls of edge3 workers."""

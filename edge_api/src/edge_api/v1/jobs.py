@@ -1,0 +1,147 @@
+"""Jobs and logs of v1 workers."""
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row
+
+from edge_api.errors import RefusedError
+from edge_api.sessions.hub import Hub
+from edge_api.v1.models import EdgeJobFetched, WorkerQueuesBody
+from edge_api.v1.state import TaskState
+from edge_api.v1.workers import V1Workers
+from edge_protocol.limits import CONCURRENCY_MAX
+from edge_store import v1
+from edge_store.jobs import claims, leases
+
+CALLBACK: Final = "ExecuteCallback"
+"""How the v1 wire names callbacks, which belong to no task."""
+
+TaskName = v1.TaskName
+
+
+class V1Jobs:
+    """Gives jobs to v1 workers, and takes their reports and logs."""
+
+    def __init__(self, hub: Hub, workers: V1Workers) -> None:
+        self._hub = hub
+        self._database = hub.database
+        self._workers = workers
+        # Its task is under way before the worker says so, and forking takes it seconds.
+        self._accept_timeout = timedelta(seconds=hub.settings.v1_accept_timeout_s)
+
+    async def fetch(self, name: str, body: WorkerQueuesBody) -> EdgeJobFetched | None:
+        """Give a job that fits, or None. The claim is the same as for v2, so a cordoned worker gets none.
+
+        Raises:
+            RefusedError: the worker is unknown (404) or not of v1 (403).
+
+        """
+        row = await self._workers.find(name)
+        free = min(body.free_concurrency, CONCURRENCY_MAX)
+        if free < 1 or row.session_id is None:
+            return None
+        queues = await self._queues(row, body.queues)
+        if not queues:
+            return None
+        demands = [claims.Demand(queue, row.team, free, row.concurrency, 1) for queue in queues]
+        async with self._database.transaction("v1_fetch") as connection:
+            found = (await connection.execute(claims.candidates(demands))).all()
+            if not found:
+                return None
+            first = min(found, key=lambda each: (each.rank, -each.priority, each.queued_at))
+            pick = claims.Pick(first.id, name, row.session_id, uuid4())
+            claimed = (await connection.execute(claims.claim([pick], self._accept_timeout))).one_or_none()
+        if claimed is None:
+            return None
+        self._hub.metrics.jobs_dispatched.inc()
+        return await self._fetched(claimed)
+
+    async def _queues(self, row: Row[Any], asked: Sequence[str] | None) -> list[str]:
+        if row.any_queue:
+            waiting = await self._database.rows(v1.queued_queues(), "queued_queues")
+            served = {each.queue for each in waiting if each.team == row.team}
+        else:
+            served = set(row.queues) | set(row.queues_added)
+        served -= set(row.queues_removed)
+        return sorted(served if asked is None else served & set(asked))
+
+    async def _fetched(self, row: Row[Any]) -> EdgeJobFetched:
+        name = await self._name(row.id)
+        return EdgeJobFetched(
+            **name, command=json.loads(row.workload), concurrency_slots=row.slots, task_instance_id=row.id
+        )
+
+    async def _name(self, job_id: UUID) -> dict[str, Any]:
+        (row,) = await self._database.rows(v1.task_name(job_id), "v1_name")
+        if row.dag_id is None:
+            return {
+                "dag_id": CALLBACK,
+                "task_id": str(job_id),
+                "run_id": f"{CALLBACK}-{job_id}",
+                "map_index": -1,
+                "try_number": 0,
+            }
+        return dict(row._asdict())
+
+    async def report(self, name: v1.TaskName, state: TaskState, address: str) -> None:
+        """Take a state report; like on the server whose wire this is, one that does not apply changes nothing."""
+        row = await self._held(name, address)
+        if row is None:
+            return
+        if state is TaskState.RUNNING:
+            await self._hub.accepts.submit(leases.HeldLease(row.lease_id, row.worker_name))
+        elif state in (TaskState.SUCCESS, TaskState.FAILED):
+            outcome: Any = "succeeded" if state is TaskState.SUCCESS else "failed"
+            await self._hub.reports.submit(leases.JobReport(row.lease_id, row.worker_name, outcome, None, None))
+
+    async def _held(self, name: v1.TaskName, address: str) -> Row[Any] | None:
+        """Return the job of a report if a v1 worker holds or held it."""
+        rows = await self._database.rows(v1.held(_without_callback(name)), "v1_held")
+        if not rows or rows[0].lease_id is None:
+            return None
+        if rows[0].protocol == 2:
+            what = f"v1 report for a job of worker {rows[0].worker_name}"
+            self._hub.refusals.note(address, "foreign_lease", None, what)
+            return None
+        found: Row[Any] = rows[0]
+        return found
+
+    async def log_path(self, name: v1.TaskName) -> str:
+        """Return where a task's log belongs.
+
+        Raises:
+            RefusedError: the job is not known (404).
+
+        """
+        rows = await self._database.rows(v1.held(_without_callback(name)), "v1_held")
+        if not rows or rows[0].log_path is None:
+            raise RefusedError(404, "job_unknown", "There is no job of this task.")
+        return str(rows[0].log_path)
+
+    async def push_log(self, name: v1.TaskName, text: str, address: str) -> None:
+        """Append to the log of the task's last lease, if that is a v1 worker's; else nothing is written."""
+        rows = await self._database.rows(v1.held(_without_callback(name)), "v1_held")
+        found = await self._database.rows(v1.last_lease(rows[0].id), "v1_lease") if rows else []
+        if not found or not text:
+            return
+        if found[0].protocol == 2:
+            what = f"v1 log for a job of worker {found[0].worker_name}"
+            self._hub.refusals.note(address, "foreign_lease", None, what)
+            return
+        data = text.encode("utf-8", "replace")
+        await self._database.rows(v1.append_log(found[0].id, found[0].worker_name, data), "v1_log")
+        self._hub.metrics.log_bytes.inc(len(data))
+
+
+def _without_callback(name: v1.TaskName) -> v1.TaskName:
+    """Return the name with the id of a callback, which is its task id on this wire."""
+    if name.id is not None or name.dag_id != CALLBACK or name.run_id != f"{CALLBACK}-{name.task_id}":
+        return name
+    try:
+        return v1.TaskName(UUID(name.task_id), "", "", "", 0, -1)
+    except ValueError:
+        return name

@@ -1,0 +1,253 @@
+"""Registration and heartbeats of v1 workers."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
+
+from sqlalchemy import Executable, Row
+
+from edge_api.database.pool import Database
+from edge_api.errors import RefusedError
+from edge_api.fleet.version_policy import VersionPolicy
+from edge_api.frames.heartbeat import clean_text
+from edge_api.settings import ApiSettings
+from edge_api.v1 import state as words
+from edge_api.v1.models import WorkerQueueUpdateBody, WorkerRegistrationReturn, WorkerSetStateReturn, WorkerStateBody
+from edge_protocol.limits import CONCURRENCY_MAX
+from edge_protocol.worker_state import GONE_STATES, MISSED_HEARTBEATS, WorkerState
+from edge_store import v1
+from edge_store.identity import audit
+from edge_store.jobs import leases
+from edge_store.workers import requests as fleet
+from edge_store.workers import sessions as workers
+
+PROVIDER_VERSION: Final = "5.1.0"
+"""Of the edge3 provider whose wire this is."""
+
+TEXT_MAX: Final = 1024
+
+_ANSWERED: Final = "v1_answered"
+_COMMENT: Final = "v1_comment"
+_QUEUES: Final = ("default",)
+"""Stored for a worker that serves any queue; only its `any_queue` counts."""
+
+
+def _identity(name: str) -> UUID:
+    """Return the identity of a v1 worker: it has no other than its name."""
+    return uuid5(NAMESPACE_URL, f"edge_worker/v1/{name}")
+
+
+class V1Workers:
+    """Speaks with v1 workers about themselves."""
+
+    def __init__(self, database: Database, versions: VersionPolicy, settings: ApiSettings) -> None:
+        self._database = database
+        self._versions = versions
+        self._settings = settings
+
+    async def find(self, name: str) -> Row[Any]:
+        """Return the worker's row.
+
+        Raises:
+            RefusedError: there is none (404), or it is an enrolled worker's, which v1 calls may not touch (403).
+
+        """
+        rows = await self._database.rows(workers.get(name), "worker")
+        if not rows:
+            raise RefusedError(404, "worker_unknown", "Worker not found")
+        if rows[0].protocol != 1:
+            raise RefusedError(403, "name_enrolled", f"The name {name} belongs to an enrolled worker.")
+        return rows[0]
+
+    async def register(self, name: str, body: WorkerStateBody) -> WorkerRegistrationReturn:
+        """Begin a worker's time.
+
+        Raises:
+            RefusedError: no versions told (400), the name is a live worker's (409) or an enrolled one's (403).
+
+        """
+        told = _versions_told(body)
+        if await self._database.rows(v1.enrolled(name), "enrolled"):
+            raise RefusedError(
+                403, "name_enrolled", f"The name {name} belongs to an enrolled worker. Use another name."
+            )
+        window = self._settings.silence_window
+        owner = await self._database.rows(workers.name_owner(name, window), "name_owner")
+        if owner and owner[0].live:
+            raise RefusedError(
+                409,
+                "name_taken",
+                f"Worker '{name}' is already active. Cannot start a duplicate worker with the same name.",
+            )
+        await self._register(name, body, told)
+        return WorkerRegistrationReturn(last_update=datetime.now(UTC), versions_match=self._match(told))
+
+    async def _register(self, name: str, body: WorkerStateBody, told: dict[str, Any]) -> None:
+        wishes = await self._database.rows(workers.desired_of([name]), "desired")
+        added, removed = (wishes[0].queues_added, wishes[0].queues_removed) if wishes else ((), ())
+        override = wishes[0].concurrency if wishes else None
+        new = workers.Registration(
+            name=name,
+            identity=_identity(name),
+            team=body.team_name if self._settings.v1_teams else None,
+            queues=_QUEUES if body.queues is None else _effective(body.queues, added, removed),
+            concurrency=_concurrency(body, override),
+            session_id=uuid4(),
+            instance=uuid4(),
+            cordon_reason=self._versions.reason(told, 1),
+            versions=told,
+            protocol=1,
+            any_queue=body.queues is None,
+            silent_after_s=math.ceil(MISSED_HEARTBEATS * self._settings.v1_heartbeat_interval_s),
+        )
+        # Its process is new: what the one before it held is gone.
+        await self._settle(name, f"edge worker {name} restarted without the task")
+        await self._database.rows(workers.register(new, self._settings.silence_window), "register")
+        beat = _beat(name, new.session_id, body, acknowledged=False)
+        await self._database.rows(workers.heartbeats([beat]), "heartbeats")
+
+    async def tell(self, name: str, body: WorkerStateBody) -> WorkerSetStateReturn:
+        """Take a heartbeat, and answer with what is desired.
+
+        Raises:
+            RefusedError: as for `find`, and no versions told (400).
+
+        """
+        told = _versions_told(body)
+        row = await self.find(name)
+        outcome = words.settle(_before(row), body.state, body.maintenance_comments)
+        if body.state in GONE_STATES:
+            await self._leave(row)
+        elif row.session_id is None:
+            # It had said good-bye, or was removed meanwhile, and goes on all the same.
+            await self._register(name, body, told)
+        else:
+            await self._go_on(row, body, told, outcome)
+        await self._wish(name, outcome)
+        return await self._answer(name, outcome, told)
+
+    async def _go_on(self, row: Row[Any], body: WorkerStateBody, told: dict[str, Any], outcome: words.Outcome) -> None:
+        comment = outcome.comment if outcome.wish == "enter" else row.maintenance_comment
+        versions = {**told, _ANSWERED: outcome.state.value, _COMMENT: comment}
+        queues = _effective(row.queues, row.queues_added, row.queues_removed)
+        note = v1.note(row.name, row.session_id, versions, queues, _concurrency(body, row.concurrency_override))
+        beat = _beat(row.name, row.session_id, body, acknowledged=body.state in words.ACKNOWLEDGED)
+        async with self._database.transaction("v1_heartbeat") as connection:
+            await connection.execute(workers.heartbeats([beat]))
+            await connection.execute(note)
+
+    async def _wish(self, name: str, outcome: words.Outcome) -> None:
+        """Store what the worker's own host wishes."""
+        by = f"worker {name}"
+        if outcome.wish == "enter":
+            detail = {"comment": outcome.comment}
+            await self._change(
+                fleet.request_maintenance([name], outcome.comment, by), "worker.maintenance", name, detail
+            )
+        elif outcome.wish == "exit":
+            await self._change(fleet.exit_maintenance([name]), "worker.exit_maintenance", name, {})
+
+    async def _answer(self, name: str, outcome: words.Outcome, told: dict[str, Any]) -> WorkerSetStateReturn:
+        row = await self.find(name)
+        return WorkerSetStateReturn(
+            state=outcome.state,
+            queues=None if row.any_queue else _effective(row.queues, row.queues_added, row.queues_removed),
+            maintenance_comments=row.maintenance_comment,
+            concurrency=row.concurrency_override,
+            versions_match=self._match(told),
+        )
+
+    async def change_queues(self, name: str, body: WorkerQueueUpdateBody) -> None:
+        """Add and remove queues; errors as of `find`."""
+        await self.find(name)
+        removed = body.remove_queues or []
+        added = [queue for queue in body.new_queues or [] if queue not in removed]
+        statement = fleet.adjust([name], added, removed, None, set_concurrency=False)
+        await self._change(statement, "worker.adjust", name, {"add_queues": added, "remove_queues": removed})
+
+    async def _change(self, statement: Executable, action: str, name: str, detail: dict[str, Any]) -> None:
+        async with self._database.transaction(action) as connection:
+            if (await connection.execute(statement)).all():
+                await connection.execute(
+                    audit.add([audit.NewAudit(f"worker:{name}", action, f"worker/{name}", detail)])
+                )
+
+    async def _leave(self, row: Row[Any]) -> None:
+        await self._settle(row.name, f"edge worker {row.name} stopped without a report")
+        if row.session_id is not None:
+            await self._database.rows(workers.say_bye(row.name, row.session_id), "bye")
+
+    async def _settle(self, name: str, reason: str) -> None:
+        rows = await self._database.rows(leases.held_by(name), "held_by")
+        running = [row.lease_id for row in rows if row.state == "running"]
+        leased = [row.lease_id for row in rows if row.state == "leased"]
+        if running:
+            await self._database.rows(leases.lose(running, reason), "lose")
+        if leased:
+            await self._database.rows(leases.release(leased), "release")
+
+    def _match(self, told: dict[str, Any]) -> bool:
+        return told["worker"] == PROVIDER_VERSION and self._versions.airflow in (None, told["airflow"])
+
+
+def _versions_told(body: WorkerStateBody) -> dict[str, Any]:
+    for key, what in (("airflow_version", "version"), ("edge_provider_version", "provider version")):
+        if key not in body.sysinfo:
+            raise RefusedError(400, "version_missing", f"Edge Worker does not specify the {what} it is running on.")
+    return {
+        "worker": _text(body.sysinfo["edge_provider_version"], 64),
+        "airflow": _text(body.sysinfo["airflow_version"], 64),
+        "python": _text(body.sysinfo.get("python_version", ""), 64) or None,
+    }
+
+
+def _before(row: Row[Any]) -> words.Before:
+    answered = row.versions.get(_ANSWERED)
+    return words.Before(
+        maintenance=row.maintenance,
+        comment=row.maintenance_comment,
+        shutdown=row.shutdown,
+        acknowledged=row.maintenance_acknowledged,
+        answered=None if answered is None else WorkerState(answered),
+        answered_comment=row.versions.get(_COMMENT),
+    )
+
+
+def _effective(queues: Sequence[str], added: Sequence[str], removed: Sequence[str]) -> list[str]:
+    return sorted((set(queues) | set(added)) - set(removed))
+
+
+def _concurrency(body: WorkerStateBody, override: int | None) -> int:
+    if override is not None:
+        return override
+    told = body.sysinfo.get("concurrency")
+    return min(CONCURRENCY_MAX, max(1, told)) if isinstance(told, int) else 1
+
+
+def _beat(name: str, session_id: UUID, body: WorkerStateBody, *, acknowledged: bool) -> workers.Beat:
+    free = body.sysinfo.get("free_concurrency")
+    return workers.Beat(
+        name=name,
+        session_id=session_id,
+        jobs_active=body.jobs_active,
+        free_slots=min(CONCURRENCY_MAX, max(0, free)) if isinstance(free, int) else 0,
+        maintenance_acknowledged=acknowledged,
+        terminating=body.state is WorkerState.TERMINATING,
+        sysinfo={_text(key, 128): _plain(value) for key, value in body.sysinfo.items()},
+    )
+
+
+def _plain(value: str | float | datetime) -> Any:
+    """Return what JSON in PostgreSQL can hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, int | float):
+        return value
+    return _text(value, TEXT_MAX)
+
+
+def _text(value: object, most: int) -> str:
+    text = value.isoformat() if isinstance(value, datetime) else str(value)
+    return clean_text(text[:most]).encode("utf-8", "replace").decode()
