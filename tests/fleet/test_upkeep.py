@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edge_worker.state import StateFolder
+from edge_worker.host.state import StateFolder
 from tests.api.admin_kit import AdminClient, admin_client, admin_credential
 from tests.api.kit import ApiProcess, Db, join_token, until
 from tests.fleet.kit import Tasks, Worker, reaches

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import edge_worker.main
 from edge_worker.cli import main
-from edge_worker.launcher.base import Launcher
-from edge_worker.launcher.pool import RunnerPool
+from edge_worker.host.state import StateFolder, StateLocks
 from edge_worker.settings import WorkerSettings
-from edge_worker.state import StateFolder, StateLocks
+from edge_worker.tasks.launcher import Launcher
+from edge_worker.tasks.runners import RunnerPool
 
 
 def make_launcher(settings: WorkerSettings, state: StateFolder, locks: StateLocks) -> Launcher:

@@ -12,12 +12,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from edge_worker import processes
-from edge_worker.launcher.base import RunnerBrokenError, StartOrder, TaskExit
-from edge_worker.launcher.learned import LearnedModules
-from edge_worker.launcher.pool import RunnerPool
-from edge_worker.launcher.process import RunnerProcess, RunnerStartError, runner_command
-from edge_worker.launcher.refresh import MANY_MODULES
+from edge_worker.host import processes
+from edge_worker.tasks.launcher import RunnerBrokenError, StartOrder, TaskExit
+from edge_worker.tasks.learned import LearnedModules
+from edge_worker.tasks.refresh import MANY_MODULES
+from edge_worker.tasks.runner_process import RunnerProcess, RunnerStartError, runner_command
+from edge_worker.tasks.runners import RunnerPool
 
 SHELL_RUNNER = [sys.executable, str(Path(__file__).with_name("shell_runner.py"))]
 

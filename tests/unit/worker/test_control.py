@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from edge_protocol.worker_state import WorkerState
-from edge_worker.cli_local import render
-from edge_worker.control.address import ControlFiles
-from edge_worker.control.messages import Request, WorkerStatus, verdict
+from edge_worker.cli.local import render
+from edge_worker.host.control.address import ControlFiles
+from edge_worker.host.control.messages import Request, WorkerStatus, verdict
 
 
 def status(**changes: Any) -> WorkerStatus:

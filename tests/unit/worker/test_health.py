@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edge_worker.errors import ConfigError
-from edge_worker.health import HealthCheck, load_health_check
+from edge_worker.maintenance.health import HealthCheck, load_health_check
 
 
 def fail() -> None:

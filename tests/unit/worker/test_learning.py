@@ -8,9 +8,9 @@ from types import ModuleType
 
 import pytest
 
-from edge_worker.launcher.learned import LearnedModules, common_modules
 from edge_worker.runner.observe import ImportObserver, installed_modules
-from edge_worker.spool import LeaseFolder
+from edge_worker.tasks.learned import LearnedModules, common_modules
+from edge_worker.tasks.spool import LeaseFolder
 
 SITE = "/usr/lib/python3/site-packages/"
 

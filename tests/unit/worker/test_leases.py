@@ -6,8 +6,8 @@ import pytest
 
 from edge_protocol.frames import Accept, Job, Report
 from edge_protocol.limits import ERROR_TEXT_MAX
-from edge_worker.leases import UNWANTED_LOG_ANSWERS, Kill, Lease, Leases, Phase, Start, Tidy
-from edge_worker.spool import JobInfo, Outcome
+from edge_worker.tasks.leases import UNWANTED_LOG_ANSWERS, Kill, Lease, Leases, Phase, Start, Tidy
+from edge_worker.tasks.spool import JobInfo, Outcome
 
 DONE = Outcome("succeeded", 0)
 

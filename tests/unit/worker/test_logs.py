@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from edge_protocol.frames import Log
 from edge_worker.logs import disk
 from edge_worker.logs.shipper import FREE_STEP_BYTES, LogShipper
-from edge_worker.spool import LeaseFolder
+from edge_worker.tasks.spool import LeaseFolder
 
 BIG_WINDOW = 1 << 30
 

@@ -1,7 +1,7 @@
 """What a worker wishes about its maintenance, against what is desired of it."""
 
 from edge_protocol.frames import BY_HEALTH, BY_HOST, DesiredFrame
-from edge_worker.maintenance import OwnMaintenance
+from edge_worker.maintenance.maintenance import OwnMaintenance
 
 
 def desired(*, on: bool = False, comment: str | None = None, by: str | None = None, version: int = 1) -> DesiredFrame:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import aiohttp
 
-from edge_worker.rotation import CredentialRotation
-from edge_worker.state import StateFolder, StoredCredential
+from edge_worker.connection.credential import CredentialRotation
+from edge_worker.host.state import StateFolder, StoredCredential
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

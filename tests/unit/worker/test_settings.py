@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from edge_worker.errors import ConfigError
-from edge_worker.launcher.process import runner_environ
 from edge_worker.settings import load_settings
+from edge_worker.tasks.runner_process import runner_environ
 
 
 def test_command_line_beats_environment_beats_default() -> None:

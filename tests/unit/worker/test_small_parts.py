@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_worker.backoff import Backoff
-from edge_worker.drain import Drain, Step
-from edge_worker.launcher.base import TaskExit
-from edge_worker.launcher.refresh import IDLE_S, MANY_MODULES, PATIENCE_S, SPACING_S, RefreshPolicy
-from edge_worker.outcome import AGENT_STOPPED, judge
-from edge_worker.spool import Outcome
-from edge_worker.transport.choice import EARLY_DEATHS, RETRY_WEBSOCKET_S, TransportChoice
+from edge_worker.connection.choice import EARLY_DEATHS, RETRY_WEBSOCKET_S, TransportChoice
+from edge_worker.maintenance.drain import Drain, Step
+from edge_worker.tasks.launcher import TaskExit
+from edge_worker.tasks.outcome import AGENT_STOPPED, judge
+from edge_worker.tasks.refresh import IDLE_S, MANY_MODULES, PATIENCE_S, SPACING_S, RefreshPolicy
+from edge_worker.tasks.spool import Outcome
 
 
 @given(st.integers(0, 2000), st.floats(0, 1))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_worker.atomic import read_json, write_json
+from edge_worker.host.atomic import read_json, write_json
 from edge_worker.logs.cursor import Hole, LogCursor
-from edge_worker.spool import JobInfo, LeaseFolder, Outcome, Spool
+from edge_worker.tasks.spool import JobInfo, LeaseFolder, Outcome, Spool
 
 
 @pytest.fixture

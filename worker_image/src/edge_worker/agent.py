@@ -30,21 +30,21 @@ from edge_protocol.frames import (
     Versions,
     Welcome,
 )
-from edge_worker.connection import Connection
-from edge_worker.control.server import ControlServer
-from edge_worker.drain import Drain, Step
-from edge_worker.health import HealthCheck
-from edge_worker.launcher.base import Launcher
-from edge_worker.leases import Leases, Phase
-from edge_worker.local import LocalControl
-from edge_worker.outcome import DRAIN_TIMEOUT
-from edge_worker.platform.signals import on_stop
-from edge_worker.rotation import CredentialRotation
+from edge_worker.connection.choice import TransportChoice
+from edge_worker.connection.credential import CredentialRotation
+from edge_worker.connection.reconnect import Connection
+from edge_worker.host.control.server import ControlServer
+from edge_worker.host.signals import on_stop
+from edge_worker.host.system_info import SystemMonitor
+from edge_worker.maintenance.drain import Drain, Step
+from edge_worker.maintenance.health import HealthCheck
+from edge_worker.maintenance.upkeep import Upkeep
+from edge_worker.presence import LocalControl
 from edge_worker.settings import WorkerSettings
-from edge_worker.sysinfo import SystemMonitor
-from edge_worker.transport.choice import TransportChoice
-from edge_worker.upkeep import Upkeep
-from edge_worker.work import Work
+from edge_worker.tasks.launcher import Launcher
+from edge_worker.tasks.leases import Leases, Phase
+from edge_worker.tasks.outcome import DRAIN_TIMEOUT
+from edge_worker.tasks.work import Work
 
 log = logging.getLogger(__name__)
 

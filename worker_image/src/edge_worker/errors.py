@@ -7,7 +7,7 @@
       +- CredentialRefusedError  3  the worker's credential is not good any more: enrol again
       +- NotReachedError         1  the edge API, or the worker of a command on this host, was not reached in time
       +- NotRunningError         3  a command on this host found no worker
-      +- RunnerBrokenError       1  tasks cannot be started on this host (edge_worker.launcher.base)
+      +- RunnerBrokenError       1  tasks cannot be started on this host (edge_worker.tasks.launcher)
 
 The message is one line for a person: what is wrong and what mends it.
 """

@@ -6,17 +6,18 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from edge_protocol.frames import Versions
-from edge_worker import __version__, processes
+from edge_worker import __version__
 from edge_worker.agent import Agent
-from edge_worker.health import load_health_check
-from edge_worker.http import client_session
-from edge_worker.launcher.base import Launcher, RunnerBrokenError
-from edge_worker.launcher.learned import LearnedModules
-from edge_worker.launcher.pool import RunnerPool
-from edge_worker.launcher.process import runner_command, runner_environ
-from edge_worker.rotation import CredentialRotation
+from edge_worker.connection.credential import CredentialRotation
+from edge_worker.connection.http import client_session
+from edge_worker.host import processes
+from edge_worker.host.state import StateFolder, StateLocks, StoredCredential
+from edge_worker.maintenance.health import load_health_check
 from edge_worker.settings import WorkerSettings
-from edge_worker.state import StateFolder, StateLocks, StoredCredential
+from edge_worker.tasks.launcher import Launcher, RunnerBrokenError
+from edge_worker.tasks.learned import LearnedModules
+from edge_worker.tasks.runner_process import runner_command, runner_environ
+from edge_worker.tasks.runners import RunnerPool
 
 
 async def run_agent(settings: WorkerSettings, state: StateFolder, credential: StoredCredential) -> None:

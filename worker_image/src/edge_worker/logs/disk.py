@@ -9,7 +9,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge_worker.platform import files
+from edge_worker.host import files
 
 _LINE_SEARCH_BYTES = 1 << 16
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from edge_protocol.frames import Log
 from edge_worker.logs import disk
 from edge_worker.logs.cursor import LogCursor
-from edge_worker.spool import LeaseFolder
+from edge_worker.tasks.spool import LeaseFolder
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_worker import processes
+from edge_worker.host import processes
 from edge_worker.logs.disk import append_line
-from edge_worker.spool import LeaseFolder, Outcome
+from edge_worker.tasks.spool import LeaseFolder, Outcome
 
 
 @dataclass(frozen=True)

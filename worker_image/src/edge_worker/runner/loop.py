@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from edge_worker import processes
+from edge_worker.host import processes
 from edge_worker.runner.channel import Channel
 
 Spawn = Callable[[dict[str, Any], Callable[[], None]], int]

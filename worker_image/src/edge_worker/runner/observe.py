@@ -11,7 +11,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from edge_worker.spool import LeaseFolder
+from edge_worker.tasks.spool import LeaseFolder
 
 _INSTALLED = tuple(
     {f"{sysconfig.get_path(kind)}/" for kind in ("stdlib", "platstdlib", "purelib", "platlib")}

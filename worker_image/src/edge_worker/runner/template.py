@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from edge_worker import processes
+from edge_worker.host import processes
 from edge_worker.runner import preload
 from edge_worker.runner.channel import Channel
 from edge_worker.runner.loop import RunnerLoop

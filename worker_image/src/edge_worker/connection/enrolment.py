@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from edge_protocol.frames import PROTOCOL_MAX, PROTOCOL_MIN
 from edge_protocol.rest import API_NAME, ENROLL_PATH, INFO_PATH, ApiInfo, EnrollRequest, EnrollResponse
 from edge_worker.backoff import Backoff
+from edge_worker.connection.http import client_session, read_problem, reason
 from edge_worker.errors import ConfigError, NotReachedError, WorkerRefusedError
-from edge_worker.http import client_session, read_problem, reason
+from edge_worker.host.state import StoredCredential
 from edge_worker.settings import WorkerSettings
-from edge_worker.state import StoredCredential
 
 JOIN_TOKEN_ENV = "EDGE_WORKER_JOIN_TOKEN"  # noqa: S105 - the variable's name, not a token
 _TOKEN_MAX = 512

@@ -5,8 +5,8 @@ import asyncio
 import aiohttp
 
 from edge_protocol.rest import SESSION_PATH
-from edge_worker.http import PROBLEM_TYPE, reason
-from edge_worker.transport.base import TransportError, UnauthorisedError, UpgradeRefusedError
+from edge_worker.connection.http import PROBLEM_TYPE, reason
+from edge_worker.connection.transports import TransportError, UnauthorisedError, UpgradeRefusedError
 
 PING_S = 20.0
 """Seconds between pings of an idle connection; half of it without an answer ends the connection."""

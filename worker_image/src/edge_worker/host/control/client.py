@@ -12,9 +12,9 @@ from socket import socket
 
 from pydantic import ValidationError
 
-from edge_worker.control.address import ControlFiles
-from edge_worker.control.messages import Answer, Request, WorkerStatus
 from edge_worker.errors import ConfigError, NotReachedError, NotRunningError
+from edge_worker.host.control.address import ControlFiles
+from edge_worker.host.control.messages import Answer, Request, WorkerStatus
 
 _ANSWER_S = 15.0
 """Seconds for the first answer: the agent's loop is never busy for long."""

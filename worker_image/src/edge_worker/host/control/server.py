@@ -9,8 +9,8 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from edge_worker.control.address import ControlFiles
-from edge_worker.control.messages import LINE_MAX, Answer, Request, WorkerStatus, verdict
+from edge_worker.host.control.address import ControlFiles
+from edge_worker.host.control.messages import LINE_MAX, Answer, Request, WorkerStatus, verdict
 
 log = logging.getLogger(__name__)
 

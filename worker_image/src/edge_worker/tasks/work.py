@@ -4,12 +4,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
-from edge_worker.launcher.base import Launcher, RunnerBrokenError, StartOrder, TaskExit
-from edge_worker.leases import Action, Kill, Lease, Leases, Phase, Start, Tidy
 from edge_worker.logs.shipper import LogShipper
 from edge_worker.settings import WorkerSettings
-from edge_worker.settle import settle, settle_left_over
-from edge_worker.spool import Spool
+from edge_worker.tasks.launcher import Launcher, RunnerBrokenError, StartOrder, TaskExit
+from edge_worker.tasks.leases import Action, Kill, Lease, Leases, Phase, Start, Tidy
+from edge_worker.tasks.settle import settle, settle_left_over
+from edge_worker.tasks.spool import Spool
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from edge_protocol.frames import Accept, Job, Report
 from edge_protocol.limits import ERROR_TEXT_MAX
-from edge_worker.spool import JobInfo, Outcome
+from edge_worker.tasks.spool import JobInfo, Outcome
 
 log = logging.getLogger(__name__)
 

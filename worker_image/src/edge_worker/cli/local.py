@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_protocol.limits import COMMENT_MAX
-from edge_worker.control.client import call
-from edge_worker.control.messages import Request, WorkerStatus
 from edge_worker.errors import ConfigError, NotReachedError, NotRunningError
+from edge_worker.host.control.client import call
+from edge_worker.host.control.messages import Request, WorkerStatus
 from edge_worker.settings import WorkerSettings
 
 FORMATS = ("table", "json", "yaml", "plain")

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from edge_worker import __version__, agentlog, cli_local
-from edge_worker.enroll import enroll, enroll_patiently, read_join_token
+from edge_worker import __version__, agentlog
+from edge_worker.cli import local
+from edge_worker.connection.enrolment import enroll, enroll_patiently, read_join_token
 from edge_worker.errors import ConfigError, WorkerError
+from edge_worker.host.state import StateFolder, StoredCredential
 from edge_worker.main import run_agent
 from edge_worker.settings import WorkerSettings, load_settings
-from edge_worker.state import StateFolder, StoredCredential
 
 _NOT_SETTINGS = {"command", "handler"}
 
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_identity(command)
         if name == "run":
             _add_running(command)
-    cli_local.add_commands(commands)
+    local.add_commands(commands)
     return parser
 
 

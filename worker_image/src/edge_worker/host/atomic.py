@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from edge_worker.platform.files import OWN, sync_folder
+from edge_worker.host.files import OWN, sync_folder
 
 
 def write_json(path: Path, content: Any, *, mode: int = 0o600, durable: bool = False) -> None:

@@ -24,8 +24,8 @@ from edge_protocol.frames import (
     Welcome,
     parse_server_frame,
 )
+from edge_worker.connection.transports import Transport, TransportError, UnauthorisedError
 from edge_worker.errors import WorkerRefusedError
-from edge_worker.transport.base import Transport, TransportError, UnauthorisedError
 
 log = logging.getLogger(__name__)
 

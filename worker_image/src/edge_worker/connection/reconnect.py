@@ -9,12 +9,12 @@ from contextlib import suppress
 import aiohttp
 
 from edge_worker.backoff import Backoff
+from edge_worker.connection.choice import Kind, TransportChoice
+from edge_worker.connection.longpoll import LongPollTransport
+from edge_worker.connection.session import Peer, Session, SessionOverError
+from edge_worker.connection.transports import Transport, TransportError, UnauthorisedError, UpgradeRefusedError
+from edge_worker.connection.websocket import open_websocket
 from edge_worker.errors import CredentialRefusedError, WorkerError, WorkerRefusedError
-from edge_worker.session import Peer, Session, SessionOverError
-from edge_worker.transport.base import Transport, TransportError, UnauthorisedError, UpgradeRefusedError
-from edge_worker.transport.choice import Kind, TransportChoice
-from edge_worker.transport.longpoll import LongPollTransport
-from edge_worker.transport.websocket import open_websocket
 
 log = logging.getLogger(__name__)
 

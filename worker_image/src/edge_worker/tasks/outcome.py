@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from edge_worker.launcher.base import TaskExit
-from edge_worker.spool import Outcome
+from edge_worker.tasks.launcher import TaskExit
+from edge_worker.tasks.spool import Outcome
 
 AGENT_STOPPED = "the edge worker was stopped while the task ran"
 DRAIN_TIMEOUT = "stopped by worker shutdown after drain timeout"

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from uuid import UUID
 
-from edge_worker.atomic import read_json, write_json
+from edge_worker.host.atomic import read_json, write_json
 from edge_worker.logs.cursor import Hole, LogCursor
 
 log = logging.getLogger(__name__)

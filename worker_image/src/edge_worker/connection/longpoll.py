@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from edge_protocol.frames import FrameError, Welcome, parse_server_frame
 from edge_protocol.rest import SYNC_PATH, SyncRequest, SyncResponse
-from edge_worker.http import CONNECT_TIMEOUT_S, read_problem, reason
-from edge_worker.transport.base import TransportError, UnauthorisedError
+from edge_worker.connection.http import CONNECT_TIMEOUT_S, read_problem, reason
+from edge_worker.connection.transports import TransportError, UnauthorisedError
 
 WAIT_S = 30.0
 """Seconds that the server may hold a poll."""

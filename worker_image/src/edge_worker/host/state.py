@@ -9,10 +9,10 @@ from typing import Self
 
 from pydantic import BaseModel, Field, ValidationError
 
-from edge_worker.atomic import read_json, write_json
 from edge_worker.errors import StateFolderError
-from edge_worker.platform.files import OWN
-from edge_worker.platform.locks import try_lock
+from edge_worker.host.atomic import read_json, write_json
+from edge_worker.host.files import OWN
+from edge_worker.host.locks import try_lock
 
 
 class StoredCredential(BaseModel):

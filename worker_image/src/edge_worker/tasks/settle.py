@@ -2,11 +2,11 @@
 
 import logging
 
-from edge_worker.launcher.base import TaskExit
-from edge_worker.leases import Lease
 from edge_worker.logs.disk import append_line
-from edge_worker.outcome import Verdict, judge
-from edge_worker.spool import LeaseFolder, Outcome
+from edge_worker.tasks.launcher import TaskExit
+from edge_worker.tasks.leases import Lease
+from edge_worker.tasks.outcome import Verdict, judge
+from edge_worker.tasks.spool import LeaseFolder, Outcome
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_worker.atomic import read_json, write_json
+from edge_worker.host.atomic import read_json, write_json
 
 _PATH_MAX = 100
 """Bytes; Linux allows 107, macOS 103."""

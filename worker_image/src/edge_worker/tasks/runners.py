@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from uuid import UUID
 
-from edge_worker import processes
 from edge_worker.backoff import Backoff
-from edge_worker.launcher.base import ExitListener, RunnerBrokenError, StartOrder, TaskExit
-from edge_worker.launcher.learned import LearnedModules
-from edge_worker.launcher.process import Ready, RunnerProcess, RunnerStartError
-from edge_worker.launcher.refresh import RefreshPolicy
+from edge_worker.host import processes
+from edge_worker.tasks.launcher import ExitListener, RunnerBrokenError, StartOrder, TaskExit
+from edge_worker.tasks.learned import LearnedModules
+from edge_worker.tasks.refresh import RefreshPolicy
+from edge_worker.tasks.runner_process import Ready, RunnerProcess, RunnerStartError
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from edge_worker.atomic import read_json, write_json
+from edge_worker.host.atomic import read_json, write_json
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from edge_protocol.rest import ROTATE_PATH, RotateResponse
 from edge_worker.backoff import Backoff
+from edge_worker.connection.http import read_problem, reason
 from edge_worker.errors import StateFolderError
-from edge_worker.http import read_problem, reason
-from edge_worker.state import StateFolder, StoredCredential
+from edge_worker.host.state import StateFolder, StoredCredential
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from edge_worker import processes
-from edge_worker.launcher.base import StartOrder, TaskExit
+from edge_worker.host import processes
+from edge_worker.tasks.launcher import StartOrder, TaskExit
 
 log = logging.getLogger(__name__)
 

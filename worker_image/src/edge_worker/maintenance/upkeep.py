@@ -8,10 +8,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from edge_protocol.frames import DesiredFrame, Maintained, Maintenance
-from edge_worker.atomic import read_json, write_json
 from edge_worker.errors import StateFolderError
-from edge_worker.health import HealthCheck
-from edge_worker.maintenance import OwnMaintenance
+from edge_worker.host.atomic import read_json, write_json
+from edge_worker.maintenance.health import HealthCheck
+from edge_worker.maintenance.maintenance import OwnMaintenance
 
 log = logging.getLogger(__name__)
 

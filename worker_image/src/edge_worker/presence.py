@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 from edge_protocol.worker_state import Desired, Observed, WorkerState, worker_state
 from edge_worker import __version__
-from edge_worker.connection import Connection
-from edge_worker.control.messages import JobStatus, WorkerStatus
-from edge_worker.drain import Drain
-from edge_worker.leases import Leases, Phase
-from edge_worker.rotation import CredentialRotation
+from edge_worker.connection.credential import CredentialRotation
+from edge_worker.connection.reconnect import Connection
+from edge_worker.host.control.messages import JobStatus, WorkerStatus
+from edge_worker.maintenance.drain import Drain
+from edge_worker.maintenance.upkeep import Upkeep
 from edge_worker.settings import WorkerSettings
-from edge_worker.upkeep import Upkeep
+from edge_worker.tasks.leases import Leases, Phase
 
 
 @dataclass(frozen=True)

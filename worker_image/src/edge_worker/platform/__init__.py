@@ -1,4 +1,0 @@
-"""What systems do in different ways, a module for each concern: locks, files, signals.
-
-Process trees are in `edge_worker.processes`, the local control channel in `edge_worker.control.address`.
-"""
