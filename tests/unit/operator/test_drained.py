@@ -30,6 +30,7 @@ def test_drained(state: WorkerState, jobs: int, status: str, reason: Reason) -> 
         pods=[],
         problem=None,
         progressing=None,
+        blocked=None,
         extra={},
         now=NOW,
     )

@@ -84,7 +84,7 @@ class Reason(StrEnum):
     CHANGING = "ChangingWorker"
     """A change was sent to the running worker."""
     BLOCKED = "Blocked"
-    """The change can't go on; the condition Ready says why."""
+    """The change can't go on; the message, or that of the condition Ready, says why."""
     POOL_READY = "AllReady"
     """As many workers as wanted take jobs."""
     POOL_SHORT = "TooFewReady"
@@ -100,6 +100,7 @@ WARNING_REASONS = frozenset(
         Reason.NAME_TAKEN,
         Reason.EDGE_API_UNREACHABLE,
         Reason.VERSION_SKEW,
+        Reason.BLOCKED,
     }
 )
 """Events about these are warnings."""

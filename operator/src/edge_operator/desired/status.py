@@ -44,6 +44,8 @@ class Observed:
     """Why the spec can't be carried out."""
     progressing: tuple[Reason, str] | None
     """What the operator is about."""
+    blocked: str | None
+    """What the apiserver refuses that concerns the objects of the worker, in words; it is tried again."""
     extra: Obj
     """Fields that are written as they are: requestedMaintenance, joinTokenSecret, templateHash, …; None removes one."""
     now: datetime
@@ -195,6 +197,8 @@ def _progressing(seen: Observed) -> Verdict:
         return "True", *seen.progressing
     if seen.problem is not None:
         return "False", Reason.BLOCKED, "The spec can't be carried out; see the condition Ready."
+    if seen.blocked is not None:
+        return "False", Reason.BLOCKED, seen.blocked
     return "False", Reason.SETTLED, "All is as the spec wants it."
 
 

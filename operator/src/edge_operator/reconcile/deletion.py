@@ -138,6 +138,7 @@ async def _write_status(context: Context, worker: EdgeWorker, step: Step, now: d
         pods=context.pods(worker),
         problem=None,
         progressing=(Reason.DELETING, step.message),
+        blocked=None,
         extra={
             "drainDeadline": timestamp(deadline(worker, _stop_margin(context))),
             **{key: worker.status.get(key) for key in ("joinTokenId", "joinTokenSecret", "requestedMaintenance")},

@@ -1,6 +1,8 @@
 """Brings one EdgeWorker up to date."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from edge_operator.api import names
@@ -10,6 +12,7 @@ from edge_operator.desired.pods import pod_reason
 from edge_operator.desired.status import Observed, worker_status
 from edge_operator.desired.wishes import NOT_YET, Wishes, live, shutdown_to_keep, wishes
 from edge_operator.fleet.errors import FleetError, MissingError, UnreachableError
+from edge_operator.kube.errors import ConflictError, KubeError, UnavailableError
 from edge_operator.kube.resources import WORKERS
 from edge_operator.reconcile.children import Problem, apply_children, roll_pods
 from edge_operator.reconcile.context import Context, utc_now
@@ -61,18 +64,51 @@ class _Pass:
             field: worker.status.get(field) for field in ("requestedMaintenance", "requestedShutdown", "templateHash")
         }
         self.again: list[timedelta] = []
-        self.failure: FleetError | None = None
+        self.blocked: str | None = None
+        self.failure: FleetError | KubeError | None = None
 
     async def run(self) -> timedelta | None:
+        """Cordon first: what the apiserver refuses about the worker's objects must not keep it in service."""
         spec = self._read_spec()
-        if spec is not None and self._owns_name():
-            await self._carry_out(spec)
-        else:
-            self.view = self.view if self._owns_name() else None
+        if not self._owns_name():
+            self.view = None
+        elif spec is not None:
+            wish = wishes(self.worker, spec, self.view) if self.view is not None else Wishes()
+            with self._failure_kept():
+                await self._tell_fleet(wish)
+            with self._failure_kept():
+                if shutdown_to_keep(self.worker, self.view):
+                    await self._keep_down()
+            with self._failure_kept():
+                await self._token(spec)
+            if self.worker.managed:
+                with self._failure_kept():
+                    await self._objects(spec)
+                with self._failure_kept():
+                    await self._roll(spec)
         await self._write_status()
         if self.failure is not None:
             raise self.failure
         return min(self.again, default=None)
+
+    @contextlib.contextmanager
+    def _failure_kept(self) -> Iterator[None]:
+        """Keep an error for the end of the pass, so that the steps after this one are done all the same.
+
+        It is shown in the status, unless it will pass by itself: a conflict, or a server that does not answer.
+        """
+        try:
+            yield
+        except FleetError as error:
+            self.failure = self.failure or error
+            if not isinstance(error, UnreachableError):
+                message = f"The edge API refuses a change: {error}"
+                self.context.events.record(names.WORKER_KIND, self.worker.meta, "Warning", "EdgeApiRefused", message)
+        except (ConflictError, UnavailableError) as error:
+            self.failure = self.failure or error
+        except KubeError as error:
+            self.failure = self.failure or error
+            self.blocked = self.blocked or f"The apiserver refuses a change: {error}"
 
     def _read_spec(self) -> WorkerSpec | None:
         try:
@@ -89,39 +125,28 @@ class _Pass:
         self.problem = Reason.NAME_TAKEN, f"Worker {self.worker.worker_name} belongs to EdgeWorker {where}."
         return False
 
-    async def _carry_out(self, spec: WorkerSpec) -> None:
-        if shutdown_to_keep(self.worker, self.view):
-            await self._keep_down()
-        wish = wishes(self.worker, spec, self.view) if self.view is not None else Wishes()
-        await self._note_ahead(wish)
-        await self._token(spec)
-        if self.worker.managed:
-            await self._pod(spec)
-        if self.view is not None:
-            await self._tell_fleet(wish, self.view)
-
     async def _token(self, spec: WorkerSpec) -> None:
-        try:
-            fields, again = await keep_token(self.context, self.worker, spec, self.view, self.now)
-        except FleetError as error:
-            # The pod can be made all the same; it waits for its token as it would wait for the edge API.
-            self._failed(error)
-            return
+        # Without it the pod can be made all the same; it waits for its token as it would wait for the edge API.
+        fields, again = await keep_token(self.context, self.worker, spec, self.view, self.now)
         self.extra |= fields
         if again is not None:
             self.again.append(again)
 
-    async def _pod(self, spec: WorkerSpec) -> None:
+    async def _objects(self, spec: WorkerSpec) -> None:
         if names.SHUTDOWN in self.worker.meta.annotations:
             self.extra["requestedShutdown"] = True
         self.problem = await apply_children(self.context, self.worker, spec)
+
+    async def _roll(self, spec: WorkerSpec) -> None:
         rolling = await roll_pods(self.context, self.worker, spec, self.view, self.now)
         template = (self.context.stateful_set(self.worker) or {}).get("spec", {}).get("template", {})
         self.extra["templateHash"] = template.get("metadata", {}).get("annotations", {}).get(names.HASH_ANNOTATION)
         if rolling is not None:
             self.progressing = rolling
             self.again.append(POD_CHECK)
-        elif self._starts() and self.problem is None and names.SHUTDOWN not in self.worker.meta.annotations:
+        elif (
+            names.SHUTDOWN not in self.worker.meta.annotations and self._starts() and not (self.problem or self.blocked)
+        ):
             self.progressing = Reason.CREATING, "The pod starts and joins the fleet."
 
     def _starts(self) -> bool:
@@ -164,24 +189,25 @@ class _Pass:
         self.worker = read_worker(made)
         self.extra |= {field: self.worker.status.get(field) for field in ("requestedMaintenance", "requestedShutdown")}
 
-    async def _tell_fleet(self, wish: Wishes, view: WorkerView) -> None:
+    async def _tell_fleet(self, wish: Wishes) -> None:
+        view = self.view
+        if view is None:
+            return
         if not wish.any:
             self._settle(wish, view)
             return
         memory = self.context.memory(self.worker.meta.uid)
         sent = (wish, view.revision)
-        self.progressing = self.progressing or (Reason.CHANGING, "A change was sent to the worker.")
+        self.progressing = Reason.CHANGING, "A change was sent to the worker."
         if memory.sent == sent and time.monotonic() - memory.sent_at < REPEAT_AFTER_S:
             # The view is still that of before the call.
             self.again.append(timedelta(seconds=REPEAT_AFTER_S))
             return
+        await self._note_ahead(wish)
         try:
             await self._call(wish)
         except MissingError:
-            # Removed meanwhile; the change stream will say so.
-            return
-        except FleetError as error:
-            self._failed(error)
+            # Removed from the fleet meanwhile; the change stream will say so.
             return
         memory.sent, memory.sent_at = sent, time.monotonic()
         self.extra["requestedMaintenance"] = wish.requested
@@ -206,12 +232,6 @@ class _Pass:
         if wish.patch is not None:
             await fleet.patch(name, wish.patch)
 
-    def _failed(self, error: FleetError) -> None:
-        self.failure = error
-        if not isinstance(error, UnreachableError):
-            message = f"The edge API refuses a change: {error}"
-            self.context.events.record(names.WORKER_KIND, self.worker.meta, "Warning", "EdgeApiRefused", message)
-
     async def _write_status(self) -> None:
         seen = Observed(
             worker=self.worker,
@@ -222,6 +242,7 @@ class _Pass:
             pods=self.context.pods(self.worker),
             problem=self.problem,
             progressing=self.progressing,
+            blocked=self.blocked,
             extra=self.extra,
             now=self.now,
         )

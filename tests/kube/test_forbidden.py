@@ -1,0 +1,52 @@
+"""The cordon goes first: what the apiserver refuses about a worker's own objects stops neither it nor the status."""
+
+from typing import Any
+
+import pytest
+
+from tests.kube.polling import eventually
+from tests.kube.site import Obj, Site
+
+SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 2, "drainTimeoutSeconds": 20}
+
+
+def forbid(site: Site, plural: str) -> None:
+    """Take away the operator's rights on a kind."""
+
+    def remove(rules: list[Obj]) -> None:
+        rules[0]["rules"] = [rule for rule in rules[0]["rules"] if plural not in rule["resources"]]
+
+    site.grant(change=remove)
+
+
+@pytest.mark.parametrize("plural", ["secrets", "statefulsets"])
+def test_worker_is_cordoned_and_shown_although_its_objects_are_forbidden(site: Site, plural: str) -> None:
+    site.apply_worker("plant-7", **SPEC)
+    site.wait_ready("plant-7")
+    site.operators[0].roles_were_away = True
+    forbid(site, plural)
+    if plural == "secrets":
+        # Without its pod the worker may need another join token, so its Secret is read.
+        site.node.schedules = False
+        site.kubectl("delete", "pod", "edge-plant-7-0", "--wait=false")
+        eventually(lambda: (site.fleet("plant-7") or {}).get("state") == "offline", "the worker has left")
+        changed = SPEC
+    else:
+        changed = {**SPEC, "template": {"env": [{"name": "NEW", "value": "1"}]}}
+    site.apply_worker("plant-7", annotations={"airflow-edge.io/maintenance": "fan"}, **changed)
+
+    def comment() -> str | None:
+        view = site.fleet("plant-7") or {}
+        return (view.get("maintenance") or {}).get("comment")
+
+    eventually(lambda: comment() == "fan", "the fleet knows of the maintenance")
+    site.wait_state("plant-7", "offline maintenance" if plural == "secrets" else "maintenance mode")
+    assert site.condition("plant-7", "Cordoned") == ("True", "Maintenance")
+    # The refusal is shown, and the work is done once the right is back.
+    site.wait_condition("plant-7", "Progressing", "Blocked")
+    assert "forbidden" in site.wait_event("plant-7", "Blocked")
+    site.grant()
+    site.node.schedules = True
+    site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/maintenance-")
+    site.wait_condition("plant-7", "Progressing", "Settled", deadline_s=90)
+    site.wait_ready("plant-7", deadline_s=90)
