@@ -1,4 +1,4 @@
-"""Asks each URL of the command line until it answers well, for a minute; what `helm test` runs."""  # noqa: INP001
+"""The test of `helm test`: requests each URL of the command line until it is healthy, for up to a minute."""  # noqa: INP001
 
 import json
 import sys
@@ -6,11 +6,11 @@ import time
 import urllib.request
 
 
-def trouble(url: str) -> str:
-    """Return what is wrong, or nothing."""
+def problem(url: str) -> str:
+    """Return what is wrong, or an empty text."""
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  (the chart names http URLs)
-            body = answer.read()
+        with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310  (the chart names http URLs)
+            body = response.read()
     except OSError as error:
         return str(error)
     if "monitor/health" not in url:
@@ -22,10 +22,10 @@ def trouble(url: str) -> str:
 
 
 end = time.monotonic() + 60
-bad = 0
+failed = 0
 for url in sys.argv[1:]:
-    while (said := trouble(url)) and time.monotonic() < end:
+    while (found := problem(url)) and time.monotonic() < end:
         time.sleep(1)
-    sys.stdout.write(f"{'bad ' if said else 'good'}  {url}  {said}\n")
-    bad += bool(said)
-sys.exit(bad > 0)
+    sys.stdout.write(f"{'failed' if found else 'ok    '}  {url}  {found}\n")
+    failed += bool(found)
+sys.exit(failed > 0)

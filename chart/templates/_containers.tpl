@@ -1,4 +1,4 @@
-{{/* Lets the Service forget a pod before it stops, so that no call is sent to one that takes none any more. */}}
+{{/* Gives the Service time to remove the pod from its endpoints before it stops, so that no request fails. */}}
 {{- define "airflow-edge.preStop" -}}
 lifecycle:
   preStop:
@@ -7,8 +7,8 @@ lifecycle:
 {{- end -}}
 
 {{/*
-An init container that waits for the database and its schema, and says in one line what it waits for.
-Call with (dict "root" $ "ref" (Secret and key of the URL) "arguments" (more arguments)).
+An init container that waits for the database and its schema, and logs in one line what it waits for.
+Call with (dict "root" $ "ref" (Secret and key of the URL) "arguments" (further arguments)).
 */}}
 {{- define "airflow-edge.waitForDatabase" -}}
 - name: wait-for-database

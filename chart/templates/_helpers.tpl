@@ -1,9 +1,9 @@
-{{/* Prefix of all names. 40 characters leave room for the longest suffix within the 63 of a label. */}}
+{{/* Prefix of all names. 40 characters leave room for the longest suffix within the 63 characters of a label. */}}
 {{- define "airflow-edge.fullname" -}}
 {{- .Release.Name | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* Labels that select the pods of one component. Call with (dict "root" $ "component" NAME). */}}
+{{/* Selector labels of one component's pods. Call with (dict "root" $ "component" NAME). */}}
 {{- define "airflow-edge.selectorLabels" -}}
 app.kubernetes.io/name: airflow-edge
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -18,7 +18,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 
-{{/* Name, namespace and labels. Call with (dict "root" $ "component" NAME), and "name" where it is not the component. */}}
+{{/* Name, namespace and labels. Call with (dict "root" $ "component" NAME), and "name" if it differs from the component. */}}
 {{- define "airflow-edge.metadata" -}}
 name: {{ include "airflow-edge.fullname" .root }}-{{ .name | default .component }}
 namespace: {{ .root.Release.Namespace }}
@@ -34,7 +34,7 @@ labels:
 {{- end -}}
 
 {{/*
-What all containers have; the last line of one that goes with an error is in its status.
+Fields of every container. The last log lines of a container that fails become its termination message.
 Call with (dict "root" $ "image" IMAGE).
 */}}
 {{- define "airflow-edge.containerBasics" -}}
@@ -52,7 +52,7 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* Security of every container: what the "restricted" Pod Security Standard asks for, and a read-only root. */}}
+{{/* Security context of every container: the "restricted" Pod Security Standard and a read-only root file system. */}}
 {{- define "airflow-edge.containerSecurity" -}}
 securityContext:
   allowPrivilegeEscalation: false
@@ -61,7 +61,7 @@ securityContext:
     drop: [ALL]
 {{- end -}}
 
-{{/* Security of every pod. Call with the numeric id of user and group. */}}
+{{/* Security context of every pod. Call with the numeric ID of user and group. */}}
 {{- define "airflow-edge.podSecurity" -}}
 securityContext:
   runAsNonRoot: true
@@ -73,8 +73,8 @@ securityContext:
     type: RuntimeDefault
 {{- end -}}
 
-{{/* Where a pod runs, and what it says about itself. Call with (dict "root" $ "component" NAME "pod" POD). */}}
-{{- define "airflow-edge.placement" -}}
+{{/* Scheduling fields of a pod. Call with (dict "root" $ "component" NAME "pod" POD). */}}
+{{- define "airflow-edge.scheduling" -}}
 {{- with .pod.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -101,7 +101,7 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* `metadata` of a pod template. Call as the placement, with "checksums" (a dict of names and texts) besides. */}}
+{{/* `metadata` of a pod template. Call like airflow-edge.scheduling, plus "checksums" (a dict of names and texts). */}}
 {{- define "airflow-edge.podMetadata" -}}
 labels:
   {{- include "airflow-edge.selectorLabels" . | nindent 2 }}
@@ -128,7 +128,7 @@ annotations:
       key: {{ .ref.key }}
 {{- end -}}
 
-{{/* A value as the text of an environment variable; large numbers are not written as 4.1e+06. */}}
+{{/* A value as the text of an environment variable. Large numbers are not written as 4.1e+06. */}}
 {{- define "airflow-edge.text" -}}
 {{- if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end -}}
 {{- end -}}

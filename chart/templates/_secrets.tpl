@@ -1,9 +1,9 @@
 {{/*
-A value of a Secret that is made once: what the cluster has, else a new one. A new one is kept for the rest of this
-rendering, so that checksums and all users of it see the same.
+A Secret's value that is generated once: the value in the cluster if there is one, otherwise a new one. A new value is
+remembered for the rest of this rendering, so that checksums and all templates see the same value.
 Call with (dict "root" $ "secret" NAME "key" KEY "new" VALUE).
 */}}
-{{- define "airflow-edge.keptValue" -}}
+{{- define "airflow-edge.generatedValue" -}}
 {{- $values := .root.Values -}}
 {{- if not (hasKey $values "generated") -}}
 {{- $_ := set $values "generated" dict -}}
@@ -17,7 +17,7 @@ Call with (dict "root" $ "secret" NAME "key" KEY "new" VALUE).
 {{- index $values.generated $place -}}
 {{- end -}}
 
-{{/* Secret and key with the database URL of the owner: of Airflow and of migrations. */}}
+{{/* Secret and key with the database owner's URL, which Airflow and migrations use. */}}
 {{- define "airflow-edge.ownerUrl" -}}
 {{- if .Values.postgresql.enabled -}}
 name: {{ include "airflow-edge.fullname" . }}-database
@@ -28,7 +28,7 @@ key: {{ .Values.database.existingSecretKey }}
 {{- end -}}
 {{- end -}}
 
-{{/* Secret and key with the URL of the edge API's own role; empty where it uses the owner's. */}}
+{{/* Secret and key with the URL of the edge API's own database role; empty if it uses the owner's URL. */}}
 {{- define "airflow-edge.roleUrl" -}}
 {{- if .Values.postgresql.enabled -}}
 name: {{ include "airflow-edge.fullname" . }}-edge-api-database
@@ -39,7 +39,7 @@ key: {{ .Values.database.apiRole.existingSecretKey }}
 {{- end -}}
 {{- end -}}
 
-{{/* Secret and key with the URL that the edge API uses. */}}
+{{/* Secret and key with the database URL that the edge API uses. */}}
 {{- define "airflow-edge.apiUrl" -}}
 {{- include "airflow-edge.roleUrl" . | default (include "airflow-edge.ownerUrl" .) -}}
 {{- end -}}
@@ -55,7 +55,7 @@ key: token
 {{- end -}}
 {{- end -}}
 
-{{/* Whether this release has a database to prepare; empty in remote mode. */}}
+{{/* Whether this release has a database to prepare. Empty in a cluster that only runs workers. */}}
 {{- define "airflow-edge.hasDatabase" -}}
 {{- if or .Values.edgeApi.enabled .Values.airflow.enabled -}}
 true

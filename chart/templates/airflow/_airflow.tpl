@@ -1,4 +1,4 @@
-{{/* Airflow's configuration that is no secret, as environment variables; airflow.config comes first. */}}
+{{/* Airflow's configuration without secrets, as environment variables. airflow.config overrides the defaults. */}}
 {{- define "airflow-edge.airflowSettings" -}}
 {{- $settings := include "airflow-edge.airflowDefaults" . | fromYaml -}}
 {{- range $section, $options := .Values.airflow.config -}}
@@ -29,7 +29,7 @@ AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST: {{ toJson . | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* Airflow's user interface as people open it. */}}
+{{/* URL at which people open Airflow's UI. */}}
 {{- define "airflow-edge.airflowUrl" -}}
 {{- if .Values.airflow.baseUrl -}}
 {{- .Values.airflow.baseUrl -}}
@@ -62,7 +62,7 @@ env:
 {{- end -}}
 
 {{/*
-A Deployment of one of Airflow's components. Call with (dict "root" $ "component" NAME "values" VALUES), and besides
+The Deployment of an Airflow component. Call with (dict "root" $ "component" NAME "values" VALUES). Optional:
 "container" (ports and probes as YAML) and "copyPasswords" (true for the api-server).
 */}}
 {{- define "airflow-edge.airflowDeployment" -}}
@@ -87,7 +87,7 @@ spec:
       enableServiceLinks: false
       {{- include "airflow-edge.podSecurity" 50000 | nindent 6 }}
       {{- include "airflow-edge.pullSecrets" $root | nindent 6 }}
-      {{- include "airflow-edge.placement" $about | nindent 6 }}
+      {{- include "airflow-edge.scheduling" $about | nindent 6 }}
       initContainers:
         {{- include "airflow-edge.waitForDatabase" (dict "root" $root "ref" (include "airflow-edge.ownerUrl" $root | fromYaml)) | nindent 8 }}
         {{- if .copyPasswords }}
@@ -126,7 +126,7 @@ spec:
         {{- end }}
 {{- end -}}
 
-{{/* Airflow opens the file of passwords for writing, which a Secret's volume does not allow. */}}
+{{/* Airflow opens its password file for writing, and a Secret volume is read-only. */}}
 {{- define "airflow-edge.copyPasswords" -}}
 - name: copy-passwords
   {{- .image | nindent 2 }}
@@ -150,7 +150,7 @@ spec:
   readOnly: true
 {{- end -}}
 
-{{/* What restarts Airflow's pods when it changes. */}}
+{{/* Inputs of Airflow's pods: a change restarts them. */}}
 {{- define "airflow-edge.airflowChecksums" -}}
 config: {{ include "airflow-edge.airflowSettings" . | quote }}
 secret: {{ include (print .Template.BasePath "/airflow/secret.yaml") . | quote }}

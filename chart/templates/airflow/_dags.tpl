@@ -2,7 +2,7 @@
 {{- define "airflow-edge.dagsVolume" -}}
 - name: dags
   {{- if .Values.dags.configMap }}
-  # A ConfigMap's volume shows each file three times, through links that Airflow must not follow.
+  # A ConfigMap volume shows each file three times, through symbolic links that Airflow must not follow.
   projected:
     sources:
       - configMap:

@@ -1,6 +1,6 @@
 {{/*
-What prepares the database, step by step; each step can be repeated. The role comes last, since the edge API waits for
-it: by then the operator's credential is there.
+Prepares the database in idempotent steps. The role comes last: the edge API waits for it, and by then the operator's
+credential must exist.
 */}}
 {{- define "airflow-edge.migrationPod" -}}
 {{- $edgeApi := include "airflow-edge.containerBasics" (dict "root" .root "image" .root.Values.edgeApi.image) -}}

@@ -1,9 +1,9 @@
-{{/* URL of the Ingress, without a slash at its end. */}}
+{{/* URL of the Ingress, without a trailing slash. */}}
 {{- define "airflow-edge.ingressUrl" -}}
 {{ ternary "https" "http" (not (empty .Values.ingress.tlsSecret)) }}://{{ .Values.ingress.host }}
 {{- end -}}
 
-{{/* The Execution API as workers reach it. */}}
+{{/* URL of the Execution API as workers reach it. */}}
 {{- define "airflow-edge.executionApiUrl" -}}
 {{- if .Values.edgeApi.executionApiUrl -}}
 {{- .Values.edgeApi.executionApiUrl -}}
@@ -14,7 +14,7 @@ http://{{ include "airflow-edge.fullname" . }}-api-server.{{ .Release.Namespace 
 {{- end -}}
 {{- end -}}
 
-{{/* Settings of the edge API that are no secrets. */}}
+{{/* Settings of the edge API, without secrets. */}}
 {{- define "airflow-edge.edgeApiSettings" -}}
 EDGE_API_HOST: 0.0.0.0
 EDGE_API_PORT: "8800"
@@ -27,7 +27,7 @@ EDGE_API_{{ $name | upper }}: {{ include "airflow-edge.text" $value | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* Secret and key of the secret that workers of the edge3 provider share with Airflow. */}}
+{{/* Secret and key of the JWT secret that edge3 workers (v1) share with Airflow. */}}
 {{- define "airflow-edge.v1Secret" -}}
 {{- if .Values.edgeApi.v1.existingSecret -}}
 name: {{ .Values.edgeApi.v1.existingSecret }}
@@ -38,7 +38,7 @@ key: jwt-secret
 {{- end -}}
 {{- end -}}
 
-{{/* What restarts the pods when it changes. */}}
+{{/* Inputs of the pods: a change restarts them. */}}
 {{- define "airflow-edge.edgeApiChecksums" -}}
 config: {{ include "airflow-edge.edgeApiSettings" . | quote }}
 {{- if .Values.postgresql.enabled }}

@@ -6,10 +6,10 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 
 {{/*
-The service account of a hook, and its rights in each namespace, or in the cluster where that is "".
+The ServiceAccount of a hook with its RBAC rules in each namespace; the namespace "" stands for the whole cluster.
 Call with (dict "root" $ "name" NAME "events" EVENTS "rules" RULES "namespaces" NAMESPACES).
 */}}
-{{- define "airflow-edge.hookRights" -}}
+{{- define "airflow-edge.hookRbac" -}}
 {{- $root := .root -}}
 {{- $account := printf "%s-%s" (include "airflow-edge.fullname" $root) .name -}}
 {{- $about := dict "root" $root "component" .name -}}
@@ -55,9 +55,9 @@ rules:
 {{- end -}}
 
 {{/*
-The Job of a hook, which runs a command of the operator's image.
-Call with (dict "root" $ "account" NAME "name" NAME "events" EVENTS "command" COMMAND), "crds" for a volume of them, and
-"deadline" in seconds.
+The Job of a hook. It runs a command of the operator's image.
+Call with (dict "root" $ "account" NAME "name" NAME "events" EVENTS "command" COMMAND). Optional: "crds" (the ConfigMap
+to mount) and "deadline" (in seconds).
 */}}
 {{- define "airflow-edge.hookJob" -}}
 {{- $root := .root -}}
@@ -83,7 +83,7 @@ spec:
       enableServiceLinks: false
       {{- include "airflow-edge.podSecurity" 50000 | nindent 6 }}
       {{- include "airflow-edge.pullSecrets" $root | nindent 6 }}
-      {{- include "airflow-edge.placement" $about | nindent 6 }}
+      {{- include "airflow-edge.scheduling" $about | nindent 6 }}
       containers:
         - name: {{ .name }}
           {{- include "airflow-edge.containerBasics" (dict "root" $root "image" $root.Values.operator.image) | nindent 10 }}

@@ -1,4 +1,4 @@
-{{/* A NetworkPolicy on one component. Call with (dict "root" $ "component" NAME "rules" (list of ingress rules)). */}}
+{{/* A NetworkPolicy for one component. Call with (dict "root" $ "component" NAME "rules" (list of ingress rules)). */}}
 {{- define "airflow-edge.networkPolicy" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -13,8 +13,8 @@ spec:
     {{- .rules | default list | toYaml | nindent 4 }}
 {{- end -}}
 
-{{/* Pods of this release, of the given components, as a peer. Call with (dict "root" $ "components" NAMES). */}}
-{{- define "airflow-edge.ownPods" -}}
+{{/* A peer that selects this release's pods of the given components. Call with (dict "root" $ "components" NAMES). */}}
+{{- define "airflow-edge.releasePods" -}}
 podSelector:
   matchLabels:
     app.kubernetes.io/name: airflow-edge
@@ -25,7 +25,7 @@ podSelector:
       values: {{ .components | toJson }}
 {{- end -}}
 
-{{/* One ingress rule. Call with (dict "port" NUMBER "from" PEERS); no peers: from everywhere. */}}
+{{/* An ingress rule. Call with (dict "port" NUMBER "from" PEERS). Without peers everyone may connect. */}}
 {{- define "airflow-edge.ingressRule" -}}
 ports:
   - port: {{ .port }}
@@ -36,7 +36,7 @@ from:
 {{- end }}
 {{- end -}}
 
-{{/* Who calls the edge API and Airflow's api-server: pods of workers, of this release, and networkPolicy.clients. */}}
+{{/* Peers that call the edge API and Airflow's api-server: worker pods, this release's pods, networkPolicy.clients. */}}
 {{- define "airflow-edge.callers" -}}
 {{- if .Values.networkPolicy.clients -}}
 - podSelector:

@@ -1,9 +1,9 @@
-{{/* Base URL of the edge API, for the operator and for worker pods. */}}
+{{/* Base URL of the edge API, for the operator and worker pods. */}}
 {{- define "airflow-edge.apiBaseUrl" -}}
 {{- .Values.controlPlane.url | default (printf "http://%s-edge-api.%s.svc:8800" (include "airflow-edge.fullname" .) .Release.Namespace) -}}
 {{- end -}}
 
-{{/* Namespaces that the operator works in, as a JSON list; empty where it is the whole cluster. */}}
+{{/* Namespaces that the operator watches, as a JSON list. Empty for the whole cluster. */}}
 {{- define "airflow-edge.operatorNamespaces" -}}
 {{- if .Values.operator.clusterWide -}}
 []
@@ -12,7 +12,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Settings of the operator that are no secrets. */}}
+{{/* Settings of the operator, without secrets. */}}
 {{- define "airflow-edge.operatorSettings" -}}
 EDGE_OPERATOR_API_URL: {{ include "airflow-edge.apiBaseUrl" . | quote }}
 EDGE_OPERATOR_ADMIN_TOKEN_FILE: /run/edge-operator/{{ (include "airflow-edge.operatorCredential" . | fromYaml).key }}

@@ -1,4 +1,4 @@
-{{/* What DAG files and images take in worker pods: the template of a pool. Call with (dict "root" $ "pool" POOL). */}}
+{{/* A pool's worker template, extended by what DAG files and images need. Call with (dict "root" $ "pool" POOL). */}}
 {{- define "airflow-edge.workerTemplate" -}}
 {{- $values := .root.Values -}}
 {{- $given := .pool.template | default dict -}}
@@ -24,7 +24,7 @@
 {{- merge $template (omit $given "env" "volumes" "volumeMounts" "imagePullSecrets") | toYaml -}}
 {{- end -}}
 
-{{/* A worker reads single files and never walks the folder, so a plain ConfigMap volume does for it. */}}
+{{/* A worker opens single files and never scans the folder, so a plain ConfigMap volume is enough. */}}
 {{- define "airflow-edge.workerDags" -}}
 name: dags
 {{- if .Values.dags.configMap }}
