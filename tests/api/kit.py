@@ -26,7 +26,7 @@ from edge_api.cli.main import main
 from edge_protocol import rest
 from edge_store.database import engine
 from edge_store.database.notify import Notification, notify
-from edge_store.jobs import queue as jobs
+from edge_store.jobs import scheduling
 from edge_store.schema.tables import worker_desired
 from tests.api_role import as_api_role
 from tests.store.kit import new_job
@@ -157,7 +157,7 @@ class Db:
         new = [new_job(**changes) for _ in range(count)]
         with self._engine.begin() as connection:
             for job in new:
-                connection.execute(jobs.enqueue(job))
+                connection.execute(scheduling.enqueue(job))
         return [job.id for job in new]
 
     def job(self, job_id: UUID) -> Row[Any]:
@@ -167,7 +167,7 @@ class Db:
         return str(self.job(job_id).state)
 
     def revoke(self, job_id: UUID) -> None:
-        self.rows(jobs.revoke(job_id))
+        self.rows(scheduling.revoke(job_id))
 
     def wish(self, worker: str, **values: Any) -> None:
         """Change what is desired of a worker, as an administrator does."""

@@ -23,7 +23,7 @@ from edge_provider import executor as executor_module
 from edge_provider.executor import EdgeExecutor
 from edge_store.database import engine
 from edge_store.jobs import claims, leases
-from edge_store.workers import sessions as workers
+from edge_store.workers import agents
 
 TEN_SECONDS = timedelta(seconds=10)
 
@@ -75,11 +75,11 @@ class Worker:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        registration = workers.Registration(
+        registration = agents.Registration(
             name="w1", identity=uuid4(), team=None, queues=["default"], concurrency=8, session_id=uuid4(),
             instance=uuid4(), cordon_reason=None, versions={},
         )  # fmt: skip
-        connection.execute(workers.register(registration, TEN_SECONDS))
+        connection.execute(agents.register(registration, TEN_SECONDS))
         connection.commit()
         self._registration = registration
 

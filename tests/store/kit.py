@@ -7,15 +7,14 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, text
 
-from edge_store.jobs import claims, leases
-from edge_store.jobs import queue as jobs
-from edge_store.workers import sessions as workers
+from edge_store.jobs import claims, leases, scheduling
+from edge_store.workers import agents
 
 SECOND = timedelta(seconds=1)
 
 
-def new_job(**changes: Any) -> jobs.NewJob:
-    job = jobs.NewJob(
+def new_job(**changes: Any) -> scheduling.NewJob:
+    job = scheduling.NewJob(
         id=uuid4(),
         kind="task",
         queue="default",
@@ -35,8 +34,8 @@ def new_job(**changes: Any) -> jobs.NewJob:
     return dataclasses.replace(job, **changes)
 
 
-def register(db: Connection, name: str = "w1", **changes: Any) -> workers.Registration:
-    new = workers.Registration(
+def register(db: Connection, name: str = "w1", **changes: Any) -> agents.Registration:
+    new = agents.Registration(
         name=name,
         identity=uuid4(),
         team=None,
@@ -48,17 +47,17 @@ def register(db: Connection, name: str = "w1", **changes: Any) -> workers.Regist
         versions={},
     )
     new = dataclasses.replace(new, **changes)
-    assert db.execute(workers.register(new, 30 * SECOND)).one().name == name
+    assert db.execute(agents.register(new, 30 * SECOND)).one().name == name
     return new
 
 
-def claim(db: Connection, job: jobs.NewJob, worker: workers.Registration) -> UUID | None:
+def claim(db: Connection, job: scheduling.NewJob, worker: agents.Registration) -> UUID | None:
     lease = uuid4()
     rows = db.execute(claims.claim([claims.Pick(job.id, worker.name, worker.session_id, lease)], 10 * SECOND)).all()
     return lease if rows else None
 
 
-def state(db: Connection, job: jobs.NewJob) -> Row[Any]:
+def state(db: Connection, job: scheduling.NewJob) -> Row[Any]:
     return db.execute(text("SELECT * FROM edge.job WHERE id = :id").bindparams(id=job.id)).one()
 
 

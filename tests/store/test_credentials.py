@@ -9,9 +9,8 @@ import pytest
 from sqlalchemy import Connection, Row, text
 
 from edge_store.identity import credentials
-from edge_store.jobs import claims
-from edge_store.jobs import queue as jobs
-from edge_store.workers import sessions as workers
+from edge_store.jobs import claims, scheduling
+from edge_store.workers import agents
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -111,22 +110,22 @@ def test_a_credential_that_is_not_good_is_not_rotated(db: Connection, change: st
 )
 def test_claims_go_by_the_scopes_of_the_credential(db: Connection, change: str, given: bool) -> None:
     credential = add(db)
-    worker = workers.Registration("w1", uuid4(), None, ["default"], 4, uuid4(), uuid4(), None, {}, credential.id)
-    db.execute(workers.register(worker, 30 * timedelta(seconds=1)))
+    worker = agents.Registration("w1", uuid4(), None, ["default"], 4, uuid4(), uuid4(), None, {}, credential.id)
+    db.execute(agents.register(worker, 30 * timedelta(seconds=1)))
     db.execute(text(f"UPDATE edge.credential SET {change}"))
-    job = jobs.NewJob(uuid4(), "task", "default", None, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
-    db.execute(jobs.enqueue(job))
+    job = scheduling.NewJob(uuid4(), "task", "default", None, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
+    db.execute(scheduling.enqueue(job))
     pick = claims.Pick(job.id, "w1", worker.session_id, uuid4())
     assert bool(db.execute(claims.claim([pick], HOUR)).all()) is given
 
 
 def test_queues_that_an_administrator_added_need_no_scope(db: Connection) -> None:
     credential = add(db, queues=["a"])
-    worker = workers.Registration("w1", uuid4(), None, ["extra"], 4, uuid4(), uuid4(), None, {}, credential.id)
-    db.execute(workers.register(worker, 30 * timedelta(seconds=1)))
+    worker = agents.Registration("w1", uuid4(), None, ["extra"], 4, uuid4(), uuid4(), None, {}, credential.id)
+    db.execute(agents.register(worker, 30 * timedelta(seconds=1)))
     db.execute(text("UPDATE edge.worker_desired SET queues_added = '{extra}'"))
-    job = jobs.NewJob(uuid4(), "task", "extra", None, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
-    db.execute(jobs.enqueue(job))
+    job = scheduling.NewJob(uuid4(), "task", "extra", None, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
+    db.execute(scheduling.enqueue(job))
     assert db.execute(claims.claim([claims.Pick(job.id, "w1", worker.session_id, uuid4())], HOUR)).all() != []
 
 

@@ -12,35 +12,32 @@ from sqlalchemy import Connection, Executable, Row, text
 from edge_store.database import engine
 from edge_store.database.notify import Notification, notify
 from edge_store.identity import audit
-from edge_store.jobs import claims, leases
-from edge_store.jobs import queue as jobs
+from edge_store.jobs import claims, leases, scheduling
 from edge_store.schema import platform
-from edge_store.workers import changes
-from edge_store.workers import requests as fleet
-from edge_store.workers import sessions as workers
+from edge_store.workers import agents, changes, requests, worker_views
 
 WINDOW = timedelta(seconds=30)
 
 
-def register(db: Connection, name: str = "w1", **values: Any) -> workers.Registration:
-    new = workers.Registration(name, uuid4(), None, ["default"], 4, uuid4(), uuid4(), None, {})
+def register(db: Connection, name: str = "w1", **values: Any) -> agents.Registration:
+    new = agents.Registration(name, uuid4(), None, ["default"], 4, uuid4(), uuid4(), None, {})
     new = dataclasses.replace(new, **values)
-    assert db.execute(workers.register(new, WINDOW)).one().name == name
+    assert db.execute(agents.register(new, WINDOW)).one().name == name
     return new
 
 
 def view(db: Connection, name: str = "w1") -> Row[Any]:
-    return db.execute(fleet.view(name)).one()
+    return db.execute(worker_views.view(name)).one()
 
 
 def names(db: Connection, statement: Executable) -> list[str]:
     return sorted(row.name for row in db.execute(statement))
 
 
-def run_job(db: Connection, worker: workers.Registration, slots: int = 1) -> UUID:
-    job = jobs.NewJob(uuid4(), "task", "default", None, 1, 1, slots, "{}", "p", "d", "t", "r", -1, 1, "1")
+def run_job(db: Connection, worker: agents.Registration, slots: int = 1) -> UUID:
+    job = scheduling.NewJob(uuid4(), "task", "default", None, 1, 1, slots, "{}", "p", "d", "t", "r", -1, 1, "1")
     lease = uuid4()
-    db.execute(jobs.enqueue(job))
+    db.execute(scheduling.enqueue(job))
     pick = claims.Pick(job.id, worker.name, worker.session_id, lease)
     assert len(db.execute(claims.claim([pick], timedelta(seconds=10))).all()) == 1
     db.execute(leases.accept([leases.HeldLease(lease, worker.name)]))
@@ -49,47 +46,47 @@ def run_job(db: Connection, worker: workers.Registration, slots: int = 1) -> UUI
 
 def test_maintenance_is_news_once(db: Connection) -> None:
     register(db)
-    assert names(db, fleet.request_maintenance(["w1", "nobody"], "disk", "anna")) == ["w1"]
+    assert names(db, requests.request_maintenance(["w1", "nobody"], "disk", "anna")) == ["w1"]
     first = view(db)
     assert (first.maintenance, first.maintenance_comment, first.maintenance_by) == (True, "disk", "anna")
-    assert names(db, fleet.request_maintenance(["w1"], "disk", "anna")) == []
-    assert names(db, fleet.request_maintenance(["w1"], "the other disk", "anna")) == ["w1"]
+    assert names(db, requests.request_maintenance(["w1"], "disk", "anna")) == []
+    assert names(db, requests.request_maintenance(["w1"], "the other disk", "anna")) == ["w1"]
     assert view(db).version == first.version + 1
-    assert names(db, fleet.exit_maintenance(["w1"])) == ["w1"]
-    assert names(db, fleet.exit_maintenance(["w1"])) == []
+    assert names(db, requests.exit_maintenance(["w1"])) == ["w1"]
+    assert names(db, requests.exit_maintenance(["w1"])) == []
     assert (view(db).maintenance, view(db).maintenance_comment) == (False, None)
 
 
 def test_shutdown_is_for_live_workers_and_is_taken_back_until_it_begins(db: Connection) -> None:
     worker = register(db)
-    assert names(db, fleet.request_shutdown(["w1"])) == ["w1"]
-    assert names(db, fleet.cancel_shutdown(["w1"])) == ["w1"]
-    db.execute(fleet.request_shutdown(["w1"]))
-    db.execute(workers.heartbeats([workers.Beat("w1", worker.session_id, 0, 4, False, True, {})]))
-    assert names(db, fleet.cancel_shutdown(["w1"])) == []
-    db.execute(workers.say_bye("w1", worker.session_id))
+    assert names(db, requests.request_shutdown(["w1"])) == ["w1"]
+    assert names(db, requests.cancel_shutdown(["w1"])) == ["w1"]
+    db.execute(requests.request_shutdown(["w1"]))
+    db.execute(agents.heartbeats([agents.Beat("w1", worker.session_id, 0, 4, False, True, {})]))
+    assert names(db, requests.cancel_shutdown(["w1"])) == []
+    db.execute(agents.say_bye("w1", worker.session_id))
     assert not view(db).shutdown
-    assert names(db, fleet.request_shutdown(["w1"])) == []
+    assert names(db, requests.request_shutdown(["w1"])) == []
 
 
 def test_adjust_adds_removes_and_overrides(db: Connection) -> None:
     register(db)
-    db.execute(fleet.adjust(["w1"], ["b", "a"], ["default"], 2, set_concurrency=True))
+    db.execute(requests.adjust(["w1"], ["b", "a"], ["default"], 2, set_concurrency=True))
     row = view(db)
     assert (row.queues_added, row.queues_removed, row.concurrency_override) == (["a", "b"], ["default"], 2)
-    db.execute(fleet.adjust(["w1"], ["default"], ["a"], None, set_concurrency=False))
+    db.execute(requests.adjust(["w1"], ["default"], ["a"], None, set_concurrency=False))
     row = view(db)
     assert (row.queues_added, row.queues_removed, row.concurrency_override) == (["b", "default"], ["a"], 2)
-    db.execute(fleet.adjust(["w1"], [], [], None, set_concurrency=True))
+    db.execute(requests.adjust(["w1"], [], [], None, set_concurrency=True))
     assert view(db).concurrency_override is None
 
 
 def test_a_live_worker_is_not_removed(db: Connection) -> None:
     worker = register(db)
-    assert db.execute(fleet.remove(["w1"])).all() == []
-    db.execute(workers.say_bye("w1", worker.session_id))
-    assert names(db, fleet.remove(["w1", "nobody"])) == ["w1"]
-    assert db.execute(fleet.view("w1")).all() == []
+    assert db.execute(requests.remove(["w1"])).all() == []
+    db.execute(agents.say_bye("w1", worker.session_id))
+    assert names(db, requests.remove(["w1", "nobody"])) == ["w1"]
+    assert db.execute(worker_views.view("w1")).all() == []
 
 
 def test_removal_loses_what_the_worker_held_and_revokes_its_credentials(db: Connection) -> None:
@@ -101,8 +98,8 @@ def test_removal_loses_what_the_worker_held_and_revokes_its_credentials(db: Conn
             " VALUES (gen_random_uuid(), '', 'worker', 'w1', gen_random_uuid(), now() + interval '1 day')"
         )
     )
-    db.execute(workers.say_bye("w1", worker.session_id))
-    assert db.execute(fleet.remove(["w1"])).one() == ("w1", 1)
+    db.execute(agents.say_bye("w1", worker.session_id))
+    assert db.execute(requests.remove(["w1"])).one() == ("w1", 1)
     found = db.execute(text("SELECT state, error FROM edge.job WHERE id = :id").bindparams(id=job)).one()
     assert tuple(found) == ("lost", "edge worker w1 was removed from the fleet")
     assert db.execute(text("SELECT count(*) FROM edge.credential WHERE revoked_at IS NULL")).scalar_one() == 0
@@ -114,30 +111,30 @@ def test_views_count_slots_and_go_by_name(db: Connection) -> None:
     register(db, "w3")
     run_job(db, worker, slots=3)
     assert view(db).slots_used == 3
-    assert [row.name for row in db.execute(fleet.views("", 2))] == ["W2", "w1"]
-    assert [row.name for row in db.execute(fleet.views("w1", 2))] == ["w3"]
-    assert [row.name for row in db.execute(fleet.views("", 9, team="blue"))] == ["W2"]
-    assert [row.name for row in db.execute(fleet.views("", 9, names=["w3"]))] == ["w3"]
+    assert [row.name for row in db.execute(worker_views.views("", 2))] == ["W2", "w1"]
+    assert [row.name for row in db.execute(worker_views.views("w1", 2))] == ["w3"]
+    assert [row.name for row in db.execute(worker_views.views("", 9, team="blue"))] == ["W2"]
+    assert [row.name for row in db.execute(worker_views.views("", 9, names=["w3"]))] == ["w3"]
 
 
 def test_recordon_writes_only_what_changed(db: Connection) -> None:
     register(db)
     register(db, "w2", cordon_reason="old")
-    assert names(db, fleet.recordon({"w1": "too old", "w2": "old"})) == ["w1"]
-    assert names(db, fleet.recordon({"w1": None, "w2": "old"})) == ["w1"]
+    assert names(db, agents.recordon({"w1": "too old", "w2": "old"})) == ["w1"]
+    assert names(db, agents.recordon({"w1": None, "w2": "old"})) == ["w1"]
 
 
 def test_own_window_of_silence(db: Connection) -> None:
     register(db, "v1", silent_after_s=90, protocol=1)
     register(db, "v2")
     db.execute(text("UPDATE edge.worker SET last_heartbeat = now() - interval '60 s'"))
-    assert [row.name for row in db.execute(workers.lose_silent(WINDOW))] == ["v2"]
-    assert db.execute(workers.name_owner("v1", WINDOW)).one().live
-    assert not db.execute(workers.name_owner("v2", WINDOW)).one().live
+    assert [row.name for row in db.execute(agents.lose_silent(WINDOW))] == ["v2"]
+    assert db.execute(agents.name_owner("v1", WINDOW)).one().live
+    assert not db.execute(agents.name_owner("v2", WINDOW)).one().live
 
 
 def seen(db: Connection, since: int) -> list[str]:
-    return [row.name for row in db.execute(fleet.changed_since(since))]
+    return [row.name for row in db.execute(worker_views.changed_since(since))]
 
 
 def commit(db: Connection, *statements: Executable) -> int:
@@ -151,31 +148,31 @@ def commit(db: Connection, *statements: Executable) -> int:
 
 
 @pytest.fixture
-def idle(db: Connection) -> tuple[Connection, workers.Registration, workers.Beat, int]:
+def idle(db: Connection) -> tuple[Connection, agents.Registration, agents.Beat, int]:
     worker = register(db)
-    beat = workers.Beat("w1", worker.session_id, 0, 4, False, False, {})
-    return db, worker, beat, commit(db, workers.heartbeats([beat]))
+    beat = agents.Beat("w1", worker.session_id, 0, 4, False, False, {})
+    return db, worker, beat, commit(db, agents.heartbeats([beat]))
 
 
 def test_only_heartbeats_with_news_are_changes(
-    idle: tuple[Connection, workers.Registration, workers.Beat, int],
+    idle: tuple[Connection, agents.Registration, agents.Beat, int],
 ) -> None:
     db, _, beat, place = idle
-    commit(db, workers.heartbeats([dataclasses.replace(beat, sysinfo={"load": 1})]))
+    commit(db, agents.heartbeats([dataclasses.replace(beat, sysinfo={"load": 1})]))
     assert seen(db, place) == []
     worked = dataclasses.replace(beat, worked=True)
-    after = commit(db, workers.heartbeats([worked]))
+    after = commit(db, agents.heartbeats([worked]))
     assert seen(db, place) == ["w1"]
     place = after
     for news in ({"jobs_active": 1}, {"free_slots": 1}, {"maintenance_acknowledged": True}, {"terminating": True}):
         beat = dataclasses.replace(beat, **news)
-        after = commit(db, workers.heartbeats([beat]))
+        after = commit(db, agents.heartbeats([beat]))
         assert seen(db, place) == ["w1"], news
         assert seen(db, after) == [], news
         place = after
 
 
-def test_news_of_heartbeats_is_hinted(idle: tuple[Connection, workers.Registration, workers.Beat, int]) -> None:
+def test_news_of_heartbeats_is_hinted(idle: tuple[Connection, agents.Registration, agents.Beat, int]) -> None:
     db, _, beat, _ = idle
     commit(db, text("LISTEN edge"))
     driver: psycopg.Connection[Any] = db.connection.driver_connection  # type: ignore[assignment]
@@ -183,9 +180,9 @@ def test_news_of_heartbeats_is_hinted(idle: tuple[Connection, workers.Registrati
     def hinted() -> str:
         return next(driver.notifies(timeout=10)).payload
 
-    commit(db, workers.heartbeats([beat]), notify(Notification("desired", "w1")))
+    commit(db, agents.heartbeats([beat]), notify(Notification("desired", "w1")))
     assert hinted() == "desired w1"
-    commit(db, workers.heartbeats([dataclasses.replace(beat, jobs_active=1)]))
+    commit(db, agents.heartbeats([dataclasses.replace(beat, jobs_active=1)]))
     assert hinted() == "fleet changed"
 
 
@@ -193,19 +190,19 @@ def test_news_of_heartbeats_is_hinted(idle: tuple[Connection, workers.Registrati
     "change", ["hello", "bye", "lost", "maintenance", "host", "effective", "adjust", "shutdown", "recordon"]
 )
 def test_every_change_that_people_see_is_a_change(
-    idle: tuple[Connection, workers.Registration, workers.Beat, int], change: str
+    idle: tuple[Connection, agents.Registration, agents.Beat, int], change: str
 ) -> None:
     db, worker, _, place = idle
     statements: dict[str, Executable] = {
-        "hello": workers.register(worker, WINDOW),
-        "bye": workers.say_bye("w1", worker.session_id),
-        "lost": workers.lose_silent(timedelta(seconds=-1)),
-        "maintenance": fleet.request_maintenance(["w1"], "x", "y"),
-        "host": fleet.request_maintenance(["w1"], "hot", "worker host", own_only=True),
-        "effective": workers.set_effective("w1", worker.session_id, ["q"], 2),
-        "adjust": fleet.adjust(["w1"], ["q"], [], None, set_concurrency=False),
-        "shutdown": fleet.request_shutdown(["w1"]),
-        "recordon": fleet.recordon({"w1": "too old"}),
+        "hello": agents.register(worker, WINDOW),
+        "bye": agents.say_bye("w1", worker.session_id),
+        "lost": agents.lose_silent(timedelta(seconds=-1)),
+        "maintenance": requests.request_maintenance(["w1"], "x", "y"),
+        "host": requests.request_maintenance(["w1"], "hot", "worker host", own_only=True),
+        "effective": agents.set_effective("w1", worker.session_id, ["q"], 2),
+        "adjust": requests.adjust(["w1"], ["q"], [], None, set_concurrency=False),
+        "shutdown": requests.request_shutdown(["w1"]),
+        "recordon": agents.recordon({"w1": "too old"}),
     }
     after = commit(db, statements[change])
     assert seen(db, place) == ["w1"]
@@ -218,8 +215,8 @@ def test_a_commit_that_comes_late_is_not_missed(database: str) -> None:
         register(setup)
         register(setup, "w2")
         place = commit(setup)
-        late.execute(fleet.request_maintenance(["w1"], "x", "y"))
-        commit(early, fleet.request_maintenance(["w2"], "x", "y"))
+        late.execute(requests.request_maintenance(["w1"], "x", "y"))
+        commit(early, requests.request_maintenance(["w2"], "x", "y"))
         after = commit(reader)
         assert seen(reader, place) == ["w2"]
         reader.commit()
@@ -228,10 +225,10 @@ def test_a_commit_that_comes_late_is_not_missed(database: str) -> None:
 
 
 def test_tombstones_are_told_until_the_worker_is_back_or_they_are_purged(
-    idle: tuple[Connection, workers.Registration, workers.Beat, int],
+    idle: tuple[Connection, agents.Registration, agents.Beat, int],
 ) -> None:
     db, worker, _, place = idle
-    commit(db, workers.say_bye("w1", worker.session_id), fleet.remove(["w1"]))
+    commit(db, agents.say_bye("w1", worker.session_id), requests.remove(["w1"]))
     assert names(db, changes.removed_since(place)) == ["w1"]
     db.rollback()
     assert db.execute(changes.horizon()).one().purged == 0

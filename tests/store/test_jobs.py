@@ -7,27 +7,26 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, text
 
 from edge_protocol.job_state import FINISHED_STATES, TRANSITIONS, JobEvent, JobState
-from edge_store.jobs import claims, leases, logs
-from edge_store.jobs import queue as jobs
-from edge_store.workers import sessions as workers
+from edge_store.jobs import claims, leases, logs, scheduling
+from edge_store.workers import agents
 from tests.store.kit import SECOND, claim, new_job, register, report, state
 
 
 def test_whole_life(db: Connection) -> None:
     worker, job = register(db), new_job()
-    db.execute(jobs.enqueue(job))
+    db.execute(scheduling.enqueue(job))
     assert (lease := claim(db, job, worker)) is not None
     assert db.execute(leases.accept([leases.HeldLease(lease, "w1")])).one().queue == "default"
     assert db.execute(leases.report([report(lease, "w1")])).one() == (lease, "w1", True)
     row = state(db, job)
     assert (row.state, row.workload, row.event_pending) == ("succeeded", None, True)
-    assert [event.id for event in db.execute(jobs.take_events("1"))] == [job.id]
-    assert db.execute(jobs.take_events("1")).all() == []
+    assert [event.id for event in db.execute(scheduling.take_events("1"))] == [job.id]
+    assert db.execute(scheduling.take_events("1")).all() == []
 
 
 def test_repeated_accept_and_report_are_good(db: Connection) -> None:
     worker, job = register(db), new_job()
-    db.execute(jobs.enqueue(job))
+    db.execute(scheduling.enqueue(job))
     lease = claim(db, job, worker)
     assert lease
     for _ in range(2):
@@ -39,7 +38,7 @@ def test_repeated_accept_and_report_are_good(db: Connection) -> None:
 def test_stale_or_foreign_lease_changes_nothing(db: Connection) -> None:
     worker, job = register(db), new_job()
     register(db, "w2")
-    db.execute(jobs.enqueue(job))
+    db.execute(scheduling.enqueue(job))
     lease = claim(db, job, worker)
     assert lease
     for held in (leases.HeldLease(uuid4(), "w1"), leases.HeldLease(lease, "w2")):
@@ -50,18 +49,18 @@ def test_stale_or_foreign_lease_changes_nothing(db: Connection) -> None:
 
 def test_enqueue_again_voids_the_old_lease(db: Connection) -> None:
     worker, job = register(db), new_job()
-    db.execute(jobs.enqueue(job))
+    db.execute(scheduling.enqueue(job))
     lease = claim(db, job, worker)
     assert lease
     db.execute(leases.accept([leases.HeldLease(lease, "w1")]))
-    db.execute(jobs.enqueue(dataclasses.replace(job, workload="{}")))
+    db.execute(scheduling.enqueue(dataclasses.replace(job, workload="{}")))
     assert db.execute(leases.report([report(lease, "w1")])).all() == []
     assert claim(db, job, worker) not in (None, lease)
 
 
 def test_unaccepted_claim_goes_back(db: Connection) -> None:
     worker, job = register(db), new_job()
-    db.execute(jobs.enqueue(job))
+    db.execute(scheduling.enqueue(job))
     lease = uuid4()
     pick = claims.Pick(job.id, worker.name, worker.session_id, lease)
     db.execute(claims.claim([pick], -SECOND))
@@ -72,38 +71,38 @@ def test_unaccepted_claim_goes_back(db: Connection) -> None:
 
 def test_revoke_and_adopt(db: Connection) -> None:
     worker, job, other = register(db), new_job(), new_job()
-    db.execute(jobs.enqueue(job))
-    db.execute(jobs.enqueue(other))
+    db.execute(scheduling.enqueue(job))
+    db.execute(scheduling.enqueue(other))
     lease = claim(db, job, worker)
     assert lease
-    assert db.execute(jobs.revoke(job.id)).one().worker_name == "w1"
-    assert db.execute(jobs.revoke(job.id)).all() == []
+    assert db.execute(scheduling.revoke(job.id)).one().worker_name == "w1"
+    assert db.execute(scheduling.revoke(job.id)).all() == []
     assert db.execute(leases.lease_states([lease, uuid4()])).all() == [(lease, "w1", "removed", 1)]
-    assert [row.id for row in db.execute(jobs.adopt("2", [job.id, other.id]))] == [other.id]
+    assert [row.id for row in db.execute(scheduling.adopt("2", [job.id, other.id]))] == [other.id]
 
 
 def test_adoption_tells_finished_jobs_again(db: Connection) -> None:
     worker, job = register(db), new_job()
-    db.execute(jobs.enqueue(job))
+    db.execute(scheduling.enqueue(job))
     lease = claim(db, job, worker)
     assert lease
     db.execute(leases.report([report(lease, "w1", "failed")]))
-    assert len(db.execute(jobs.take_events("1")).all()) == 1
-    db.execute(jobs.adopt("2", [job.id]))
-    assert [row.state for row in db.execute(jobs.take_events("2"))] == ["failed"]
+    assert len(db.execute(scheduling.take_events("1")).all()) == 1
+    db.execute(scheduling.adopt("2", [job.id]))
+    assert [row.state for row in db.execute(scheduling.take_events("2"))] == ["failed"]
 
 
 def test_silent_worker_loses_its_running_jobs_once(db: Connection) -> None:
     worker, running, leased = register(db), new_job(), new_job()
     for job in (running, leased):
-        db.execute(jobs.enqueue(job))
+        db.execute(scheduling.enqueue(job))
     lease = claim(db, running, worker)
     assert lease
     db.execute(leases.accept([leases.HeldLease(lease, "w1")]))
     assert claim(db, leased, worker)
     db.execute(text("UPDATE edge.worker SET last_heartbeat = now() - interval '31 seconds'"))
-    assert db.execute(workers.lose_silent(30 * SECOND)).one() == ("w1", 1)
-    assert db.execute(workers.lose_silent(30 * SECOND)).all() == []
+    assert db.execute(agents.lose_silent(30 * SECOND)).one() == ("w1", 1)
+    assert db.execute(agents.lose_silent(30 * SECOND)).all() == []
     row = state(db, running)
     assert row.state == "lost"
     assert row.error.startswith("edge worker w1 lost at 20")
@@ -113,25 +112,25 @@ def test_silent_worker_loses_its_running_jobs_once(db: Connection) -> None:
 def test_name_of_a_live_worker_is_refused_to_another_identity(db: Connection) -> None:
     worker = register(db)
     stranger = dataclasses.replace(worker, identity=uuid4())
-    assert db.execute(workers.register(stranger, 30 * SECOND)).all() == []
-    assert len(db.execute(workers.register(worker, 30 * SECOND)).all()) == 1
-    db.execute(workers.say_bye("w1", worker.session_id))
-    assert len(db.execute(workers.register(stranger, 30 * SECOND)).all()) == 1
+    assert db.execute(agents.register(stranger, 30 * SECOND)).all() == []
+    assert len(db.execute(agents.register(worker, 30 * SECOND)).all()) == 1
+    db.execute(agents.say_bye("w1", worker.session_id))
+    assert len(db.execute(agents.register(stranger, 30 * SECOND)).all()) == 1
 
 
 def test_heartbeat_of_an_old_session_is_not_written(db: Connection) -> None:
     worker = register(db)
-    beat = workers.Beat("w1", worker.session_id, 1, 3, False, False, {"load1": 0.5})
+    beat = agents.Beat("w1", worker.session_id, 1, 3, False, False, {"load1": 0.5})
     old = dataclasses.replace(beat, session_id=uuid4())
-    assert db.execute(workers.heartbeats([old])).all() == []
-    assert [row.name for row in db.execute(workers.heartbeats([beat]))] == ["w1"]
-    row = db.execute(workers.get("w1")).one()
+    assert db.execute(agents.heartbeats([old])).all() == []
+    assert [row.name for row in db.execute(agents.heartbeats([beat]))] == ["w1"]
+    row = db.execute(agents.get("w1")).one()
     assert (row.jobs_active, row.sysinfo) == (1, {"load1": 0.5})
 
 
 def test_log_is_append_only_at_its_end(db: Connection) -> None:
     worker, job = register(db), new_job()
-    db.execute(jobs.enqueue(job))
+    db.execute(scheduling.enqueue(job))
     lease = claim(db, job, worker)
     assert lease
 
@@ -155,7 +154,7 @@ def test_the_statements_follow_the_transition_table(db: Connection) -> None:
     for start in JobState:
         for event in JobEvent:
             job, lease = new_job(), uuid4()
-            db.execute(jobs.enqueue(job))
+            db.execute(scheduling.enqueue(job))
             _force(db, job, start, lease)
             _apply(db, job, event, lease, worker)
             assert state(db, job).state == TRANSITIONS.get((start, event), start), (start, event)
@@ -163,7 +162,7 @@ def test_the_statements_follow_the_transition_table(db: Connection) -> None:
             worker = register(db)
 
 
-def _force(db: Connection, job: jobs.NewJob, start: JobState, lease: UUID) -> None:
+def _force(db: Connection, job: scheduling.NewJob, start: JobState, lease: UUID) -> None:
     finished = start in FINISHED_STATES
     db.execute(
         text(
@@ -181,7 +180,7 @@ def _force(db: Connection, job: jobs.NewJob, start: JobState, lease: UUID) -> No
     )
 
 
-def _apply(db: Connection, job: jobs.NewJob, event: JobEvent, lease: UUID, worker: workers.Registration) -> None:
+def _apply(db: Connection, job: scheduling.NewJob, event: JobEvent, lease: UUID, worker: agents.Registration) -> None:
     if event is JobEvent.CLAIM:
         claim(db, job, worker)
     elif event is JobEvent.ACCEPT:
@@ -191,18 +190,18 @@ def _apply(db: Connection, job: jobs.NewJob, event: JobEvent, lease: UUID, worke
     elif event in (JobEvent.REPORT_SUCCESS, JobEvent.REPORT_FAILURE):
         db.execute(leases.report([report(lease, "w1", "succeeded" if event is JobEvent.REPORT_SUCCESS else "failed")]))
     elif event is JobEvent.ENQUEUE:
-        db.execute(jobs.enqueue(job))
+        db.execute(scheduling.enqueue(job))
     elif event is JobEvent.LOSE:
         db.execute(leases.lose([lease], "gone"))
     elif event is JobEvent.REVOKE:
-        db.execute(jobs.revoke(job.id))
+        db.execute(scheduling.revoke(job.id))
 
 
 def test_purge_keeps_what_the_scheduler_has_not_asked_for_but_not_for_ever(db: Connection) -> None:
     ages = {"told_new": 1, "told_old": 3, "untold_old": 3, "untold_ancient": 20}
     for name, hours in ages.items():
         job = new_job(task_id=name)
-        db.execute(jobs.enqueue(job))
+        db.execute(scheduling.enqueue(job))
         _force(db, job, JobState.SUCCEEDED, uuid4())
         db.execute(
             text(
@@ -210,7 +209,7 @@ def test_purge_keeps_what_the_scheduler_has_not_asked_for_but_not_for_ever(db: C
                 " WHERE id = :id"
             ).bindparams(hours=hours, pending=name.startswith("untold"), id=job.id)
         )
-    db.execute(jobs.purge_finished(timedelta(hours=2)))
+    db.execute(scheduling.purge_finished(timedelta(hours=2)))
     left = db.execute(text("SELECT task_id FROM edge.job ORDER BY task_id")).scalars().all()
     assert left == ["told_new", "untold_old"]
 
@@ -218,10 +217,10 @@ def test_purge_keeps_what_the_scheduler_has_not_asked_for_but_not_for_ever(db: C
 def test_still_owned_are_those_that_the_scheduler_will_hear_of(db: Connection) -> None:
     waits, told, untold, adopted = (new_job() for _ in range(4))
     for job in (waits, told, untold, adopted):
-        db.execute(jobs.enqueue(job))
+        db.execute(scheduling.enqueue(job))
     for job in (told, untold):
         _force(db, job, JobState.FAILED, uuid4())
     db.execute(text("UPDATE edge.job SET event_pending = true WHERE id = :id").bindparams(id=untold.id))
-    db.execute(jobs.adopt("2", [adopted.id]))
+    db.execute(scheduling.adopt("2", [adopted.id]))
     ids = [job.id for job in (waits, told, untold, adopted)]
-    assert set(db.execute(jobs.still_owned("1", ids)).scalars()) == {waits.id, untold.id}
+    assert set(db.execute(scheduling.still_owned("1", ids)).scalars()) == {waits.id, untold.id}

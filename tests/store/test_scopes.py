@@ -13,12 +13,8 @@ from sqlalchemy.exc import IntegrityError
 
 from edge_store.identity import audit, credentials
 from edge_store.identity.scopes import WHOLE, Scope
-from edge_store.jobs import claims
-from edge_store.jobs import queue as jobs
-from edge_store.jobs import views as job_views
-from edge_store.workers import changes
-from edge_store.workers import requests as fleet
-from edge_store.workers import sessions as workers
+from edge_store.jobs import claims, job_views, scheduling
+from edge_store.workers import agents, changes, requests, worker_views
 
 NAMES = ["plant-1", "plant-2", "plant", "plantage-1", "shop-1"]
 TEAMS = [None, "red", "blue"]
@@ -58,15 +54,15 @@ def test_queues_and_teams() -> None:
     assert [scope.whole, Scope("*").covers_name("shop-1"), WHOLE.whole] == [False, True, True]
 
 
-def register(db: Connection, name: str, team: str | None) -> workers.Registration:
-    new = workers.Registration(name, uuid4(), team, ["a", "b", "c"], 9, uuid4(), uuid4(), None, {})
-    db.execute(workers.register(new, timedelta(0))).one()
+def register(db: Connection, name: str, team: str | None) -> agents.Registration:
+    new = agents.Registration(name, uuid4(), team, ["a", "b", "c"], 9, uuid4(), uuid4(), None, {})
+    db.execute(agents.register(new, timedelta(0))).one()
     return new
 
 
-def enqueue(db: Connection, queue: str, team: str | None, worker: workers.Registration | None = None) -> UUID:
-    job = jobs.NewJob(uuid4(), "task", queue, team, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
-    db.execute(jobs.enqueue(job))
+def enqueue(db: Connection, queue: str, team: str | None, worker: agents.Registration | None = None) -> UUID:
+    job = scheduling.NewJob(uuid4(), "task", queue, team, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
+    db.execute(scheduling.enqueue(job))
     if worker is not None:
         pick = claims.Pick(job.id, worker.name, worker.session_id, uuid4())
         assert db.execute(claims.claim([pick], timedelta(seconds=10))).all()
@@ -88,10 +84,10 @@ def test_workers_their_jobs_and_their_tombstones(db: Connection, scope: Scope) -
             waiting = enqueue(db, queue, team)
             if scope.covers_team(team) and scope.covers_queues([queue]):
                 its_jobs.add(waiting)
-    assert [row.name for row in db.execute(fleet.views("", 99, scope=scope))] == sorted(its_workers)
-    assert {row.name for row in db.execute(fleet.within([*NAMES, "nobody"], scope))} == set(its_workers)
+    assert [row.name for row in db.execute(worker_views.views("", 99, scope=scope))] == sorted(its_workers)
+    assert {row.name for row in db.execute(worker_views.within([*NAMES, "nobody"], scope))} == set(its_workers)
     for name in NAMES:
-        assert bool(db.execute(fleet.view(name, scope)).all()) == (name in its_workers)
+        assert bool(db.execute(worker_views.view(name, scope)).all()) == (name in its_workers)
     assert {row.id for row in db.execute(job_views.views(99, scope=scope))} == its_jobs
     assert all(db.execute(job_views.view(job, scope)).all() for job in its_jobs)
     depths = {row.queue: row.depth for row in db.execute(job_views.queue_depths(scope))}
@@ -102,7 +98,7 @@ def test_workers_their_jobs_and_their_tombstones(db: Connection, scope: Scope) -
 def test_a_tombstone_names_the_team(db: Connection) -> None:
     register(db, "plant-1", "red")
     db.execute(text("UPDATE edge.worker SET offline = true"))
-    db.execute(fleet.remove(["plant-1"]))
+    db.execute(requests.remove(["plant-1"]))
     assert [(row.name, row.team) for row in db.execute(changes.removed_since(1))] == [("plant-1", "red")]
 
 

@@ -25,10 +25,8 @@ from sqlalchemy import Connection, Row, text
 from edge_protocol import Desired, Observed, WorkerState, worker_state
 from edge_protocol.job_state import HELD_STATES, JobState
 from edge_store.database import engine
-from edge_store.jobs import claims, leases
-from edge_store.jobs import queue as jobs
-from edge_store.workers import requests as fleet
-from edge_store.workers import sessions as workers
+from edge_store.jobs import claims, leases, scheduling
+from edge_store.workers import agents, requests, worker_views
 
 INTERVAL = timedelta(seconds=10)
 WINDOW = 3 * INTERVAL
@@ -65,7 +63,7 @@ class Fleet(RuleBasedStateMachine):
         return list(result.all()) if result.returns_rows else []
 
     def view(self, name: str) -> Row[Any] | None:
-        rows = self.rows(fleet.view(name))
+        rows = self.rows(worker_views.view(name))
         return rows[0] if rows else None
 
     # ---- workers ----
@@ -80,8 +78,8 @@ class Fleet(RuleBasedStateMachine):
         before = self.view(name)
         identity = uuid4() if new_identity else self.identity[name]
         session = uuid4()
-        new = workers.Registration(name, identity, None, ["q"], SLOTS, session, uuid4(), None, {})
-        taken = self.rows(workers.register(new, WINDOW))
+        new = agents.Registration(name, identity, None, ["q"], SLOTS, session, uuid4(), None, {})
+        taken = self.rows(agents.register(new, WINDOW))
         alive = before is not None and not before.offline and before.now - before.last_heartbeat <= WINDOW
         assert bool(taken) or (alive and before is not None and before.identity != identity)
         if taken:
@@ -90,14 +88,12 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(name=names, active=st.integers(0, SLOTS), acknowledged=rarely, terminating=rarely)
     def heartbeat(self, name: str, active: int, acknowledged: bool, terminating: bool) -> None:
-        beat = workers.Beat(
-            name, self.session.get(name, uuid4()), active, SLOTS - active, acknowledged, terminating, {}
-        )
-        self.db.execute(workers.heartbeats([beat]))
+        beat = agents.Beat(name, self.session.get(name, uuid4()), active, SLOTS - active, acknowledged, terminating, {})
+        self.db.execute(agents.heartbeats([beat]))
 
     @rule(name=names)
     def bye(self, name: str) -> None:
-        self.db.execute(workers.say_bye(name, self.session.get(name, uuid4())))
+        self.db.execute(agents.say_bye(name, self.session.get(name, uuid4())))
 
     # ---- administrators ----
 
@@ -107,19 +103,19 @@ class Fleet(RuleBasedStateMachine):
 
     def wish(self, name: str, action: str) -> None:
         statements = {
-            "maintenance": fleet.request_maintenance([name], "why", "me"),
-            "exit": fleet.exit_maintenance([name]),
-            "shutdown": fleet.request_shutdown([name]),
-            "cancel": fleet.cancel_shutdown([name]),
-            "cordon": fleet.recordon({name: "too old"}),
-            "uncordon": fleet.recordon({name: None}),
+            "maintenance": requests.request_maintenance([name], "why", "me"),
+            "exit": requests.exit_maintenance([name]),
+            "shutdown": requests.request_shutdown([name]),
+            "cancel": requests.cancel_shutdown([name]),
+            "cordon": agents.recordon({name: "too old"}),
+            "uncordon": agents.recordon({name: None}),
         }
         self.db.execute(statements[action])
 
     @rule(name=names)
     def remove(self, name: str) -> None:
         before = self.view(name)
-        removed = self.rows(fleet.remove([name]))
+        removed = self.rows(requests.remove([name]))
         assert bool(removed) == (before is not None and (before.offline or before.lost))
 
     # ---- jobs ----
@@ -130,8 +126,8 @@ class Fleet(RuleBasedStateMachine):
 
     def enqueue_some(self, count: int) -> None:
         for _ in range(count):
-            new = jobs.NewJob(uuid4(), "task", "q", None, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
-            self.db.execute(jobs.enqueue(new))
+            new = scheduling.NewJob(uuid4(), "task", "q", None, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
+            self.db.execute(scheduling.enqueue(new))
 
     @precondition(lambda self: self.session)
     @rule(data=st.data(), stale=rarely, meanwhile=st.none() | actions)
@@ -199,14 +195,14 @@ class Fleet(RuleBasedStateMachine):
 
     @rule()
     def keep_house(self) -> None:
-        self.db.execute(workers.lose_silent(WINDOW))
+        self.db.execute(agents.lose_silent(WINDOW))
         self.db.execute(leases.requeue_expired())
 
     # ---- what always holds ----
 
     @invariant()
     def workers_have_a_state(self) -> None:
-        for row in self.rows(fleet.views("", 10)):
+        for row in self.rows(worker_views.views("", 10)):
             observed = Observed(
                 row.last_heartbeat, INTERVAL, row.initialised, row.jobs_active, row.maintenance_acknowledged,
                 row.terminating, row.offline,

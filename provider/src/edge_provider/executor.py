@@ -21,7 +21,7 @@ from edge_provider import database, log_reader
 from edge_provider.rollback import on_rollback
 from edge_provider.workloads import callback_job, failure_text, key_of, task_job
 from edge_store.errors import StoreError
-from edge_store.jobs import queue as jobs
+from edge_store.jobs import scheduling
 from edge_store.schema import platform
 
 EVENT_BATCH = 1000
@@ -73,7 +73,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         else:
             super().queue_workload(workload, session)  # raises: it says what is supported
             return
-        session.execute(jobs.enqueue(new))
+        session.execute(scheduling.enqueue(new))
         self._job_ids[workload.key] = new.id
         if workload.key not in self.running:
             self.running.add(workload.key)
@@ -92,7 +92,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
 
     def _take_events(self) -> int:
         with create_session(scoped=False) as session:
-            rows = session.execute(jobs.take_events(self.owner, EVENT_BATCH)).all()
+            rows = session.execute(scheduling.take_events(self.owner, EVENT_BATCH)).all()
             # Before the commit: if that fails the same events come again, and a repeat does no harm.
             for row in rows:
                 self._tell(row)
@@ -114,7 +114,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         if not self._job_ids:
             return
         with create_session(scoped=False) as session:
-            rows = session.execute(jobs.still_owned(self.owner, list(self._job_ids.values())))
+            rows = session.execute(scheduling.still_owned(self.owner, list(self._job_ids.values())))
             owned = {str(job_id) for job_id in rows.scalars()}
         for key, job_id in list(self._job_ids.items()):
             if str(job_id) not in owned:
@@ -125,7 +125,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
     def try_adopt_task_instances(self, tis: Sequence[Any]) -> Sequence[Any]:
         """Take over jobs of a scheduler that died. Jobs that have ended since are told with the next sync."""
         with create_session(scoped=False) as session:
-            rows = session.execute(jobs.adopt(self.owner, [ti.id for ti in tis])).all()
+            rows = session.execute(scheduling.adopt(self.owner, [ti.id for ti in tis])).all()
             adopted = {str(row.id) for row in rows}
             for row in rows:
                 key = key_of(row)
@@ -138,7 +138,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         self.running.discard(ti.key)
         try:
             with create_session(scoped=False) as session:
-                session.execute(jobs.revoke(ti.id))
+                session.execute(scheduling.revoke(ti.id))
         except SQLAlchemyError:
             # Airflow asks that this never raises. If it queues the task again, that voids the old lease as well.
             self.log.exception("The job of %s could not be taken back", ti.key)

@@ -7,7 +7,7 @@ from airflow.executors.workloads import ExecuteCallback, ExecuteTask
 from airflow.models.callback import CallbackKey
 from airflow.models.taskinstancekey import TaskInstanceKey
 
-from edge_store.jobs.queue import NewJob
+from edge_store.jobs.scheduling import NewJob
 
 CALLBACK_RANK = 0
 TASK_RANK = 1

@@ -12,7 +12,7 @@ from edge_api.database.pool import Database
 from edge_api.fleet.explain import explain
 from edge_api.fleet.views import job_view, queue_view, queue_views
 from edge_protocol.admin import Explanation, JobPage, JobView, QueueList, QueueView
-from edge_store.jobs import views as job_views
+from edge_store.jobs import job_views
 
 
 class JobsAdmin:

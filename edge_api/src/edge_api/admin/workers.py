@@ -26,7 +26,7 @@ from edge_protocol.admin import (
 from edge_protocol.worker_state import GONE_STATES
 from edge_store.identity import audit
 from edge_store.identity.scopes import Scope
-from edge_store.workers import requests as fleet
+from edge_store.workers import requests, worker_views
 
 CHUNK: Final = 1000
 """Rows read at once: a filter by state is applied here, since states depend on the clock."""
@@ -68,7 +68,7 @@ class FleetAdmin:
             RefusedError: there is none (404).
 
         """
-        rows = await self._database.rows(fleet.view(name), "worker")
+        rows = await self._database.rows(worker_views.view(name), "worker")
         if not rows or not caller.scope.covers_worker(name, rows[0].team):
             raise unknown_worker(caller.scope, name, exists=bool(rows))
         return self.view(rows[0])
@@ -78,7 +78,7 @@ class FleetAdmin:
         after = "" if cursor is None else cursors.decode(cursor)
         items: list[WorkerView] = []
         while True:
-            statement = fleet.views(after, max(CHUNK, limit), team=wanted.team, scope=caller.scope)
+            statement = worker_views.views(after, max(CHUNK, limit), team=wanted.team, scope=caller.scope)
             rows = await self._database.rows(statement, "workers")
             for row in rows:
                 view = self.view(row)
@@ -123,7 +123,7 @@ class FleetAdmin:
         given = patch.model_dump(exclude_unset=True)
 
         def statement(names: Sequence[str]) -> Executable:
-            return fleet.adjust(
+            return requests.adjust(
                 names, patch.add_queues, patch.remove_queues, patch.concurrency, set_concurrency="concurrency" in given
             )
 
@@ -165,7 +165,7 @@ class FleetAdmin:
         async with self._database.transaction(change.action) as connection:
             within = names
             if not caller.scope.whole:
-                within = [row.name for row in await connection.execute(fleet.within(names, caller.scope))]
+                within = [row.name for row in await connection.execute(worker_views.within(names, caller.scope))]
             done = {row.name for row in await connection.execute(change.statement(within))}
             if done:
                 entries = [
@@ -176,7 +176,7 @@ class FleetAdmin:
         rest = [name for name in names if name not in done]
         found: dict[str, WorkerView] = {}
         if rest:
-            rows = await self._database.rows(fleet.views("", len(rest), names=rest), "workers")
+            rows = await self._database.rows(worker_views.views("", len(rest), names=rest), "workers")
             found = {row.name: self.view(row) for row in rows}
         return [
             _Result(name, None if name in done else _why_not(caller.scope, name, found.get(name), change))
@@ -204,7 +204,7 @@ def _why_not(scope: Scope, name: str, worker: WorkerView | None, change: _Change
 
 def _maintenance(caller: Caller, comment: str) -> _Change:
     def statement(names: Sequence[str]) -> Executable:
-        return fleet.request_maintenance(names, comment, caller.name)
+        return requests.request_maintenance(names, comment, caller.name)
 
     return _Change("worker.maintenance", statement, {"comment": comment}, lambda _: None)
 
@@ -232,10 +232,10 @@ def _draining(worker: WorkerView) -> RefusedError | None:
     return RefusedError(409, "worker_terminating", f"Worker {worker.name} stops already; it can't be held back.")
 
 
-_EXIT: Final = _Change("worker.exit_maintenance", fleet.exit_maintenance, {}, lambda _: None)
-_SHUTDOWN: Final = _Change("worker.shutdown", fleet.request_shutdown, {}, _not_alive)
-_CANCEL: Final = _Change("worker.cancel_shutdown", fleet.cancel_shutdown, {}, _draining)
-_REMOVE: Final = _Change("worker.remove", fleet.remove, {}, _alive)
+_EXIT: Final = _Change("worker.exit_maintenance", requests.exit_maintenance, {}, lambda _: None)
+_SHUTDOWN: Final = _Change("worker.shutdown", requests.request_shutdown, {}, _not_alive)
+_CANCEL: Final = _Change("worker.cancel_shutdown", requests.cancel_shutdown, {}, _draining)
+_REMOVE: Final = _Change("worker.remove", requests.remove, {}, _alive)
 
 _BULK: Final = {
     BulkAction.EXIT_MAINTENANCE: _EXIT,

@@ -26,9 +26,9 @@ from edge_protocol.admin import LABEL_MAX, TEAM_MAX, CredentialRequest, Explanat
 from edge_protocol.limits import QueueName, WorkerPattern
 from edge_store.database import engine
 from edge_store.identity import audit, credentials
-from edge_store.jobs import views as job_views
+from edge_store.jobs import job_views
 from edge_store.schema import migrate
-from edge_store.workers import requests as fleet
+from edge_store.workers import worker_views
 
 ACTOR: Final = "command line"
 """How the audit trail names whoever has the database."""
@@ -215,7 +215,7 @@ def _explain(settings: ApiSettings, options: argparse.Namespace) -> None:
         job = connection.execute(job_views.view(options.id)).one_or_none()
         if job is None:
             raise UnknownError(f"There is no job {options.id}. Finished jobs are kept for a while only.")
-        workers = [worker_view(row, interval) for row in connection.execute(fleet.views("", ALL))]
+        workers = [worker_view(row, interval) for row in connection.execute(worker_views.views("", ALL))]
     explanation = explain(job_view(job), workers, datetime.now(UTC))
     if options.output in ("json", "yaml"):
         write_data(explanation.model_dump(mode="json"), options.output)

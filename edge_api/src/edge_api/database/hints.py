@@ -14,7 +14,7 @@ from edge_api.sessions.hub import Hub
 from edge_store.database.listen import listen
 from edge_store.database.notify import Notification
 from edge_store.errors import UnreachableDatabaseError
-from edge_store.workers import sessions as workers
+from edge_store.workers import agents
 
 KEEPALIVE_S: Final = 5.0
 _BACKOFF_S: Final = 0.5
@@ -121,7 +121,7 @@ class Hints:
 
     async def _check_standing(self) -> None:
         sessions = {session.worker: session for session in self._hub.registry if session.opened}
-        rows = await self._hub.database.rows(workers.standing(list(sessions)), "standing")
+        rows = await self._hub.database.rows(agents.standing(list(sessions)), "standing")
         for row in rows:
             if row.session_id != sessions[row.name].id:
                 sessions[row.name].supersede()

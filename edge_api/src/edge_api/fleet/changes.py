@@ -22,8 +22,7 @@ from edge_api.database.pool import Database
 from edge_api.errors import DatabaseAwayError, RefusedError
 from edge_protocol.admin import ChangeKind, RemovedWorker, WorkerView
 from edge_store.identity.scopes import Scope
-from edge_store.workers import changes
-from edge_store.workers import requests as fleet
+from edge_store.workers import changes, worker_views
 
 PERIOD_S: Final = 1.0
 KEEP_ALIVE_S: Final = 15.0
@@ -188,7 +187,7 @@ class ChangeFeed:
         return [*told, Change(ChangeKind.READY, "{}", bounds.horizon)]
 
     async def _read(self, since: int) -> list[Change]:
-        rows = await self._database.rows(fleet.changed_since(since), "changes")
+        rows = await self._database.rows(worker_views.changed_since(since), "changes")
         gone = await self._database.rows(changes.removed_since(since), "changes") if since else []
         return [_worker(self._view(row)) for row in rows] + [_removed(row.name, row.team) for row in gone]
 
@@ -216,7 +215,7 @@ class ChangeFeed:
         if self._place == 0:
             return
         horizon = (await self._database.rows(changes.horizon(), "changes"))[0].horizon
-        rows = await self._database.rows(fleet.changed_since(self._place), "changes")
+        rows = await self._database.rows(worker_views.changed_since(self._place), "changes")
         gone = await self._database.rows(changes.removed_since(self._place), "changes")
         news = [_worker(self._view(row)) for row in rows if self._told.get(row.name) != row.revision]
         news += [_removed(row.name, row.team) for row in gone if self._told.get(row.name) != row.revision]

@@ -15,7 +15,7 @@ from edge_api.fleet.versions import version_skew
 from edge_api.sessions.registry import Registry
 from edge_api.settings import ApiSettings
 from edge_store.schema import platform
-from edge_store.workers import requests as fleet
+from edge_store.workers import agents
 
 PERIOD_S: Final = 2.0
 
@@ -64,9 +64,9 @@ class VersionPolicy:
                 self._reference, self._judged = reference, False
         if self._judged:
             return
-        rows = await self._database.rows(fleet.versions_of_all(), "versions")
+        rows = await self._database.rows(agents.versions_of_all(), "versions")
         reasons = {row.name: self.reason(row.versions, row.protocol) for row in rows}
-        changed = await self._database.rows(fleet.recordon(reasons), "recordon") if reasons else []
+        changed = await self._database.rows(agents.recordon(reasons), "recordon") if reasons else []
         self._judged = True
         for row in changed:
             log.info("version judged anew", extra={"worker": row.name, "reason": reasons[row.name]})

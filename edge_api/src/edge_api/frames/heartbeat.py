@@ -10,7 +10,7 @@ from uuid import UUID
 
 from edge_api.database.pool import Database
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
-from edge_store.workers import sessions as workers
+from edge_store.workers import agents
 
 PERIOD_MOST_S: Final = 1.0
 
@@ -30,9 +30,9 @@ class Heartbeats:
         self._database = database
         self._period_s = min(PERIOD_MOST_S, heartbeat_interval_s / 3)
         self._superseded = superseded
-        self._latest: dict[str, workers.Beat] = {}
+        self._latest: dict[str, agents.Beat] = {}
 
-    def put(self, beat: workers.Beat) -> None:
+    def put(self, beat: agents.Beat) -> None:
         """Note a heartbeat; an earlier one of the same worker that is not written yet is replaced."""
         before = self._latest.get(beat.name)
         self._latest[beat.name] = beat if before is None else _after(before, beat)
@@ -50,7 +50,7 @@ class Heartbeats:
         # Names in order, so that statements of several replicas can't lock each other out.
         batch = [beats[name] for name in sorted(beats)]
         try:
-            rows = await self._database.rows(workers.heartbeats(batch), "heartbeats")
+            rows = await self._database.rows(agents.heartbeats(batch), "heartbeats")
         except DatabaseAwayError as error:
             log.warning("heartbeats wait for the database: %s", error)
             newer, self._latest = self._latest, beats
@@ -66,7 +66,7 @@ class Heartbeats:
                 self._superseded(beat.name, beat.session_id)
 
 
-def _after(before: workers.Beat, beat: workers.Beat) -> workers.Beat:
+def _after(before: agents.Beat, beat: agents.Beat) -> agents.Beat:
     return dataclasses.replace(beat, worked=beat.worked or before.worked)
 
 

@@ -22,7 +22,7 @@ from edge_api.sessions.lease_view import Phase
 from edge_api.sessions.session import Ending, Session
 from edge_protocol.frames import BY_HOST, PROTOCOL_MAX, PROTOCOL_MIN, Error, Hello, Welcome, choose_protocol
 from edge_store.jobs import leases
-from edge_store.workers import sessions as workers
+from edge_store.workers import agents
 
 BYE_PATIENCE_S: Final = 10.0
 """Reports sent before a bye are durable long before that."""
@@ -103,12 +103,12 @@ async def _open(session: Session, hello: Hello) -> None:
 
 
 async def _read_wishes(session: Session) -> Wishes:
-    rows = await session.hub.database.rows(workers.desired_of([session.worker]), "desired")
+    rows = await session.hub.database.rows(agents.desired_of([session.worker]), "desired")
     return Wishes.of_row(rows[0]) if rows else Wishes()
 
 
 async def _register(session: Session, hello: Hello) -> bool:
-    new = workers.Registration(
+    new = agents.Registration(
         name=session.worker,
         identity=session.principal.identity,
         team=session.principal.team,
@@ -123,7 +123,7 @@ async def _register(session: Session, hello: Hello) -> bool:
         },
     )
     window = session.hub.settings.silence_window
-    if await session.hub.database.rows(workers.register(new, window), "register"):
+    if await session.hub.database.rows(agents.register(new, window), "register"):
         return True
     session.hub.refusals.note(f"worker:{session.worker}", "name_taken", None, "hello")
     session.end(
@@ -163,7 +163,7 @@ async def say_bye(session: Session) -> None:
     try:
         async with asyncio.timeout(BYE_PATIENCE_S):
             await session.all_settled()
-        standing = await database.rows(workers.standing([session.worker]), "standing")
+        standing = await database.rows(agents.standing([session.worker]), "standing")
         if not standing or standing[0].session_id != session.id:
             session.supersede()
             return
@@ -175,7 +175,7 @@ async def say_bye(session: Session) -> None:
             await database.rows(leases.lose(running, reason), "lose")
         if leased:
             await database.rows(leases.release(leased), "release")
-        await database.rows(workers.say_bye(session.worker, session.id), "bye")
+        await database.rows(agents.say_bye(session.worker, session.id), "bye")
     except (DatabaseAwayError, TimeoutError) as error:
         log.warning("a bye was not written: %s", error, extra={"worker": session.worker})
     log.info("session ends", extra={"worker": session.worker, "session": session.id, "code": "bye"})

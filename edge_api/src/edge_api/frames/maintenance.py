@@ -10,7 +10,7 @@ from edge_api.frames.heartbeat import clean_text
 from edge_api.sessions.session import Session
 from edge_protocol.frames import BY_HEALTH, BY_HOST, Maintained, Maintenance
 from edge_store.identity import audit
-from edge_store.workers import requests as fleet
+from edge_store.workers import requests
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ async def take_maintenance(session: Session, frame: Maintenance) -> None:
         if frame.on:
             await enter(session, frame.comment, by, own_only=own_only)
         else:
-            statement = fleet.exit_maintenance([session.worker], only_by=by if own_only else None)
+            statement = requests.exit_maintenance([session.worker], only_by=by if own_only else None)
             await _store(session, statement, "worker.exit_maintenance", {"by": by})
     except DatabaseAwayError as error:
         log.warning("a wish for maintenance was not stored: %s", error, extra={"worker": session.worker})
@@ -43,7 +43,7 @@ async def enter(session: Session, comment: str | None, by: str, *, own_only: boo
 
     """
     comment = None if comment is None else clean_text(comment)
-    statement = fleet.request_maintenance([session.worker], comment, by, own_only=own_only)
+    statement = requests.request_maintenance([session.worker], comment, by, own_only=own_only)
     await _store(session, statement, "worker.maintenance", {"comment": comment, "by": by})
 
 

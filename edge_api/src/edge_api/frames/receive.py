@@ -32,7 +32,7 @@ from edge_protocol.frames import (
     parse_agent_frame,
 )
 from edge_store.jobs import leases, logs
-from edge_store.workers import sessions as workers
+from edge_store.workers import agents
 
 EXIT_CODES: Final = range(-(2**31), 2**31)
 OFFSETS: Final = range(2**62)
@@ -79,7 +79,7 @@ def _handle(session: Session, frame: AgentFrame) -> None:
 def on_heartbeat(session: Session, frame: Heartbeat) -> None:
     """Note the sign of life, and look for leases on which the two sides differ."""
     session.hub.heartbeats.put(
-        workers.Beat(
+        agents.Beat(
             name=session.worker,
             session_id=session.id,
             jobs_active=frame.jobs_active,

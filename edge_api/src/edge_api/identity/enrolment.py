@@ -13,7 +13,7 @@ from edge_api.identity import tokens
 from edge_api.settings import ApiSettings
 from edge_protocol.rest import EnrollRequest, EnrollResponse
 from edge_store.identity import audit, credentials
-from edge_store.workers import sessions as workers
+from edge_store.workers import agents
 
 _NEW_TOKEN = "Ask for a new one: edge-api token create."  # noqa: S105  (a sentence, no secret)
 
@@ -44,7 +44,7 @@ class Enrolment:
 
     async def _check_name(self, worker: str) -> None:
         window = self._settings.silence_window
-        owners = await self._database.rows(workers.name_owner(worker, window), "name_owner")
+        owners = await self._database.rows(agents.name_owner(worker, window), "name_owner")
         if owners and owners[0].live:
             raise RefusedError(
                 409,

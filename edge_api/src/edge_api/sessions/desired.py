@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from edge_api.database.pool import Database
 from edge_api.fleet.desired import Wishes
 from edge_api.sessions.session import Session
-from edge_store.workers import sessions as workers
+from edge_store.workers import agents
 
 
 class WishReader:
@@ -19,7 +19,7 @@ class WishReader:
 
         A session that has news takes it over before its queues and slots are written.
         """
-        rows = await self._database.rows(workers.desired_of([session.worker for session in sessions]), "desired")
+        rows = await self._database.rows(agents.desired_of([session.worker for session in sessions]), "desired")
         found = {row.worker_name: Wishes.of_row(row) for row in rows}
         for session in {session.id: session for session in sessions}.values():
             wishes = found.get(session.worker)
@@ -30,5 +30,5 @@ class WishReader:
 
 async def store_effective(database: Database, session: Session) -> None:
     """Write the session's queues and slots, which claims go by."""
-    statement = workers.set_effective(session.worker, session.id, sorted(session.queues), session.leases.concurrency)
+    statement = agents.set_effective(session.worker, session.id, sorted(session.queues), session.leases.concurrency)
     await database.rows(statement, "set_effective")

@@ -32,7 +32,7 @@ from edge_protocol.frames import Error
 from edge_protocol.limits import FRAME_MAX_BYTES
 from edge_protocol.rest import SyncRequest, SyncResponse
 from edge_store.jobs import leases
-from edge_store.workers import sessions as workers
+from edge_store.workers import agents
 
 CANCEL_PATIENCE_S: Final = 60.0
 """A cancelled task is killed by its worker well before that."""
@@ -141,8 +141,8 @@ class SyncSessions:
     async def _build_again(self, principal: Principal, session_id: UUID) -> SyncSession | None:
         """Take over a session that another replica began, or None if it is not the worker's current one."""
         database = self._hub.database
-        rows = await database.rows(workers.get(principal.worker), "worker")
-        wishes = await database.rows(workers.desired_of([principal.worker]), "desired")
+        rows = await database.rows(agents.get(principal.worker), "worker")
+        wishes = await database.rows(agents.desired_of([principal.worker]), "desired")
         if (known := self._known(principal.worker, session_id)) is not None:  # a call at the same time was faster
             return known
         proof = (session_id, principal.identity, principal.credential_id)

@@ -18,10 +18,8 @@ from edge_api.settings import ApiSettings
 from edge_api.upkeep.grace import Grace
 from edge_store.database import locks
 from edge_store.identity import audit
-from edge_store.jobs import leases, logs
-from edge_store.jobs import queue as jobs
-from edge_store.workers import changes
-from edge_store.workers import sessions as workers
+from edge_store.jobs import leases, logs, scheduling
+from edge_store.workers import agents, changes
 
 LOCK_PERIOD_S: Final = 1.0
 FAST_PERIOD_S: Final = 1.0
@@ -154,13 +152,13 @@ class Housekeeping:
             log.warning("jobs put back that no worker accepted in time", extra={"jobs": len(rows)})
 
     async def _lose_silent(self) -> None:
-        for row in await self._database.rows(workers.lose_silent(self._settings.silence_window), "lose_silent"):
+        for row in await self._database.rows(agents.lose_silent(self._settings.silence_window), "lose_silent"):
             self._metrics.workers_lost.inc()
             self._metrics.jobs_finished.labels("lost").inc(row.jobs)
             log.warning("a worker is unknown after its silence", extra={"worker": row.name, "jobs_lost": row.jobs})
 
     async def _purge(self) -> None:
-        await self._database.rows(jobs.purge_finished(self._settings.job_retention), "purge_jobs")
+        await self._database.rows(scheduling.purge_finished(self._settings.job_retention), "purge_jobs")
         await self._database.rows(logs.purge(self._settings.log_retention), "purge_logs")
         await self._database.rows(audit.purge(timedelta(seconds=self._settings.audit_retention_s)), "purge_audit")
         await self._database.rows(changes.purge_tombstones(TOMBSTONES_KEPT), "purge_tombstones")

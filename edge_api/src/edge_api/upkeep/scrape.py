@@ -14,8 +14,8 @@ from edge_api.errors import DatabaseAwayError
 from edge_api.fleet.views import observed_of
 from edge_api.metrics import Metrics
 from edge_protocol import Desired, WorkerState, worker_state
-from edge_store.jobs import views as job_views
-from edge_store.workers import sessions as workers
+from edge_store.jobs import job_views
+from edge_store.workers import agents
 
 CACHE_S: Final = 5.0
 QUEUES_MOST: Final = 500
@@ -42,7 +42,7 @@ class Scrape:
     async def _look(self) -> None:
         try:
             depths = await self._database.rows(job_views.queue_depths(), "queue_depths")
-            fleet = await self._database.rows(workers.fleet(), "fleet")
+            fleet = await self._database.rows(agents.fleet(), "fleet")
         except DatabaseAwayError:
             # Old numbers would look like true ones.
             depths, fleet = [], []

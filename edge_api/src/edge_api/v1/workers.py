@@ -20,8 +20,7 @@ from edge_protocol.worker_state import GONE_STATES, MISSED_HEARTBEATS, WorkerSta
 from edge_store import v1
 from edge_store.identity import audit
 from edge_store.jobs import leases
-from edge_store.workers import requests as fleet
-from edge_store.workers import sessions as workers
+from edge_store.workers import agents, requests
 
 PROVIDER_VERSION: Final = "5.1.0"
 """Of the edge3 provider whose wire this is."""
@@ -54,7 +53,7 @@ class V1Workers:
             RefusedError: there is none (404), or it is an enrolled worker's, which v1 calls may not touch (403).
 
         """
-        rows = await self._database.rows(workers.get(name), "worker")
+        rows = await self._database.rows(agents.get(name), "worker")
         if not rows:
             raise RefusedError(404, "worker_unknown", "Worker not found")
         if rows[0].protocol != 1:
@@ -74,7 +73,7 @@ class V1Workers:
                 403, "name_enrolled", f"The name {name} belongs to an enrolled worker. Use another name."
             )
         window = self._settings.silence_window
-        owner = await self._database.rows(workers.name_owner(name, window), "name_owner")
+        owner = await self._database.rows(agents.name_owner(name, window), "name_owner")
         if owner and owner[0].live:
             raise RefusedError(
                 409,
@@ -85,10 +84,10 @@ class V1Workers:
         return WorkerRegistrationReturn(last_update=datetime.now(UTC), versions_match=self._match(told))
 
     async def _register(self, name: str, body: WorkerStateBody, told: dict[str, Any]) -> None:
-        wishes = await self._database.rows(workers.desired_of([name]), "desired")
+        wishes = await self._database.rows(agents.desired_of([name]), "desired")
         added, removed = (wishes[0].queues_added, wishes[0].queues_removed) if wishes else ((), ())
         override = wishes[0].concurrency if wishes else None
-        new = workers.Registration(
+        new = agents.Registration(
             name=name,
             identity=_identity(name),
             team=body.team_name if self._settings.v1_teams else None,
@@ -104,9 +103,9 @@ class V1Workers:
         )
         # Its process is new: what the one before it held is gone.
         await self._settle(name, f"edge worker {name} restarted without the task")
-        await self._database.rows(workers.register(new, self._settings.silence_window), "register")
+        await self._database.rows(agents.register(new, self._settings.silence_window), "register")
         beat = _beat(name, new.session_id, body, acknowledged=False)
-        await self._database.rows(workers.heartbeats([beat]), "heartbeats")
+        await self._database.rows(agents.heartbeats([beat]), "heartbeats")
 
     async def tell(self, name: str, body: WorkerStateBody) -> WorkerSetStateReturn:
         """Take a heartbeat, and answer with what is desired.
@@ -135,7 +134,7 @@ class V1Workers:
         note = v1.note(row.name, row.session_id, versions, queues, _concurrency(body, row.concurrency_override))
         beat = _beat(row.name, row.session_id, body, acknowledged=body.state in words.ACKNOWLEDGED)
         async with self._database.transaction("v1_heartbeat") as connection:
-            await connection.execute(workers.heartbeats([beat]))
+            await connection.execute(agents.heartbeats([beat]))
             await connection.execute(note)
 
     async def _wish(self, name: str, outcome: words.Outcome) -> None:
@@ -144,10 +143,10 @@ class V1Workers:
         if outcome.wish == "enter":
             detail = {"comment": outcome.comment}
             await self._change(
-                fleet.request_maintenance([name], outcome.comment, by), "worker.maintenance", name, detail
+                requests.request_maintenance([name], outcome.comment, by), "worker.maintenance", name, detail
             )
         elif outcome.wish == "exit":
-            await self._change(fleet.exit_maintenance([name]), "worker.exit_maintenance", name, {})
+            await self._change(requests.exit_maintenance([name]), "worker.exit_maintenance", name, {})
 
     async def _answer(self, name: str, outcome: words.Outcome, told: dict[str, Any]) -> WorkerSetStateReturn:
         row = await self.find(name)
@@ -164,7 +163,7 @@ class V1Workers:
         await self.find(name)
         removed = body.remove_queues or []
         added = [queue for queue in body.new_queues or [] if queue not in removed]
-        statement = fleet.adjust([name], added, removed, None, set_concurrency=False)
+        statement = requests.adjust([name], added, removed, None, set_concurrency=False)
         await self._change(statement, "worker.adjust", name, {"add_queues": added, "remove_queues": removed})
 
     async def _change(self, statement: Executable, action: str, name: str, detail: dict[str, Any]) -> None:
@@ -177,7 +176,7 @@ class V1Workers:
     async def _leave(self, row: Row[Any]) -> None:
         await self._settle(row.name, f"edge worker {row.name} stopped without a report")
         if row.session_id is not None:
-            await self._database.rows(workers.say_bye(row.name, row.session_id), "bye")
+            await self._database.rows(agents.say_bye(row.name, row.session_id), "bye")
 
     async def _settle(self, name: str, reason: str) -> None:
         rows = await self._database.rows(leases.held_by(name), "held_by")
@@ -226,9 +225,9 @@ def _concurrency(body: WorkerStateBody, override: int | None) -> int:
     return min(CONCURRENCY_MAX, max(1, told)) if isinstance(told, int) else 1
 
 
-def _beat(name: str, session_id: UUID, body: WorkerStateBody, *, acknowledged: bool) -> workers.Beat:
+def _beat(name: str, session_id: UUID, body: WorkerStateBody, *, acknowledged: bool) -> agents.Beat:
     free = body.sysinfo.get("free_concurrency")
-    return workers.Beat(
+    return agents.Beat(
         name=name,
         session_id=session_id,
         jobs_active=body.jobs_active,

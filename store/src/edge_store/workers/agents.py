@@ -261,3 +261,23 @@ def fleet() -> Executable:
         worker_desired.c.maintenance,
         worker_desired.c.shutdown,
     ).join(worker_desired, worker_desired.c.worker_name == worker.c.name)
+
+
+_RECORDON = text(
+    """
+    UPDATE edge.worker w SET cordon_reason = r.reason, revision = DEFAULT
+    FROM unnest(:names, :reasons) AS r(name, reason)
+    WHERE w.name = r.name AND w.cordon_reason IS DISTINCT FROM r.reason
+    RETURNING w.name
+    """
+).bindparams(bindparam("names", type_=ARRAY(Text)), bindparam("reasons", type_=ARRAY(Text)))
+
+
+def recordon(reasons: dict[str, str | None]) -> Executable:
+    """Write for each worker why it is cordoned (None: it is not), and return (name) of those that changed."""
+    return _RECORDON.bindparams(names=list(reasons), reasons=list(reasons.values()))
+
+
+def versions_of_all() -> Executable:
+    """Return (name, versions, protocol, cordon_reason) of every worker."""
+    return select(worker.c.name, worker.c.versions, worker.c.protocol, worker.c.cordon_reason)
