@@ -1,18 +1,18 @@
-# Four images from one file: --target airflow, edge-api, operator or worker. docs/images.md tells how they are built.
+# Four images: --target airflow, edge-api, operator or worker. docs/images.md describes them and how to build them.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
-# What builds and installs; only tini and the folders of packages leave these stages.
+# Build tools. Later stages copy only tini and the package folders from the builder stages.
 FROM ${BASE_IMAGE} AS builder
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends binutils tini >/dev/null
-# An index other than PyPI, and where uv keeps what it has fetched.
+# A package index other than PyPI, and uv's cache folder.
 ARG PIP_INDEX_URL=""
 ARG UV_CACHE_DIR=/root/.cache/uv
 ENV UV_CACHE_DIR=${UV_CACHE_DIR} UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_SYSTEM_CERTS=1 PATH=/opt/build/bin:${PATH}
 COPY requirements/build.txt /requirements/
 RUN python3 -m venv /opt/build \
     && pip install --quiet --no-cache-dir --require-hashes -r /requirements/build.txt
-# Packages of others are in /opt/venv, this project is in /opt/edge: a layer that changes seldom and a small one.
+# /opt/venv has third-party packages, a large layer that rarely changes; /opt/edge has this project, a small one.
 RUN uv venv --quiet --python "$(PATH=/usr/local/bin:/usr/bin command -v python3)" /opt/venv \
     && echo /opt/edge > "$(echo /opt/venv/lib/python3*/site-packages)/edge.pth"
 COPY requirements/ /requirements/
@@ -20,14 +20,13 @@ COPY requirements/ /requirements/
 FROM builder AS edge-api-packages
 RUN --mount=type=cache,target=/root/.cache/uv /requirements/install.sh /requirements/edge-api.txt
 
-# The operator sends plain JSON. The client's generated classes, one for each API group, are never imported, nor is the byte
-# code of its models.
+# The operator sends plain JSON. It imports neither the Kubernetes client's generated API classes nor its models.
 FROM builder AS operator-packages
 RUN --mount=type=cache,target=/root/.cache/uv /requirements/install.sh /requirements/operator.txt \
     && cd /opt/venv/lib/python3*/site-packages/kubernetes \
     && rm -r client/api aio/client/api client/models/__pycache__ aio/client/models/__pycache__
 
-# Airflow's web pages are of no use on a worker; the image of Airflow's components puts them back.
+# A worker does not need Airflow's UI files. The airflow image adds them again.
 FROM builder AS worker-packages
 RUN --mount=type=cache,target=/root/.cache/uv /requirements/install.sh /requirements/worker.txt \
     && mkdir /opt/airflow-ui \
@@ -35,6 +34,8 @@ RUN --mount=type=cache,target=/root/.cache/uv /requirements/install.sh /requirem
     && rm -r /opt/venv/lib/python3*/site-packages/airflow/ui
 
 FROM builder AS project
+# The parts link to ../LICENSE, so that it is in each wheel.
+COPY LICENSE /src/LICENSE
 COPY protocol /src/protocol
 COPY store /src/store
 COPY edge_api /src/edge_api
@@ -42,7 +43,7 @@ COPY provider /src/provider
 COPY worker_image /src/worker_image
 COPY operator /src/operator
 WORKDIR /wheels
-RUN for part in /src/*; do uv build --quiet --wheel --no-build-isolation --out-dir . "$part"; done
+RUN for part in /src/*/; do uv build --quiet --wheel --no-build-isolation --out-dir . "$part"; done
 ENV INSTALL="uv pip install --quiet --offline --no-deps --python /opt/venv/bin/python --target /opt/edge"
 
 FROM project AS edge-api-project
@@ -58,7 +59,7 @@ FROM project AS airflow-project
 RUN --mount=type=cache,target=/root/.cache/uv /requirements/install.sh /requirements/airflow.txt --target /opt/edge
 RUN $INSTALL airflow_edge_protocol-*.whl airflow_edge_store-*.whl airflow_edge_provider-*.whl
 
-# What all four have: a user without rights, and an init that reaps and passes on signals.
+# The base of all four images: an unprivileged user, and an init that reaps zombies and forwards signals.
 FROM ${BASE_IMAGE} AS base
 RUN groupadd --gid 50000 edge \
     && useradd --uid 50000 --gid 50000 --home-dir /home/edge --create-home --shell /usr/sbin/nologin edge
@@ -74,7 +75,8 @@ CMD ["edge-api", "serve"]
 ARG VERSION=0.0.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="airflow-edge/edge-api" \
-    org.opencontainers.image.description="The service that edge workers call" \
+    org.opencontainers.image.description="The service that edge workers connect to" \
+    org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 
 FROM base AS operator
@@ -86,6 +88,7 @@ ARG VERSION=0.0.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="airflow-edge/operator" \
     org.opencontainers.image.description="Kubernetes operator for a fleet of edge workers" \
+    org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 
 FROM base AS worker
@@ -97,9 +100,10 @@ ARG VERSION=0.0.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="airflow-edge/worker" \
     org.opencontainers.image.description="Edge worker: pull agent and warm runner with the Task SDK" \
+    org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 
-# Airflow's components need what a worker needs and little more, so both images share their largest layer.
+# Airflow's components need a worker's packages and few more, so both images share their largest layer.
 FROM base AS airflow
 COPY --from=worker-packages /opt/venv /opt/venv
 COPY --from=worker-packages /opt/airflow-ui/ /
@@ -112,4 +116,5 @@ ARG VERSION=0.0.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="airflow-edge/airflow" \
     org.opencontainers.image.description="Apache Airflow with the edge executor" \
+    org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
