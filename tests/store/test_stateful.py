@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection, Row, text
 
 from edge_protocol import Desired, Observed, WorkerState, worker_state
-from edge_protocol.job_state import HELD_STATES, JobState
+from edge_protocol.job_state import HELD_STATES, TRANSITIONS, JobState
 from edge_store.database import engine
 from edge_store.jobs import claims, leases, scheduling
 from edge_store.workers import agents, requests, worker_views
@@ -37,6 +37,9 @@ SLOTS = 3
 names = st.sampled_from(NAMES)
 actions = st.sampled_from(["maintenance", "exit", "shutdown", "cancel", "cordon", "uncordon"])
 rarely = st.integers(0, 4).map(lambda drawn: drawn == 4)
+
+ALLOWED = {(before, after) for (before, _), after in TRANSITIONS.items()}
+"""Steps of a job that the protocol allows; the statements decide them."""
 
 
 class Fleet(RuleBasedStateMachine):
@@ -54,6 +57,8 @@ class Fleet(RuleBasedStateMachine):
         """Every lease ever granted: its job and worker."""
         self.finished: set[UUID] = set()
         """Leases whose report was taken as fresh."""
+        self.states: dict[UUID, JobState] = {}
+        """The state of each job after the last step."""
 
     def teardown(self) -> None:
         self.transaction.rollback()
@@ -221,6 +226,13 @@ class Fleet(RuleBasedStateMachine):
                 assert row.lease_id not in held | self.finished
                 held.add(row.lease_id)
             assert (row.workload is None) == (row.state in set(JobState) - HELD_STATES - {JobState.QUEUED})
+
+    @invariant()
+    def jobs_change_as_the_protocol_allows(self) -> None:
+        for row in self.rows(text("SELECT id, state FROM edge.job")):
+            before, after = self.states.get(row.id, JobState.QUEUED), JobState(row.state)
+            assert before is after or (before, after) in ALLOWED
+            self.states[row.id] = after
 
     @invariant()
     def a_lease_is_reported_once(self) -> None:
