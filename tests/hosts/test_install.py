@@ -137,7 +137,7 @@ def test_a_refused_token_leaves_a_host_that_can_be_completed(first: Host, api: A
     done = first.run("install", "--name", "plant-3", "--api-url", api.url, *options, token=token)
     assert done.returncode == 2
     assert "other-*" in done.stderr
-    assert "did not take the worker" in done.stderr.splitlines()[-1]
+    assert "the worker could not enrol" in done.stderr.splitlines()[-1]
     assert not first.has(f"{WANTED_BY}/edge-worker@plant-3.service")
     good = join_token(api.database, "--name-pattern", "plant-3")
     first.install("plant-3", "--join-token-file", "-", token=good)
@@ -154,13 +154,13 @@ def test_without_a_token_it_says_how_to_enrol(first: Host) -> None:
     ("arguments", "said"),
     [
         ((), "install --api-url URL"),
-        (("instal",), "no command instal"),
+        (("instal",), "unknown command instal"),
         (("install", "--name", "x"), "--api-url is missing"),
         (("install", "--api-url"), "--api-url needs a value"),
-        (("install", "--name", "../x", "--api-url", "u"), "no name of a worker"),
-        (("install", "--name", "x|y", "--api-url", "u"), "no name of a worker"),
-        (("install", "--drain-timeout", "1h", "--api-url", "u"), "no number of seconds"),
-        (("install", "--quick", "yes"), "no option --quick"),
+        (("install", "--name", "../x", "--api-url", "u"), "is not a valid name"),
+        (("install", "--name", "x|y", "--api-url", "u"), "is not a valid name"),
+        (("install", "--drain-timeout", "1h", "--api-url", "u"), "not a number of seconds"),
+        (("install", "--quick", "yes"), "unknown option --quick"),
         (("install", "--api-url", "u", "--python", "/nowhere/python"), "not Python 3.11"),
     ],
 )

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs an edge worker as a systemd service, or removes it. Can be repeated: what is there already stays as it is.
-# DESTDIR=FOLDER puts everything below a folder, for packages and trials; nothing is started then.
+# Installs or removes an edge worker as a systemd service. It can be repeated: existing settings and credentials are kept.
+# DESTDIR=FOLDER installs below a folder, for packaging and trials, and starts nothing.
 set -eu
 
 PREFIX=/opt/airflow-edge
@@ -23,22 +23,22 @@ HERE=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 
 usage() {
     cat <<'USAGE'
-install.sh install --api-url URL [OPTIONS]   install the worker, enrol and start it
+install.sh install --api-url URL [OPTIONS]   install, enrol and start the worker
 install.sh uninstall [--name NAME] [--purge] stop and remove the service; --purge: state and settings, too
 
   --name NAME               name of the worker; default: the host's name
   --join-token-file FILE    file with the join token; -: stdin
-  --queues A,B              queues to serve; default: all that are granted
+  --queues A,B              queues to serve; default: all that the token grants
   --concurrency N           slots for tasks; default: 8
-  --drain-timeout SECONDS   how long running tasks may take to end at a stop; default: 3600
-  --execution-api-url URL   Airflow's Execution API as seen from here; default: what the edge API says
-  --ca-bundle FILE          authorities to trust, as PEM; copied to /etc/airflow-edge
-  --wheels FOLDER           where to find this project's wheels, besides the package index
-  --index-url URL           package index; default: that of pip's own configuration
-  --package SPEC            what to install, can be repeated; default: airflow-edge-worker[airflow]
+  --drain-timeout SECONDS   how long a stop waits for running tasks; default: 3600
+  --execution-api-url URL   Airflow's Execution API as seen from here; default: as the edge API sends it
+  --ca-bundle FILE          CA certificates to trust, as PEM; copied to /etc/airflow-edge
+  --wheels FOLDER           folder with this project's wheels, in addition to the package index
+  --index-url URL           package index; default: as pip is configured
+  --package SPEC            package to install, can be repeated; default: airflow-edge-worker[airflow]
   --python PROGRAM          Python 3.11 or later; default: python3
-  --user NAME               who runs it; made if there is none; default: airflow-edge
-  --prefix FOLDER           where the programs go; default: /opt/airflow-edge
+  --user NAME               user that runs the worker, created if missing; default: airflow-edge
+  --prefix FOLDER           where to install the programs; default: /opt/airflow-edge
   --no-start                do not start it
 USAGE
 }
@@ -59,7 +59,7 @@ read_options() {
             --no-start) START=no; shift; continue ;;
             -h | --help) usage; exit 0 ;;
         esac
-        [ $# -ge 2 ] || fail "$1 needs a value, or is no option; see: install.sh --help" 2
+        [ $# -ge 2 ] || fail "$1 needs a value or is not an option; see: install.sh --help" 2
         case $1 in
             --name) NAME=$2 ;;
             --api-url) API_URL=$2 ;;
@@ -75,16 +75,16 @@ read_options() {
             --python) PYTHON=$2 ;;
             --user) SERVICE_USER=$2 ;;
             --prefix) PREFIX=$2 ;;
-            *) fail "there is no option $1; see: install.sh --help" 2 ;;
+            *) fail "unknown option $1; see: install.sh --help" 2 ;;
         esac
         shift 2
     done
     PACKAGES=${PACKAGES:-airflow-edge-worker[airflow]}
     case $NAME in
         '' | [!A-Za-z0-9]* | *[!A-Za-z0-9._-]* | *[!A-Za-z0-9])
-            fail "--name '$NAME' is no name of a worker: letters, digits, '.', '_' and '-', no sign at either end" 2 ;;
+            fail "--name '$NAME' is not a valid name: letters, digits, '.', '_' and '-', with a letter or digit at both ends" 2 ;;
     esac
-    case $DRAIN_TIMEOUT in *[!0-9]*) fail "--drain-timeout '$DRAIN_TIMEOUT' is no number of seconds" 2 ;; esac
+    case $DRAIN_TIMEOUT in *[!0-9]*) fail "--drain-timeout '$DRAIN_TIMEOUT' is not a number of seconds" 2 ;; esac
 }
 
 set_paths() {
@@ -96,14 +96,14 @@ set_paths() {
     SERVICE=edge-worker@$NAME.service
 }
 
-# What needs a running systemd is left out below DESTDIR; links to units are made there as well.
+# With DESTDIR, steps that need a running systemd are skipped; links to units are created as usual.
 reload_units() {
     [ -n "$ROOT" ] || systemctl daemon-reload
 }
 
 enable_service() {
     systemctl --quiet ${ROOT:+--root="$ROOT"} enable "$SERVICE"
-    [ -n "$ROOT" ] || systemctl start "$SERVICE" || fail "it did not start; see: journalctl -u $SERVICE"
+    [ -n "$ROOT" ] || systemctl start "$SERVICE" || fail "the service did not start; see: journalctl -u $SERVICE"
 }
 
 disable_service() {
@@ -114,8 +114,8 @@ disable_service() {
 check_host() {
     [ -n "$API_URL" ] || [ -e "$ETC/$NAME.env" ] || fail "--api-url is missing: the base URL of the edge API" 2
     "$PYTHON" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
-        fail "$PYTHON is not Python 3.11 or later with venv; install it (Debian: python3-venv), or name one with --python"
-    command -v systemctl >/dev/null || fail "there is no systemd on this host; see docs/bare-host-compose.md"
+        fail "$PYTHON is not Python 3.11 or later with venv; install it (Debian: python3-venv) or select another one with --python"
+    command -v systemctl >/dev/null || fail "this host has no systemd; see docs/bare-host-compose.md"
     [ -n "$ROOT" ] || [ "$(id -u)" = 0 ] || fail "run it as root (or with DESTDIR set, for a trial)"
 }
 
@@ -133,7 +133,7 @@ install_programs() {
     set -- --quiet --disable-pip-version-check --upgrade
     [ -z "$INDEX_URL" ] || set -- "$@" --index-url "$INDEX_URL"
     [ -z "$WHEELS" ] || set -- "$@" --find-links "$WHEELS"
-    # shellcheck disable=SC2086  # several packages, none of which holds a space
+    # shellcheck disable=SC2086  # a list of packages without spaces in their names
     "$ROOT$PREFIX/bin/python" -m pip install "$@" $PACKAGES || fail "pip could not install $PACKAGES; see above"
     mkdir -p "$ROOT/usr/local/bin"
     ln -sfn "$PREFIX/bin/edge-worker" "$ROOT/usr/local/bin/edge-worker"
@@ -159,7 +159,7 @@ write_settings() {
 
 settings() {
     echo "# Settings of the worker, as EDGE_WORKER_<OPTION>, and of Airflow, as AIRFLOW__<SECTION>__<KEY>."
-    echo "# They count from the next start on: systemctl restart edge-worker@$NAME"
+    echo "# Changes take effect after: systemctl restart edge-worker@$NAME"
     echo "EDGE_WORKER_API_URL=$API_URL"
     [ -z "$EXECUTION_API_URL" ] || echo "EDGE_WORKER_EXECUTION_API_URL=$EXECUTION_API_URL"
     [ -z "$QUEUES" ] || echo "EDGE_WORKER_QUEUES=$QUEUES"
@@ -181,7 +181,7 @@ install_unit() {
     reload_units
 }
 
-# Runs as the worker's user, with its settings and nothing else of this shell's environment.
+# Runs a command as the worker's user, with the worker's settings and without the rest of this shell's environment.
 as_worker() {
     set -- env -i PATH="$PATH" HOME="$STATE" EDGE_WORKER_NAME="$NAME" EDGE_WORKER_STATE_DIR="$STATE" "$@"
     if [ "$(id -un)" = "$SERVICE_USER" ]; then
@@ -212,7 +212,7 @@ enrol() {
     set -- enroll --join-token-file - --api-url "$(setting API_URL)"
     [ -z "$(setting CA_BUNDLE)" ] || set -- "$@" --ca-bundle "$ROOT$(setting CA_BUNDLE)"
     [ -z "$(setting QUEUES)" ] || set -- "$@" --queues "$(setting QUEUES)"
-    as_worker "$PROGRAM" "$@" || fail "the edge API did not take the worker; mend it and run this again" "$?"
+    as_worker "$PROGRAM" "$@" || fail "the worker could not enrol; fix the cause and run this again" "$?"
 }
 
 say_next() {
@@ -220,13 +220,13 @@ say_next() {
     if [ -e "$STATE/credential.json" ]; then
         echo "Worker $NAME is enrolled."
     else
-        echo "Worker $NAME is not enrolled. Make a join token (edge-api token create --name-pattern $NAME --uses 1) and run"
+        echo "Worker $NAME is not enrolled. Create a join token (edge-api token create --name-pattern $NAME --uses 1) and run"
         echo "  $0 install --name $NAME --join-token-file FILE"
     fi
-    echo "Next: tell Airflow where its DAG files are in /etc/airflow-edge/$NAME.env, for example"
+    echo "Next: set where Airflow finds its DAG files in /etc/airflow-edge/$NAME.env, for example"
     echo "  AIRFLOW__CORE__DAGS_FOLDER=/srv/dags"
     echo "then: systemctl enable $SERVICE && systemctl restart $SERVICE"
-    echo "Look: edge-worker status --name $NAME; journalctl -u edge-worker@$NAME"
+    echo "Check: edge-worker status --name $NAME; journalctl -u edge-worker@$NAME"
 }
 
 do_install() {
@@ -244,7 +244,7 @@ do_install() {
 
 do_uninstall() {
     [ -n "$ROOT" ] || [ "$(id -u)" = 0 ] || fail "run it as root"
-    step "service $SERVICE; running tasks are let end first"
+    step "service $SERVICE; running tasks end first"
     disable_service
     rm -rf "$UNITS/$SERVICE.d"
     if [ "$PURGE" = yes ]; then
@@ -266,7 +266,7 @@ command=${1:-}
 case $command in
     install | uninstall) shift ;;
     -h | --help | '') usage; [ -n "$command" ] || exit 2; exit 0 ;;
-    *) fail "there is no command $command; see: install.sh --help" 2 ;;
+    *) fail "unknown command $command; see: install.sh --help" 2 ;;
 esac
 read_options "$@"
 set_paths

@@ -1,7 +1,7 @@
 #Requires -RunAsAdministrator
 <#
 .SYNOPSIS
-Installs an edge worker as a service of Windows, or removes it. Read docs/windows.md first: Airflow's tasks do not run here yet.
+Installs or removes an edge worker as a Windows service. Read docs/windows.md first: Airflow tasks do not run on Windows yet.
 
 .EXAMPLE
 .\install.ps1 -ApiUrl https://airflow.example.com -Name plant-7 -JoinTokenFile token.txt -WinSW .\WinSW-x64.exe
@@ -32,7 +32,7 @@ $Wrapper = "$Prefix\service\edge-worker-$Name.exe"
 function Invoke-Checked {
     param([string] $Program, [string[]] $Arguments)
     & $Program @Arguments
-    if ($LASTEXITCODE -ne 0) { throw "$Program ended with code $LASTEXITCODE" }
+    if ($LASTEXITCODE -ne 0) { throw "$Program exited with code $LASTEXITCODE" }
 }
 
 if ($Uninstall) {
@@ -50,7 +50,7 @@ $Options = @('-m', 'pip', 'install', '--quiet', '--upgrade')
 if ($Wheels) { $Options += @('--find-links', $Wheels) }
 Invoke-Checked "$Prefix\Scripts\python.exe" ($Options + $Package)
 
-# The state holds the credential: for administrators, the system and the service's account alone.
+# The state folder holds the credential: only administrators, the system and the service account may read it.
 New-Item -ItemType Directory -Force $State, "$Prefix\service" | Out-Null
 Invoke-Checked 'icacls' @($State, '/inheritance:r', '/grant', '*S-1-5-32-544:(OI)(CI)F', '*S-1-5-18:(OI)(CI)F', '*S-1-5-19:(OI)(CI)M')
 
