@@ -2,7 +2,7 @@
 UV_VERSION := 0.13.9
 UV := .tools/bin/uv
 PYTHON ?= python3
-MEMBERS := protocol store edge_api provider worker_image operator demo
+MEMBERS := protocol store edge_api provider worker_image operator demo images testing
 RUN := $(UV) run --no-sync
 export UV_LINK_MODE ?= copy
 export PYTHONPATH := $(empty)
@@ -44,7 +44,7 @@ e2e: setup  ## Run the tests on a real cluster: CLUSTER=node (root), kind (Docke
 
 .PHONY: images
 images:  ## Build the container images with Docker or buildah
-	@$(PYTHON) -m tests.cluster.images $(ARGS)
+	@PYTHONPATH=images/src $(PYTHON) -m edge_images $(ARGS)
 
 .PHONY: check
 check: setup  ## Format, lint, types and import rules

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psutil
 
-from bench.edge3_env import edge3_python
 from bench.report import Figures, median, percentile
 from edge_demo.platform import Platform, PlatformSpec, WorkerSpec
 from edge_demo.processes import wait_until
+from edge_testing.airflow.edge3 import edge3_python
 
 SLOTS = 8
 RUNS = 2

@@ -21,17 +21,19 @@ from edge_demo.postgres import EmbeddedPostgres
 from edge_store.database import engine
 from edge_store.schema import migrate
 from edge_store.schema.roles import grant_role
-from tests.api.kit import ApiProcess, Db, join_token
-from tests.api_role import as_api_role
-from tests.cluster.binaries import find_binaries
-from tests.cluster.control_plane import ControlPlane
-from tests.kube.host import Host
-from tests.kube.node import Api
-from tests.kube.operator_process import OperatorProcess
-from tests.kube.site import Site
+from edge_testing.database.db import Db
+from edge_testing.database.server import as_api_role
+from edge_testing.edge_api.commands import join_token
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.kubernetes.api import Api
+from edge_testing.kubernetes.control_plane import ControlPlane
+from edge_testing.operator.host import Host
+from edge_testing.operator.process import OperatorProcess
+from edge_testing.operator.site import Site
+from edge_testing.programs.binaries import find_binaries
+from edge_testing.repository import CRDS
 
 GROUP_PATH = "/apis/airflow-edge.io/v1alpha1"
-CRDS = Path(__file__).parents[1] / "crds"
 MERGE = "application/merge-patch+json"
 SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 1, "drainTimeoutSeconds": 20}
 CYCLES = 100

@@ -1,22 +1,11 @@
 """Fixtures for all tests: one embedded PostgreSQL for the session, and a migrated database of its own per test."""
 
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from edge_demo.postgres import EmbeddedPostgres
-from edge_store.database import engine
-from edge_store.schema import migrate
-from edge_store.schema.roles import grant_role
-from tests.api_role import as_api_role
-
-pytest_plugins = ["tests.figures"]
+pytest_plugins = ["edge_testing.database.fixtures", "edge_testing.figures"]
 
 COSTLY = frozenset({"airflow", "cluster", "e2e", "kube", "v1"})
 """Folders whose tests share what takes long to start: each goes to one process as a whole."""
@@ -34,46 +23,3 @@ class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolder:
     """Give pytest-xdist its scheduler."""
     return ByFolder(config, log)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[EmbeddedPostgres]:
-    """A server; its template database `edge_template` has the schema `edge` and the edge API's role."""
-    # Not below pytest's own folder: another pytest of the same user closes that to the user that runs PostgreSQL.
-    with TemporaryDirectory(prefix="airflow-edge-tests-") as folder, EmbeddedPostgres(Path(folder) / "data") as server:
-        url = server.create_database("edge_template")
-        template = engine.make_engine(url)
-        with template.begin() as connection:
-            migrate.upgrade(connection)
-            # Databases that are made from the template have the rights too.
-            grant_role(connection, as_api_role(url))
-        template.dispose()
-        yield server
-
-
-@contextmanager
-def _created(server: EmbeddedPostgres, prefix: str, template: str | None = None) -> Iterator[str]:
-    name = f"{prefix}_{secrets.token_hex(4)}"
-    yield server.create_database(name, template=template)
-    server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-@pytest.fixture
-def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """URL of a database without the schema `edge`."""
-    with _created(postgres, "empty") as url:
-        yield url
-
-
-@pytest.fixture
-def database(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """URL of a migrated database that only this test uses."""
-    with _created(postgres, "edge", "edge_template") as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def module_database(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """URL of a migrated database that only the tests of one file use."""
-    with _created(postgres, "edge", "edge_template") as url:
-        yield url

@@ -14,7 +14,7 @@ from edge_demo.platform import Platform, WorkerSpec
 from edge_demo.processes import wait_until
 
 if TYPE_CHECKING:
-    from tests.airflow.conftest import HeldRun
+    from edge_testing.airflow.held_run import HeldRun
 
 TASKS = ["a", "b", "c"]
 LOST_WITHIN_S = 45.0

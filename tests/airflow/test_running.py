@@ -8,7 +8,7 @@ from edge_demo.platform import Platform
 from edge_demo.processes import wait_until
 
 if TYPE_CHECKING:
-    from tests.airflow.conftest import HeldRun
+    from edge_testing.airflow.held_run import HeldRun
 
 
 def test_log_is_readable_while_the_task_runs(platform: Platform, hold: "Callable[..., HeldRun]") -> None:

@@ -8,27 +8,16 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
 from edge_demo.postgres import EmbeddedPostgres
-from tests.api.admin_kit import (
-    BOUNDS,
-    ELSEWHERE,
-    MINE,
-    OTHER_TEAM,
-    AdminClient,
-    admin_client,
-    admin_credential,
-    worker_credential,
-)
-from tests.api.client import Client, heartbeat, session
-from tests.api.kit import ApiProcess, Db
-
-
-class StartApi(Protocol):
-    async def __call__(self, **settings: Any) -> ApiProcess: ...
+from edge_testing.database.db import Db
+from edge_testing.edge_api.admin import BOUNDS, ELSEWHERE, MINE, OTHER_TEAM, AdminClient, admin_client
+from edge_testing.edge_api.credentials import admin_credential, worker_credential
+from edge_testing.edge_api.process import ApiProcess, StartApi
+from edge_testing.edge_api.session import Client, heartbeat, session
 
 
 @pytest.fixture(scope="session")

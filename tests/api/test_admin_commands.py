@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from edge_api.identity import tokens
-from tests.api.admin_kit import worker_credential
-from tests.api.kit import Db, edge_api, join_token
+from edge_testing.database.db import Db
+from edge_testing.edge_api.commands import edge_api, join_token
+from edge_testing.edge_api.credentials import worker_credential
 
 
 def run(db: Db, *arguments: str) -> str:

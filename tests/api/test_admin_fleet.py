@@ -6,10 +6,12 @@ from uuid import uuid4
 
 import pytest
 
-from tests.api.admin_kit import AdminClient, admin_client, admin_credential, worker_credential
-from tests.api.client import heartbeat, session
-from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, enroll, until
+from edge_testing.database.db import Db
+from edge_testing.edge_api.admin import AdminClient, admin_client
+from edge_testing.edge_api.credentials import admin_credential, enroll, worker_credential
+from edge_testing.edge_api.process import ApiProcess, StartApi
+from edge_testing.edge_api.session import heartbeat, session
+from edge_testing.waiting import until
 
 
 @pytest.fixture

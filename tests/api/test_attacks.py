@@ -15,9 +15,12 @@ from yarl import URL
 
 from edge_protocol.admin import ADMIN_PATH
 from edge_protocol.rest import ENROLL_PATH, SESSION_PATH, SYNC_PATH
-from tests.api.admin_kit import admin_credential, worker_credential
-from tests.api.client import frame, heartbeat, hello, log_frame, session
-from tests.api.kit import ApiProcess, Db, bearer, join_token, until
+from edge_testing.database.db import Db
+from edge_testing.edge_api.commands import join_token
+from edge_testing.edge_api.credentials import admin_credential, bearer, worker_credential
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.edge_api.session import frame, heartbeat, hello, log_frame, session
+from edge_testing.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,10 @@ import pytest
 
 from edge_protocol import rest
 from edge_protocol.limits import FRAME_MAX_BYTES
-from tests.api.client import connect, frame, heartbeat, hello, log_frame, session
-from tests.api.kit import ApiProcess, Db, bearer, enroll
+from edge_testing.database.db import Db
+from edge_testing.edge_api.credentials import bearer, enroll
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.edge_api.session import connect, frame, heartbeat, hello, log_frame, session
 
 LEASE = "6e1a6b62-57f8-4b0e-8dc6-4bd6c4e1b2ab"
 

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from edge_store.database import engine
-from tests.api.admin_kit import AdminClient, admin_client, admin_credential, worker_credential
-from tests.api.client import heartbeat, session
-from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db
+from edge_testing.database.db import Db
+from edge_testing.edge_api.admin import AdminClient, admin_client
+from edge_testing.edge_api.credentials import admin_credential, worker_credential
+from edge_testing.edge_api.process import ApiProcess, StartApi
+from edge_testing.edge_api.session import heartbeat, session
 
 
 async def test_begins_with_the_fleet_and_goes_on_with_changes(

@@ -6,9 +6,11 @@ from contextlib import AsyncExitStack
 
 from sqlalchemy import text
 
-from tests.api.client import frame, heartbeat, session
-from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, enroll, until
+from edge_testing.database.db import Db
+from edge_testing.edge_api.credentials import enroll
+from edge_testing.edge_api.process import ApiProcess, StartApi
+from edge_testing.edge_api.session import frame, heartbeat, session
+from edge_testing.waiting import until
 
 
 async def test_order_is_callbacks_then_priority_then_time(shared: ApiProcess, shared_db: Db) -> None:

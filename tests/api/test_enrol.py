@@ -6,9 +6,11 @@ import aiohttp
 import pytest
 
 from edge_protocol import rest
-from tests.api.client import connect, hello, session
-from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, bearer, enroll, join_token
+from edge_testing.database.db import Db
+from edge_testing.edge_api.commands import join_token
+from edge_testing.edge_api.credentials import bearer, enroll
+from edge_testing.edge_api.process import ApiProcess, StartApi
+from edge_testing.edge_api.session import connect, hello, session
 
 
 async def post(api: ApiProcess, path: str, body: Any, credential: str | None = None) -> tuple[int, dict[str, Any]]:

@@ -7,10 +7,12 @@ from typing import Any
 import aiohttp
 
 from edge_protocol.rest import INFO_PATH, ROTATE_PATH, SYNC_PATH
-from tests.api.admin_kit import AdminClient, admin_client, admin_credential, worker_credential
-from tests.api.client import connect, heartbeat, hello, session
-from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, bearer, enroll, until
+from edge_testing.database.db import Db
+from edge_testing.edge_api.admin import AdminClient, admin_client
+from edge_testing.edge_api.credentials import admin_credential, bearer, enroll, worker_credential
+from edge_testing.edge_api.process import ApiProcess, StartApi
+from edge_testing.edge_api.session import connect, heartbeat, hello, session
+from edge_testing.waiting import until
 
 
 async def post(api: ApiProcess, path: str, credential: str, **more: Any) -> tuple[int, Any]:

@@ -13,7 +13,8 @@ from sqlalchemy.engine import make_url
 from edge_api.identity import tokens
 from edge_store.database import engine
 from edge_store.schema import migrate
-from tests.api.kit import Db, Done, edge_api
+from edge_testing.database.db import Db
+from edge_testing.edge_api.commands import Done, edge_api
 
 
 def credential_file(folder: Path, token: tokens.Token) -> Path:

@@ -2,9 +2,11 @@
 
 from uuid import uuid4
 
-from tests.api.client import connect, frame, heartbeat, hello, session
-from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, enroll, until
+from edge_testing.database.db import Db
+from edge_testing.edge_api.credentials import enroll
+from edge_testing.edge_api.process import ApiProcess, StartApi
+from edge_testing.edge_api.session import connect, frame, heartbeat, hello, session
+from edge_testing.waiting import until
 
 
 async def test_a_job_whose_connection_was_cut_is_sent_again(shared: ApiProcess, shared_db: Db) -> None:

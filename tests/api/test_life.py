@@ -2,8 +2,11 @@
 
 from uuid import UUID
 
-from tests.api.client import log_frame, session
-from tests.api.kit import ApiProcess, Db, enroll, until
+from edge_testing.database.db import Db
+from edge_testing.edge_api.credentials import enroll
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.edge_api.session import log_frame, session
+from edge_testing.waiting import until
 
 
 async def test_a_job_runs_and_its_log_is_kept(shared: ApiProcess, shared_db: Db) -> None:

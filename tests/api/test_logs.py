@@ -3,8 +3,10 @@
 import os
 from uuid import UUID, uuid4
 
-from tests.api.client import Client, frame, log_frame, session
-from tests.api.kit import ApiProcess, Db, enroll
+from edge_testing.database.db import Db
+from edge_testing.edge_api.credentials import enroll
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.edge_api.session import Client, frame, log_frame, session
 
 
 async def running(worker: Client, db: Db) -> str:

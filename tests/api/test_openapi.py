@@ -19,9 +19,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from edge_protocol.admin import CHANGES_PATH, OPENAPI_PATH
-from tests.api.admin_kit import admin_credential
-from tests.api.kit import ApiProcess, Db
-from tests.api.v1_kit import SECRET, token
+from edge_testing.database.db import Db
+from edge_testing.edge_api.credentials import admin_credential
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.edge_api.v1 import SECRET, token
 
 V1_OPENAPI_PATH = "/edge_worker/v1/openapi.json"
 V1_PREFIX = "/edge_worker/v1/"

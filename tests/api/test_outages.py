@@ -4,9 +4,11 @@ import asyncio
 from uuid import UUID
 
 from edge_demo.postgres import EmbeddedPostgres
-from tests.api.client import frame, heartbeat, log_frame, session
-from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, enroll, until
+from edge_testing.database.db import Db
+from edge_testing.edge_api.credentials import enroll
+from edge_testing.edge_api.process import ApiProcess, StartApi
+from edge_testing.edge_api.session import frame, heartbeat, log_frame, session
+from edge_testing.waiting import until
 
 
 async def test_an_api_that_was_killed_takes_the_reports_afterwards(start_api: StartApi, db: Db) -> None:

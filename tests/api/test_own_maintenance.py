@@ -5,9 +5,11 @@ from uuid import uuid4
 
 from sqlalchemy import text
 
-from tests.api.admin_kit import admin_client, admin_credential
-from tests.api.client import Client, frame, session
-from tests.api.kit import ApiProcess, Db, enroll
+from edge_testing.database.db import Db
+from edge_testing.edge_api.admin import admin_client
+from edge_testing.edge_api.credentials import admin_credential, enroll
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.edge_api.session import Client, frame, session
 
 
 async def wish(worker: Client, *, on: bool, comment: str | None = None, source: str = "host") -> None:

@@ -8,11 +8,15 @@ import sys
 import aiohttp
 import pytest
 
+from edge_demo.environment import free_port
 from edge_demo.postgres import EmbeddedPostgres
 from edge_protocol import rest
-from tests.api.client import frame, heartbeat, session
-from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, edge_api, enroll, free_port, until
+from edge_testing.database.db import Db
+from edge_testing.edge_api.commands import edge_api
+from edge_testing.edge_api.credentials import enroll
+from edge_testing.edge_api.process import ApiProcess, StartApi
+from edge_testing.edge_api.session import frame, heartbeat, session
+from edge_testing.waiting import until
 
 
 async def get(url: str) -> tuple[int, str]:

@@ -2,9 +2,11 @@
 
 import asyncio
 
-from tests.api.client import connect, frame, hello, session
-from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, enroll, until
+from edge_testing.database.db import Db
+from edge_testing.edge_api.credentials import enroll
+from edge_testing.edge_api.process import ApiProcess, StartApi
+from edge_testing.edge_api.session import connect, frame, hello, session
+from edge_testing.waiting import until
 
 
 async def test_a_worker_moves_between_replicas(start_api: StartApi, db: Db) -> None:

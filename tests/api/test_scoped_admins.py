@@ -6,18 +6,12 @@ from uuid import uuid4
 import pytest
 
 from edge_protocol.admin import BulkAction
-from tests.api.admin_kit import (
-    BOUNDS,
-    ELSEWHERE,
-    MINE,
-    OTHER_TEAM,
-    AdminClient,
-    admin_client,
-    admin_credential,
-    worker_credential,
-)
-from tests.api.client import Client, heartbeat, session
-from tests.api.kit import ApiProcess, Db, until
+from edge_testing.database.db import Db
+from edge_testing.edge_api.admin import BOUNDS, ELSEWHERE, MINE, OTHER_TEAM, AdminClient, admin_client
+from edge_testing.edge_api.credentials import admin_credential, worker_credential
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.edge_api.session import Client, heartbeat, session
+from edge_testing.waiting import until
 
 
 async def audited(db: Db, text: str) -> None:

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from tests.api.admin_kit import BOUNDS, ELSEWHERE, MINE, OTHER_TEAM, AdminClient, admin_client
-from tests.api.client import Client
-from tests.api.kit import ApiProcess, Db, edge_api
+from edge_testing.database.db import Db
+from edge_testing.edge_api.admin import BOUNDS, ELSEWHERE, MINE, OTHER_TEAM, AdminClient, admin_client
+from edge_testing.edge_api.commands import edge_api
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.edge_api.session import Client
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,11 @@ from edge_operator.fleet.state import FleetState
 from edge_operator.fleet.stream import FleetFollower
 from edge_protocol.admin import TokenRequest, WorkerPatch
 from edge_protocol.worker_state import WorkerState
-from tests.api.admin_kit import admin_credential, worker_credential
-from tests.api.client import heartbeat, session
-from tests.api.kit import ApiProcess, Db, enroll, until
+from edge_testing.database.db import Db
+from edge_testing.edge_api.credentials import admin_credential, enroll, worker_credential
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.edge_api.session import heartbeat, session
+from edge_testing.waiting import until
 
 
 @pytest.fixture

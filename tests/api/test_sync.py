@@ -8,9 +8,11 @@ from typing import Any
 import aiohttp
 
 from edge_protocol import rest
-from tests.api.client import frame, heartbeat, hello, log_frame, session
-from tests.api.conftest import StartApi
-from tests.api.kit import DEADLINE_S, ApiProcess, Db, bearer, enroll, until
+from edge_testing.database.db import Db
+from edge_testing.edge_api.credentials import bearer, enroll
+from edge_testing.edge_api.process import DEADLINE_S, ApiProcess, StartApi
+from edge_testing.edge_api.session import frame, heartbeat, hello, log_frame, session
+from edge_testing.waiting import until
 
 
 class Caller:

@@ -9,11 +9,13 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from tests.api.admin_kit import AdminClient, admin_client, admin_credential, worker_credential
-from tests.api.client import heartbeat, session
-from tests.api.conftest import StartApi
-from tests.api.kit import ApiProcess, Db, until
-from tests.api.v1_kit import SECRET, V1Client, named, path_of, token, v1_client
+from edge_testing.database.db import Db
+from edge_testing.edge_api.admin import AdminClient, admin_client
+from edge_testing.edge_api.credentials import admin_credential, worker_credential
+from edge_testing.edge_api.process import ApiProcess, StartApi
+from edge_testing.edge_api.session import heartbeat, session
+from edge_testing.edge_api.v1 import SECRET, V1Client, named, path_of, token, v1_client
+from edge_testing.waiting import until
 
 
 @pytest.fixture

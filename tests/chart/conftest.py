@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chart.installation import Installation
-from tests.cluster.binaries import NoClusterError, find_binaries, find_helm
-from tests.cluster.control_plane import ControlPlane
-from tests.cluster.needs import cannot_run
+from edge_images.commands import UnavailableError
+from edge_testing.chart.installation import Installation
+from edge_testing.kubernetes.control_plane import ControlPlane
+from edge_testing.programs.binaries import find_binaries, find_helm
+from edge_testing.skipping import cannot_run
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -16,7 +17,7 @@ def with_helm() -> None:
     """Skip all tests of this folder where there is no helm."""
     try:
         find_helm()
-    except NoClusterError as error:
+    except UnavailableError as error:
         cannot_run(error)
 
 
@@ -25,7 +26,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A control plane without the CRDs: the chart brings them."""
     try:
         binaries = find_binaries()
-    except NoClusterError as error:
+    except UnavailableError as error:
         cannot_run(error)
     with ControlPlane(tmp_path_factory.mktemp("chart"), binaries) as control_plane:
         yield control_plane

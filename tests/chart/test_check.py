@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.chart.kit import render
+from edge_testing.chart.render import render
 
 HEALTH = "/api/v2/monitor/health"
 

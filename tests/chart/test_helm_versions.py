@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.chart.describe import CHART
-from tests.chart.installation import Installation
-from tests.chart.kit import VALUES, Obj, Rendered, helm, render, try_render
-from tests.cluster.binaries import NoClusterError, find_helm, find_oldest_helm
-from tests.cluster.needs import cannot_run
+from edge_images.commands import UnavailableError
+from edge_testing.chart.installation import Installation
+from edge_testing.chart.render import VALUES, Obj, Rendered, helm, render, try_render
+from edge_testing.programs.binaries import find_helm, find_oldest_helm
+from edge_testing.repository import CHART
+from edge_testing.skipping import cannot_run
 
 INSTALL_GUIDE = CHART.parent / "docs" / "install.md"
 
@@ -19,7 +20,7 @@ INSTALL_GUIDE = CHART.parent / "docs" / "install.md"
 def oldest() -> Path:
     try:
         return find_oldest_helm()
-    except NoClusterError as error:
+    except UnavailableError as error:
         cannot_run(error)
 
 

@@ -12,10 +12,10 @@ import yaml
 
 from edge_operator.kube.client import KubeClient
 from edge_operator.kube.leader import LeaderLease
-from tests.chart.describe import CHART
-from tests.chart.installation import Installation
-from tests.chart.kit import Obj, Rendered, render
-from tests.cluster.control_plane import ControlPlane
+from edge_testing.chart.installation import Installation
+from edge_testing.chart.render import Obj, Rendered, render
+from edge_testing.kubernetes.control_plane import ControlPlane
+from edge_testing.repository import CHART
 
 ROOT = CHART.parent
 POOL = ("--set", "pools.north.queues={press}")

@@ -10,10 +10,10 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from tests.chart.describe import CHART
-from tests.chart.kit import CURRENT, MONITORING, OLD, VALUES, Obj, containers, render
+from edge_testing.chart.render import CURRENT, MONITORING, OLD, VALUES, Obj, containers, render
+from edge_testing.chart.vendor_schemas import FOLDER
+from edge_testing.repository import CHART
 
-SCHEMAS = Path(__file__).with_name("schemas")
 ROOT = CHART.parent
 WITHOUT_SCHEMA = (MONITORING, "airflow-edge.io/v1alpha1")
 """Kinds that come with CRDs; those of this project are checked against theirs."""
@@ -21,7 +21,7 @@ WITHOUT_SCHEMA = (MONITORING, "airflow-edge.io/v1alpha1")
 
 @lru_cache(maxsize=128)
 def validator(version: str, kind: str) -> jsonschema_rs.Draft4Validator:
-    schema = json.loads((SCHEMAS / f"kubernetes-{version.rpartition('.')[0]}.json").read_text())
+    schema = json.loads((FOLDER / f"kubernetes-{version.rpartition('.')[0]}.json").read_text())
     assert kind in schema["kinds"], f"{kind} is not in Kubernetes {version}"
     reference = {"$ref": f"#/definitions/{schema['kinds'][kind]}"}
     return jsonschema_rs.Draft4Validator({**reference, "definitions": schema["definitions"]})

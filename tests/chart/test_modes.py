@@ -4,8 +4,8 @@ import json
 
 import yaml
 
-from tests.chart.describe import CHART
-from tests.chart.kit import NAMESPACE, containers, env, image, render
+from edge_testing.chart.render import NAMESPACE, containers, env, image, render
+from edge_testing.repository import CHART
 
 AIRFLOW = {"edge-api-server", "edge-scheduler", "edge-dag-processor", "edge-triggerer"}
 

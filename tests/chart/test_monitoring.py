@@ -13,9 +13,9 @@ import yaml
 from edge_api.metrics import Metrics
 from edge_operator import metrics as operator_metrics
 from edge_protocol.worker_state import WorkerState
-from tests.chart.describe import CHART
-from tests.chart.kit import NAMESPACE, Obj, render
-from tests.cluster.prometheus import promtool
+from edge_testing.chart.render import NAMESPACE, Obj, render
+from edge_testing.programs.prometheus import promtool
+from edge_testing.repository import CHART
 
 METRIC = re.compile(r"\bairflow_edge_\w+")
 LABELS = re.compile(r"(airflow_edge_\w+)\{([^}]*)\}")

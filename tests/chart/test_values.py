@@ -12,8 +12,9 @@ import yaml
 
 from edge_api.settings import ApiSettings
 from edge_operator.settings import OperatorSettings
-from tests.chart.describe import CHART, SCHEMA, SET_BY_CHART, VALUES, comments, described, dump, field_texts, place
-from tests.chart.kit import helm, try_render
+from edge_testing.chart.describe import SCHEMA, SET_BY_CHART, VALUES, comments, described, dump, field_texts, place
+from edge_testing.chart.render import helm, try_render
+from edge_testing.repository import CHART
 
 DEFAULTS = yaml.safe_load(VALUES.read_text())
 TEMPLATES = "\n".join(
@@ -71,7 +72,9 @@ def _is_content(path: str) -> bool:
 def test_every_value_is_in_the_schema_with_its_description() -> None:
     lost = [".".join(path) for path in paths(DEFAULTS) if place(schema(), path) is None]
     assert [path for path in lost if not _is_content(path)] == []
-    assert SCHEMA.read_text() == dump(described(schema(), VALUES.read_text())), "run: python -m tests.chart.describe"
+    assert SCHEMA.read_text() == dump(described(schema(), VALUES.read_text())), (
+        "run: python -m edge_testing.chart.describe"
+    )
 
 
 def test_the_schema_has_no_value_that_values_yaml_lacks() -> None:
@@ -120,7 +123,7 @@ def test_defaults_are_good_values() -> None:
 @pytest.mark.parametrize(("component", "model"), [("edgeApi", ApiSettings), ("operator", OperatorSettings)])
 def test_settings_are_those_of_the_program(component: str, model: type[ApiSettings] | type[OperatorSettings]) -> None:
     offered = set(schema()["properties"][component]["properties"]["settings"]["properties"])
-    assert offered == set(model.model_fields) - SET_BY_CHART[component], "run: python -m tests.chart.describe"
+    assert offered == set(model.model_fields) - SET_BY_CHART[component], "run: python -m edge_testing.chart.describe"
     assert set(field_texts(model)) == set(model.model_fields)
 
 

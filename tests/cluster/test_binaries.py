@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.binaries import CONTROL_PLANE, NoClusterError, find_binaries
+from edge_images.commands import UnavailableError
+from edge_testing.programs.binaries import CONTROL_PLANE, find_binaries
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_incomplete_assets_are_named(machine: Path, monkeypatch: pytest.MonkeyPa
     assets = _assets(machine / "assets")
     (assets / "kube-controller-manager").unlink()
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(assets))
-    with pytest.raises(NoClusterError, match="has no kube-controller-manager"):
+    with pytest.raises(UnavailableError, match="has no kube-controller-manager"):
         find_binaries()
 
 
@@ -66,5 +67,5 @@ def test_archive_fills_the_cache_and_is_not_needed_again(machine: Path, monkeypa
 
 def test_without_any_way_it_says_what_to_install(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(NoClusterError, match="KUBE_ASSETS_ARCHIVE"):
+    with pytest.raises(UnavailableError, match="KUBE_ASSETS_ARCHIVE"):
         find_binaries()

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.binaries import NoClusterError
-from tests.cluster.images import builder, image_name
-from tests.cluster.packages import install_container_packages, install_node_packages
-from tests.e2e.clusters import open_cluster
+from edge_images.build import builder, image_name
+from edge_images.commands import UnavailableError
+from edge_testing.cluster.choice import open_cluster
+from edge_testing.programs.packages import install_container_packages, install_node_packages
 
 
 @pytest.mark.parametrize(
@@ -24,36 +24,36 @@ def test_a_cluster_that_can_not_be_had(
     monkeypatch.setenv("PATH", str(tmp_path))
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(NoClusterError, match=said), open_cluster():
+    with pytest.raises(UnavailableError, match=said), open_cluster():
         pass
 
 
 def test_a_node_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(NoClusterError, match="run as root, or use CLUSTER=kind or CLUSTER=kubeconfig"):
+    with pytest.raises(UnavailableError, match="run as root, or use CLUSTER=kind or CLUSTER=kubeconfig"):
         install_node_packages()
 
 
 def test_a_node_without_apt_names_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NoClusterError, match="install buildah conntrack containerd"):
+    with pytest.raises(UnavailableError, match="install buildah conntrack containerd"):
         install_node_packages()
 
 
 def test_containers_need_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(NoClusterError, match="start Docker, or run as root"):
+    with pytest.raises(UnavailableError, match="start Docker, or run as root"):
         install_container_packages()
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    with pytest.raises(NoClusterError, match=r"install buildah .*podman"):
+    with pytest.raises(UnavailableError, match=r"install buildah .*podman"):
         install_container_packages()
 
 
 def test_images_need_a_program_that_builds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NoClusterError, match="start Docker or install buildah"):
+    with pytest.raises(UnavailableError, match="start Docker or install buildah"):
         builder()
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.policies import rules
-from tests.cluster.watch import Obj
+from edge_testing.cluster.policies import rules
+from edge_testing.kubernetes.watch import Obj
 
 IN, OUT, REFUSE = "EDGE-TESTS-INGRESS", "EDGE-TESTS-EGRESS", "EDGE-TESTS-REFUSE"
 ALL: Obj = {}

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from queue import Queue
 
-from tests.cluster.watch import Obj, Watch
+from edge_testing.kubernetes.watch import Obj, Watch
 
 KUBECTL = """
 import signal

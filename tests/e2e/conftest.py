@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.binaries import NoClusterError
-from tests.cluster.needs import cannot_run
-from tests.e2e.clusters import Cluster, open_cluster
-from tests.e2e.release import EXAMPLES, Release
-from tests.e2e.waiting import ask, eventually
-from tests.figures import figures
+from edge_images.commands import UnavailableError
+from edge_testing.airflow.asking import ask
+from edge_testing.cluster.choice import Cluster, open_cluster
+from edge_testing.figures import figures
+from edge_testing.release.release import Release
+from edge_testing.repository import EXAMPLES
+from edge_testing.skipping import cannot_run
+from edge_testing.waiting import eventually
 
 WORKER = "plant-7"
 """The worker of examples/edgeworker.yaml."""
@@ -45,7 +47,7 @@ def cluster() -> Iterator[Cluster]:
             figures["images_and_cluster_s"] = round(time.monotonic() - began, 1)
             figures["image_sizes"] = opened.image_sizes
             yield opened
-    except NoClusterError as error:
+    except UnavailableError as error:
         cannot_run(error)
     figures["suite_s"] = round(time.monotonic() - began, 1)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.certificates import write_server_certificate
-from tests.cluster.needs import cannot_run
-from tests.e2e import metrics_api
-from tests.e2e.helm import CHART
-from tests.e2e.namespace import Obj
-from tests.e2e.release import EXAMPLES, NAME, Release
-from tests.e2e.waiting import eventually
+from edge_testing.kubernetes.certificates import write_server_certificate
+from edge_testing.release import metrics_api
+from edge_testing.release.namespace import Obj
+from edge_testing.release.release import NAME, Release
+from edge_testing.repository import CHART, EXAMPLES
+from edge_testing.skipping import cannot_run
+from edge_testing.waiting import eventually
 
 API_SERVICE = "v1beta1.metrics.k8s.io"
 DEPLOYMENT = f"{NAME}-edge-api"

@@ -6,10 +6,11 @@ from functools import partial
 
 import pytest
 
-from tests.e2e.helm import CHART, Helm, HelmError
-from tests.e2e.namespace import Obj
-from tests.e2e.release import NAME, Release
-from tests.e2e.waiting import eventually
+from edge_testing.release.helm import Helm, HelmError
+from edge_testing.release.namespace import Obj
+from edge_testing.release.release import NAME, Release
+from edge_testing.repository import CHART
+from edge_testing.waiting import eventually
 
 LOST = "lost"
 

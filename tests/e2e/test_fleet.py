@@ -4,8 +4,9 @@ from functools import partial
 
 import yaml
 
-from tests.e2e.release import EXAMPLES, NAME, Hold, Release
-from tests.e2e.waiting import eventually
+from edge_testing.release.release import NAME, Hold, Release
+from edge_testing.repository import EXAMPLES
+from edge_testing.waiting import eventually
 
 MAINTENANCE = "airflow-edge.io/maintenance"
 DATABASE = f"{NAME}-postgresql-0"

@@ -8,11 +8,12 @@ from string import Template
 import pytest
 
 from edge_demo.airflow_client import AirflowClient
-from tests.e2e.clusters import Cluster
-from tests.e2e.forms.entry import hosts, make_certificates, open_entry
-from tests.e2e.helm import CHART
-from tests.e2e.namespace import Namespace
-from tests.e2e.waiting import ask, eventually
+from edge_testing.airflow.asking import ask
+from edge_testing.cluster.choice import Cluster
+from edge_testing.release.entry import hosts, make_certificates, open_entry
+from edge_testing.release.namespace import Namespace
+from edge_testing.repository import CHART
+from edge_testing.waiting import eventually
 
 NAME = "edge"
 SITE = "north"

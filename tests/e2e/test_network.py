@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.cluster.needs import cannot_run
-from tests.e2e.clusters import Cluster
-from tests.e2e.namespace import Namespace, Obj
-from tests.e2e.release import NAME, Release
-from tests.e2e.waiting import eventually
+from edge_testing.cluster.choice import Cluster
+from edge_testing.release.namespace import Namespace, Obj
+from edge_testing.release.release import NAME, Release
+from edge_testing.skipping import cannot_run
+from edge_testing.waiting import eventually
 
 STRANGER = "stranger"
 PORT = 8000

@@ -8,10 +8,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.cluster.prometheus import promtool
-from tests.e2e.release import NAME, Release
-from tests.e2e.waiting import ask, eventually
-from tests.figures import figures
+from edge_testing.airflow.asking import ask
+from edge_testing.figures import figures
+from edge_testing.programs.prometheus import promtool
+from edge_testing.release.release import NAME, Release
+from edge_testing.waiting import eventually
 
 EXAMPLE_DAGS = ("press_line", "paint_shop", "night_shift")
 UNITS = ("_seconds", "_bytes", "_total", "_ratio")

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.prometheus import Prometheus
-from tests.e2e.release import Release
-from tests.e2e.waiting import eventually
-from tests.figures import figures
+from edge_testing.figures import figures
+from edge_testing.release.prometheus import Prometheus
+from edge_testing.release.release import Release
+from edge_testing.waiting import eventually
 
 COMPONENTS = {"edge-edge-api", "edge-operator"}
 MAINTENANCE = "airflow-edge.io/maintenance"

@@ -1,7 +1,7 @@
 """helm uninstall leaves what docs/install.md promises, and nothing else."""
 
-from tests.e2e.release import NAME, Release
-from tests.e2e.waiting import eventually
+from edge_testing.release.release import NAME, Release
+from edge_testing.waiting import eventually
 
 CRDS = {"edgeworkers.airflow-edge.io", "edgeworkerpools.airflow-edge.io"}
 KEPT = {

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from tests.e2e.helm import CHART
-from tests.e2e.release import NAME, Hold, Release
-from tests.e2e.waiting import eventually
+from edge_testing.release.release import NAME, Hold, Release
+from edge_testing.repository import CHART
+from edge_testing.waiting import eventually
 
 
 def test_upgrade_and_rollback_while_tasks_run(release: Release, worker: str) -> None:

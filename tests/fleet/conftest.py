@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.api.admin_kit import AdminClient, admin_client, admin_credential, worker_credential
-from tests.api.kit import ApiProcess, Db
-from tests.fleet.kit import Tasks, Worker, reaches
+from edge_testing.database.db import Db
+from edge_testing.edge_api.admin import AdminClient, admin_client
+from edge_testing.edge_api.credentials import admin_credential, worker_credential
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.workers.worker import Tasks, Worker, reaches
 
 
 @pytest.fixture

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.api.admin_kit import AdminClient, admin_credential
-from tests.api.kit import ApiProcess, Db, until
-from tests.fleet.kit import Result, Tasks, Worker, reaches, run
+from edge_testing.database.db import Db
+from edge_testing.edge_api.admin import AdminClient
+from edge_testing.edge_api.credentials import admin_credential
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.waiting import until
+from edge_testing.workers.worker import Result, Tasks, Worker, reaches, run
 
 
 class Airflow:

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
+from edge_testing.database.db import Db
+from edge_testing.edge_api.admin import AdminClient, admin_client
+from edge_testing.edge_api.commands import join_token
+from edge_testing.edge_api.credentials import admin_credential
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.waiting import until
+from edge_testing.workers.worker import Tasks, Worker, reaches
 from edge_worker.host.state import StateFolder
-from tests.api.admin_kit import AdminClient, admin_client, admin_credential
-from tests.api.kit import ApiProcess, Db, join_token, until
-from tests.fleet.kit import Tasks, Worker, reaches
 
 HEALTH = """
 from pathlib import Path

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.kit import ApiProcess, Db
-from tests.hosts.execution_api import ExecutionApi
-from tests.hosts.kit import centre
-from tests.hosts.unit_file import REPOSITORY
+from edge_testing.database.db import Db
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.hosts.control_plane import centre
+from edge_testing.hosts.execution_api import ExecutionApi
+from edge_testing.repository import REPOSITORY
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,9 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import yaml
 
+from edge_testing.hosts.unit_file import assignments
+from edge_testing.repository import REPOSITORY
 from edge_worker.settings import ENV_PREFIX, WorkerSettings
-from tests.hosts.unit_file import REPOSITORY, assignments
 
 FOLDER = REPOSITORY / "worker_image"
 # The schema of the Compose Specification (github.com/compose-spec/compose-spec, Apache License 2.0).

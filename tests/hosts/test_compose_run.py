@@ -7,15 +7,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.api.kit import ApiProcess, Db, join_token, until
-from tests.cluster.binaries import NoClusterError
-from tests.cluster.images import build
-from tests.cluster.needs import cannot_run
-from tests.cluster.packages import install_container_packages
-from tests.hosts.compose_project import Project
-from tests.hosts.execution_api import ExecutionApi
-from tests.hosts.kit import found, joined
-from tests.worker.workload import LOG_PATH, workload
+from edge_images.build import build
+from edge_images.commands import UnavailableError
+from edge_testing.database.db import Db
+from edge_testing.edge_api.commands import join_token
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.hosts.compose_project import Project
+from edge_testing.hosts.control_plane import found, joined
+from edge_testing.hosts.execution_api import ExecutionApi
+from edge_testing.programs.packages import install_container_packages
+from edge_testing.skipping import cannot_run
+from edge_testing.waiting import until
+from edge_testing.workers.workload import LOG_PATH, workload
 
 WORKER = "plant-7"
 
@@ -29,7 +32,7 @@ def image() -> str:
     try:
         install_container_packages()
         return build("localhost", "e2e", ["worker"])["worker"]
-    except NoClusterError as error:
+    except UnavailableError as error:
         cannot_run(error)
 
 

@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.kit import ApiProcess, Db, join_token, until
-from tests.cluster.needs import cannot_run
-from tests.hosts.unit_file import SYSTEMD, environment, read_unit
+from edge_testing.database.db import Db
+from edge_testing.edge_api.commands import join_token
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.hosts.unit_file import SYSTEMD, environment, read_unit
+from edge_testing.skipping import cannot_run
+from edge_testing.waiting import until
 
 USER = pwd.getpwuid(os.getuid()).pw_name
 WANTED_BY = "etc/systemd/system/multi-user.target.wants"

@@ -10,16 +10,19 @@ from uuid import UUID
 
 import pytest
 
-from tests.api.kit import ApiProcess, Db, edge_api, join_token, until
-from tests.cluster.binaries import NoClusterError
-from tests.cluster.companions import build_systemd_image
-from tests.cluster.needs import cannot_run
-from tests.cluster.packages import install_podman_packages
-from tests.hosts.compose_project import DAGS
-from tests.hosts.execution_api import ExecutionApi
-from tests.hosts.kit import found, joined
-from tests.hosts.systemd_host import SystemdHost, guide
-from tests.worker.workload import LOG_PATH, workload
+from edge_images.commands import UnavailableError
+from edge_testing.cluster.companions import build_systemd_image
+from edge_testing.database.db import Db
+from edge_testing.edge_api.commands import edge_api, join_token
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.hosts.compose_project import DAGS
+from edge_testing.hosts.control_plane import found, joined
+from edge_testing.hosts.execution_api import ExecutionApi
+from edge_testing.hosts.systemd_host import SystemdHost, guide
+from edge_testing.programs.packages import install_podman_packages
+from edge_testing.skipping import cannot_run
+from edge_testing.waiting import until
+from edge_testing.workers.workload import LOG_PATH, workload
 
 WORKER = "plant-7"
 OTHER = "plant-8"
@@ -40,7 +43,7 @@ def image() -> str:
     try:
         install_podman_packages()
         build_systemd_image(name)
-    except NoClusterError as error:
+    except UnavailableError as error:
         cannot_run(error)
     return name
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_testing.hosts.unit_file import SYSTEMD, read_unit
+from edge_testing.skipping import cannot_run
 from edge_worker import errors
 from edge_worker.settings import WorkerSettings
-from tests.cluster.needs import cannot_run
-from tests.hosts.unit_file import SYSTEMD, read_unit
 
 UNIT = SYSTEMD / "edge-worker@.service"
 SERVICE = read_unit(UNIT)["Service"]

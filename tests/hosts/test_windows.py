@@ -7,12 +7,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from edge_testing.repository import REPOSITORY
 from edge_worker import cli
 from edge_worker.host.state import StateFolder, StateLocks
 from edge_worker.main import make_launcher
 from edge_worker.settings import WorkerSettings, default_state_root
 from edge_worker.tasks.launcher import RunnerBrokenError
-from tests.hosts.unit_file import REPOSITORY
 
 FOLDER = REPOSITORY / "worker_image" / "windows"
 

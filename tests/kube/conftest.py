@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.kit import ApiProcess, Db
-from tests.cluster.binaries import Binaries, NoClusterError, find_binaries
-from tests.cluster.control_plane import ControlPlane
-from tests.cluster.needs import cannot_run
-from tests.kube.site import Site
-
-CRDS = Path(__file__).parents[2] / "crds"
+from edge_images.commands import UnavailableError
+from edge_testing.database.db import Db
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.kubernetes.control_plane import ControlPlane
+from edge_testing.operator.site import Site
+from edge_testing.programs.binaries import Binaries, find_binaries
+from edge_testing.repository import CRDS
+from edge_testing.skipping import cannot_run
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +21,7 @@ def binaries() -> Binaries:
     """The programs of a control plane."""
     try:
         return find_binaries()
-    except NoClusterError as error:
+    except UnavailableError as error:
         cannot_run(error)
 
 

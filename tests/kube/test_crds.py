@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.control_plane import ControlPlane
-from tests.kube.polling import eventually
+from edge_testing.kubernetes.control_plane import ControlPlane
+from edge_testing.waiting import eventually
 
 HEAD = {"apiVersion": "airflow-edge.io/v1alpha1"}
 

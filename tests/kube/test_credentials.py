@@ -10,7 +10,7 @@ from kubernetes.aio.config import incluster_config
 from edge_operator.kube.client import KubeClient
 from edge_operator.kube.errors import KubeError
 from edge_operator.kube.resources import WORKERS
-from tests.kube.site import SERVICE_ACCOUNT, Site
+from edge_testing.operator.site import SERVICE_ACCOUNT, Site
 
 
 async def test_token_of_the_pod_is_used_and_read_again(

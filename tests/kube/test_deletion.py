@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
-from tests.kube.host import Host
-from tests.kube.polling import eventually, never
-from tests.kube.site import RBAC, SERVICE_ACCOUNT, Site
+from edge_testing.operator.host import Host
+from edge_testing.operator.site import RBAC, SERVICE_ACCOUNT, Site
+from edge_testing.waiting import eventually, never
 
 SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 2, "drainTimeoutSeconds": 20}
 

@@ -3,9 +3,9 @@
 import base64
 import signal
 
-from tests.kube.host import Host
-from tests.kube.polling import eventually
-from tests.kube.site import Site
+from edge_testing.operator.host import Host
+from edge_testing.operator.site import Site
+from edge_testing.waiting import eventually
 
 
 def test_worker_that_enrolled_by_itself_appears(site: Site) -> None:

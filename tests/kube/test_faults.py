@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.kube.polling import eventually
-from tests.kube.site import Site
+from edge_testing.operator.site import Site
+from edge_testing.waiting import eventually
 
 SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 1, "drainTimeoutSeconds": 20}
 

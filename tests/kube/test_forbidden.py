@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.kube.polling import eventually
-from tests.kube.site import Obj, Site
+from edge_testing.operator.site import Obj, Site
+from edge_testing.waiting import eventually
 
 SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 2, "drainTimeoutSeconds": 20}
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.kube.polling import eventually
-from tests.kube.site import GROUP, Site
+from edge_testing.operator.site import GROUP, Site
+from edge_testing.waiting import eventually
 
 SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 1, "drainTimeoutSeconds": 20}
 MANY = 200

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.kube.polling import eventually, never
-from tests.kube.site import Site
+from edge_testing.operator.site import Site
+from edge_testing.waiting import eventually, never
 
 SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 2, "drainTimeoutSeconds": 20}
 ANNOTATION = "airflow-edge.io/maintenance"

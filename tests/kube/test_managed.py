@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tests.kube.polling import eventually, never
-from tests.kube.site import Site
+from edge_testing.operator.site import Site
+from edge_testing.waiting import eventually, never
 
 SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 2, "drainTimeoutSeconds": 20}
 

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from tests.kube.polling import eventually, never
-from tests.kube.site import Site
+from edge_testing.operator.site import Site
+from edge_testing.waiting import eventually, never
 
 TEMPLATE: dict[str, Any] = {"queues": ["press"], "concurrency": 1, "drainTimeoutSeconds": 20}
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from edge_store.database import engine
 from edge_store.jobs import claims, scheduling
-from tests.store.kit import claim, new_job, register, state
+from edge_testing.database.records import claim, new_job, register, state
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from edge_protocol.job_state import FINISHED_STATES, TRANSITIONS, JobEvent, JobState
 from edge_store.jobs import claims, leases, logs, scheduling
 from edge_store.workers import agents
-from tests.store.kit import SECOND, claim, new_job, register, report, state
+from edge_testing.database.records import SECOND, claim, new_job, register, report, state
 
 
 def test_whole_life(db: Connection) -> None:

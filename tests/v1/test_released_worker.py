@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from bench.edge3_env import edge3_python
 from edge_demo.environment import worker_env
 from edge_demo.platform import Platform, PlatformSpec, WorkerSpec
 from edge_demo.processes import wait_until
 from edge_protocol.admin import WORKERS_PATH
+from edge_testing.airflow.edge3 import edge3_python
 
 DAGS = Path(__file__).parent / "dags"
 DAG = "both_wires"

@@ -13,8 +13,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.worker import fake_api
-from tests.worker.fake_api import WAIT_S, FakeEdgeApi
+from edge_testing.edge_api.fake import WAIT_S, FakeEdgeApi
+from edge_testing.waiting import until as poll
+from edge_testing.workers.scripts import SHELL_AGENT
 
 
 class AgentProcess:
@@ -45,7 +46,7 @@ StartAgent = Callable[..., Any]
 @pytest.fixture
 def until() -> Callable[..., Any]:
     """Poll a condition with a deadline: `await until(condition, "what is waited for")`."""
-    return fake_api.until
+    return poll
 
 
 @pytest.fixture
@@ -83,8 +84,7 @@ async def start_agent(state_dir: Path, tmp_path: Path) -> AsyncIterator[StartAge
     started: list[AgentProcess] = []
 
     async def start(*options: str, airflow: bool = False, environ: dict[str, str] | None = None) -> AgentProcess:
-        script = Path(__file__).with_name("shell_agent.py")
-        program = ["-m", "edge_worker"] if airflow else [str(script)]
+        program = ["-m", "edge_worker"] if airflow else [str(SHELL_AGENT)]
         log = tmp_path / f"agent{len(started)}.log"
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_protocol.frames import Accept, Ack, Cancel, DesiredFrame, Fenced, Heartbeat, Hello, Report
-from tests.worker.kit import alive, started, wait_for_file
+from edge_testing.workers.processes import alive, started, wait_for_file
 
 
 async def test_runs_a_job_and_delivers_its_log(api: Any, start_agent: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_protocol.frames import Ack, Heartbeat, Hello, Report
-from tests.worker.kit import alive, children, started, wait_for_file
+from edge_testing.workers.processes import alive, children, started, wait_for_file
 
 
 async def test_api_gone_while_a_task_runs(api: Any, start_agent: Any, until: Any, tmp_path: Path) -> None:

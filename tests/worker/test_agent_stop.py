@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_protocol.frames import Accept, Bye, Cancel, DesiredFrame, Heartbeat, Hello, Report
-from tests.worker.kit import alive, started, wait_for_file
+from edge_testing.workers.processes import alive, started, wait_for_file
 
 
 async def test_background_process_of_a_finished_task_lives_until_the_worker_stops(

@@ -10,8 +10,8 @@ import pytest
 from airflow.sdk.execution_time import supervisor
 
 from edge_protocol.frames import Report
+from edge_testing.workers.workload import LOG_PATH, workload
 from edge_worker.runner import warm
-from tests.worker.workload import LOG_PATH, workload
 
 
 @pytest.fixture

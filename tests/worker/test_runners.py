@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from edge_testing.workers.scripts import SHELL_RUNNER
 from edge_worker.host import processes
 from edge_worker.tasks.launcher import RunnerBrokenError, StartOrder, TaskExit
 from edge_worker.tasks.learned import LearnedModules
 from edge_worker.tasks.refresh import MANY_MODULES
 from edge_worker.tasks.runner_process import RunnerProcess, RunnerStartError, runner_command
 from edge_worker.tasks.runners import RunnerPool
-
-SHELL_RUNNER = [sys.executable, str(Path(__file__).with_name("shell_runner.py"))]
 
 
 class Pool:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edge_operator.desired.deletion import REMOVAL_MARGIN, REMOVAL_PATIENCE, Progress, Situation, Step, next_step
 from edge_operator.desired.pods import PodView
 from edge_protocol.worker_state import WorkerState
-from tests.unit.operator.builders import NOW, make_view, make_worker
+from edge_testing.operator.builders import NOW, make_view, make_worker
 
 DRAIN_S = 60
 POD = PodView(

@@ -5,7 +5,7 @@ import pytest
 from edge_operator.api.reasons import Condition, Reason
 from edge_operator.desired.status import Observed, worker_status
 from edge_protocol.worker_state import WorkerState
-from tests.unit.operator.builders import NOW, make_view, make_worker
+from edge_testing.operator.builders import NOW, make_view, make_worker
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from edge_operator.desired.pod import PodDefaults, pod_template
 from edge_operator.desired.pods import pod_reason, read_pod
 from edge_operator.trust import CA_BYTES_MAX, TrustError, read_authorities
-from tests.cluster.certificates import write_server_certificate
-from tests.unit.operator.builders import make_worker
+from edge_testing.kubernetes.certificates import write_server_certificate
+from edge_testing.operator.builders import make_worker
 
 REFUSED = "The join token was refused: make a new one."
 

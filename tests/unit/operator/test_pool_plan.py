@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from edge_operator.api.types import Rollout
 from edge_operator.desired.pod import PodDefaults
 from edge_operator.desired.pool import Member, plan, read_member
-from tests.unit.operator.builders import make_view, make_worker
+from edge_testing.operator.builders import make_view, make_worker
 
 
 def member(name: str, **changes: object) -> Member:

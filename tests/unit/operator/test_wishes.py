@@ -12,7 +12,7 @@ from edge_operator.desired.wishes import NOT_YET, shutdown_to_keep, wishes
 from edge_operator.fleet.stream import ServerEvent, read_events
 from edge_operator.reconcile.status import merge_patch
 from edge_protocol.worker_state import WorkerState
-from tests.unit.operator.builders import make_view, make_worker
+from edge_testing.operator.builders import make_view, make_worker
 
 ANNOTATION = "airflow-edge.io/maintenance"
 DEFAULTS = PodDefaults("image:1", "http://api", 45)

@@ -1,0 +1,41 @@
+"""Installs the chart on a real apiserver."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from edge_testing.chart.render import helm
+from edge_testing.kubernetes.control_plane import ControlPlane
+from edge_testing.repository import CHART
+
+
+class Installation:
+    """A namespace, and helm in it. Hooks are left out: without nodes their Jobs would never end."""
+
+    def __init__(self, cluster: ControlPlane, namespace: str, program: Path | None = None) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+        self.program = program
+
+    def helm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        kubeconfig = f"--kubeconfig={self.cluster.kubeconfig}"
+        return helm(*arguments, "-n", self.namespace, kubeconfig, program=self.program)
+
+    def install(self, *arguments: str, release: str = "edge") -> None:
+        done = self.helm("install", release, str(CHART), "--no-hooks", *arguments)
+        assert done.returncode == 0, done.stderr
+
+    def upgrade(self, *arguments: str) -> None:
+        done = self.helm("upgrade", "edge", str(CHART), "--no-hooks", *arguments)
+        assert done.returncode == 0, done.stderr
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return self.cluster.kubectl("-n", self.namespace, *arguments, stdin=stdin)
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def secrets(self) -> dict[str, dict[str, str]]:
+        found = self.get("secret", "-l", "app.kubernetes.io/name=airflow-edge")["items"]
+        return {secret["metadata"]["name"]: secret["data"] for secret in found}

@@ -1,0 +1,58 @@
+"""Fixtures: one embedded PostgreSQL for the session, and a migrated database of its own for each test."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from edge_demo.postgres import EmbeddedPostgres
+from edge_store.database import engine
+from edge_store.schema import migrate
+from edge_store.schema.roles import grant_role
+from edge_testing.database.server import as_api_role
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A server; its template database `edge_template` has the schema `edge` and the edge API's role."""
+    # Not below pytest's own folder: another pytest of the same user closes that to the user that runs PostgreSQL.
+    with TemporaryDirectory(prefix="airflow-edge-tests-") as folder, EmbeddedPostgres(Path(folder) / "data") as server:
+        url = server.create_database("edge_template")
+        template = engine.make_engine(url)
+        with template.begin() as connection:
+            migrate.upgrade(connection)
+            # Databases that are made from the template have the rights too.
+            grant_role(connection, as_api_role(url))
+        template.dispose()
+        yield server
+
+
+@contextmanager
+def _created(server: EmbeddedPostgres, prefix: str, template: str | None = None) -> Iterator[str]:
+    name = f"{prefix}_{secrets.token_hex(4)}"
+    yield server.create_database(name, template=template)
+    server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """URL of a database without the schema `edge`."""
+    with _created(postgres, "empty") as url:
+        yield url
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """URL of a migrated database that only this test uses."""
+    with _created(postgres, "edge", "edge_template") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """URL of a migrated database that only the tests of one file use."""
+    with _created(postgres, "edge", "edge_template") as url:
+        yield url

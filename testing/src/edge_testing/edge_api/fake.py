@@ -1,0 +1,241 @@
+"""A small edge API that speaks protocol v2."""
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+from aiohttp import WSMsgType, web
+
+from edge_protocol.frames import (
+    Accept,
+    Ack,
+    AgentFrame,
+    Bye,
+    Frame,
+    Hello,
+    Job,
+    Log,
+    Report,
+    Welcome,
+    parse_agent_frame,
+)
+from edge_protocol.rest import (
+    ENROLL_PATH,
+    INFO_PATH,
+    SESSION_PATH,
+    SYNC_PATH,
+    ApiInfo,
+    EnrollRequest,
+    EnrollResponse,
+    Problem,
+    SyncRequest,
+    SyncResponse,
+)
+from edge_testing.waiting import until
+
+F = TypeVar("F", bound=Frame)
+T = TypeVar("T")
+
+WAIT_S = 30.0
+
+
+class FakeEdgeApi:
+    """Speaks v2 over both transports, remembers every frame, and acknowledges as the real one does."""
+
+    def __init__(self) -> None:
+        self.frames: list[AgentFrame] = []
+        self.transports: list[str] = []
+        self.logs: dict[UUID, bytearray] = {}
+        self.skipped: dict[UUID, int] = {}
+        self.credential = "good"
+        self.join_token = "join-me"
+        self.join_problem: Problem | None = None
+        self.info_problem: Problem | None = None
+        self.refuse_websocket: int | None = None
+        self.break_websocket = False
+        self.ack_accepts = self.ack_reports = self.ack_logs = True
+        self.welcome = {"heartbeat_interval_s": 0.2, "log_chunk_bytes": 4096, "log_window_bytes": 16384}
+        self.info = ApiInfo(version="0", protocol_min=2, protocol_max=2)
+        self._out: asyncio.Queue[str] = asyncio.Queue()
+        self._pending: list[Job] = []
+        self._sockets: set[web.WebSocketResponse] = set()
+        self._session: UUID | None = None
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=16 << 20)
+        app.router.add_get(INFO_PATH, self._info)
+        app.router.add_post(ENROLL_PATH, self._enroll)
+        app.router.add_get(SESSION_PATH, self._websocket)
+        app.router.add_post(SYNC_PATH, self._sync)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Go away, as a killed process does; `start` comes back under the same URL."""
+        await self.cut()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def cut(self) -> None:
+        """Break all connections."""
+        for socket in list(self._sockets):
+            if socket._req is not None and socket._req.transport is not None:
+                socket._req.transport.abort()
+        self._session = None
+
+    def send(self, frame: Frame) -> None:
+        self._out.put_nowait(frame.model_dump_json())
+
+    def offer(
+        self, workload: str, *, slots: int = 1, lease_id: UUID | None = None, log_path: str | None = "a/b.log"
+    ) -> UUID:
+        lease_id = lease_id or uuid4()
+        job = Job(lease_id=lease_id, job_id=uuid4(), kind="task", slots=slots, log_path=log_path, workload=workload)
+        if self._session is None:
+            self._pending.append(job)
+        else:
+            self.send(job)
+        return lease_id
+
+    def seen(self, kind: type[F], lease_id: UUID | None = None) -> list[F]:
+        return [
+            frame
+            for frame in self.frames
+            if isinstance(frame, kind) and lease_id in (None, getattr(frame, "lease_id", None))
+        ]
+
+    async def wait_for(self, kind: type[F], lease_id: UUID | None = None, *, count: int = 1) -> F:
+        """Wait until so many frames of a kind (and lease) have come, and return the last of them."""
+        what = f"{count} {kind.__name__} of {lease_id or 'any lease'}"
+        await until(lambda: len(self.seen(kind, lease_id)) >= count, what)
+        return self.seen(kind, lease_id)[count - 1]
+
+    async def wait_log(self, lease_id: UUID, end: bytes) -> bytes:
+        await until(lambda: end in self.logs.get(lease_id, b""), f"log of {lease_id} with {end!r}")
+        return bytes(self.logs[lease_id])
+
+    def _on(self, text: str) -> None:
+        frame = parse_agent_frame(text)
+        assert frame is not None
+        self.frames.append(frame)
+        match frame:
+            case Hello():
+                self._session = uuid4()
+                self.send(Welcome(protocol=2, session_id=self._session, **self.welcome))
+                while self._pending:
+                    self.send(self._pending.pop(0))
+            case Accept() if self.ack_accepts:
+                self.send(Ack(of="accept", lease_id=frame.lease_id))
+            case Report() if self.ack_reports:
+                self.send(Ack(of="report", lease_id=frame.lease_id))
+            case Log():
+                self._on_log(frame)
+
+    def _on_log(self, frame: Log) -> None:
+        log = self.logs.setdefault(frame.lease_id, bytearray())
+        if len(log) - frame.skipped <= frame.offset - frame.skipped <= len(log):
+            self.skipped[frame.lease_id] = self.skipped.get(frame.lease_id, 0) + frame.offset - len(log)
+            log += b"\0" * (frame.offset - len(log)) + frame.data
+        elif frame.offset < len(log):
+            log += frame.data[len(log) - frame.offset :]
+        if self.ack_logs:
+            self.send(Ack(of="log", lease_id=frame.lease_id, offset=len(log)))
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        if request.headers.get("Authorization") == f"Bearer {self.credential}":
+            return None
+        return self._problem(
+            Problem(title="no", status=401, detail="the credential is revoked", code="credential_revoked")
+        )
+
+    def _problem(self, problem: Problem) -> web.Response:
+        return web.Response(
+            status=problem.status, text=problem.model_dump_json(), content_type="application/problem+json"
+        )
+
+    async def _info(self, _request: web.Request) -> web.Response:
+        if self.info_problem is not None:
+            return self._problem(self.info_problem)
+        return web.Response(text=self.info.model_dump_json(), content_type="application/json")
+
+    async def _enroll(self, request: web.Request) -> web.Response:
+        asked = EnrollRequest.model_validate_json(await request.read())
+        if self.join_problem is not None:
+            return self._problem(self.join_problem)
+        if asked.join_token != self.join_token:
+            return self._problem(
+                Problem(title="no", status=401, detail="the join token is not known", code="join_token")
+            )
+        answer = EnrollResponse(
+            worker=asked.worker,
+            credential=self.credential,
+            credential_id=uuid4(),
+            expires_at=datetime.now(UTC) + timedelta(days=30),
+            team=None,
+            queues=asked.queues,
+        )
+        return web.Response(text=answer.model_dump_json(), content_type="application/json")
+
+    async def _websocket(self, request: web.Request) -> web.StreamResponse:
+        if self.refuse_websocket is not None:
+            return web.Response(status=self.refuse_websocket, text="<html>proxy</html>", content_type="text/html")
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        if self.break_websocket:
+            assert request.transport is not None
+            request.transport.abort()
+            return socket
+        self.transports.append("websocket")
+        self._sockets.add(socket)
+        self._out = asyncio.Queue()
+        pump = asyncio.create_task(self._pump(socket))
+        try:
+            async for message in socket:
+                if message.type is WSMsgType.TEXT:
+                    self._on(message.data)
+                    if isinstance(self.frames[-1], Bye):
+                        break
+        finally:
+            self._sockets.discard(socket)
+            pump.cancel()
+        return socket
+
+    async def _pump(self, socket: web.WebSocketResponse) -> None:
+        out = self._out
+        with suppress(ConnectionError):
+            while True:
+                await socket.send_str(await out.get())
+
+    async def _sync(self, request: web.Request) -> web.Response:
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
+        asked = SyncRequest.model_validate_json(await request.read())
+        if asked.session_id is None:
+            self.transports.append("sync")
+            self._out = asyncio.Queue()
+        elif asked.session_id != self._session:
+            return self._problem(Problem(title="no", status=404, detail="the session is over", code="session_unknown"))
+        for text in asked.frames:
+            self._on(text)
+        out: list[str] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(asked.wait_s):
+                if asked.wait_s:
+                    out.append(await self._out.get())
+        while not self._out.empty():
+            out.append(self._out.get_nowait())
+        return web.Response(text=SyncResponse(frames=out).model_dump_json(), content_type="application/json")

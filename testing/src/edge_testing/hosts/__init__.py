@@ -1,0 +1,1 @@
+"""Worker hosts outside Kubernetes: systemd in a container, and a Compose project."""

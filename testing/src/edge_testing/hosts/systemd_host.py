@@ -1,0 +1,84 @@
+"""A host with systemd: a container whose first process it is, with the rights that it takes to set up sandboxes."""
+
+import subprocess
+from pathlib import Path
+
+from edge_images.commands import run
+from edge_testing.hosts.unit_file import SYSTEMD
+from edge_testing.repository import REPOSITORY
+
+GUIDE = REPOSITORY / "docs" / "bare-host-systemd.md"
+INSTALLER = "/root/systemd"
+TIMEOUT_S = 120
+
+
+class SystemdHost:
+    """It is named as in the guide, and has the folder that the guide names, DAG files and a site's packages."""
+
+    def __init__(self, name: str, image: str, dags: Path, wheels: Path) -> None:
+        self.name = name
+        self.image = image
+        self._mounts = {dags: "/srv/dags", wheels: "/srv/wheels"}
+        self._network = f"{name}-network"
+        run("podman", "network", "create", self._network)
+        gateway = "{{(index .Subnets 0).Gateway}}"
+        self.address = run("podman", "network", "inspect", "--format", gateway, self._network).strip()
+        """This machine as the host sees it."""
+
+    def boot(self) -> None:
+        """Start it for the first time."""
+        mounts = [f"--volume={here}:{there}:ro" for here, there in self._mounts.items()]
+        # systemd mounts, and nothing may forbid that.
+        rights = ["--cap-add=SYS_ADMIN", "--security-opt=apparmor=unconfined"]
+        # A machine without the right to raise limits can't start a container with those of the engine.
+        rights += ["--ulimit=nofile=1024", "--ulimit=nproc=1024"]
+        kind = ["--systemd=always", "--cgroupns=private", "--hostname=plant-7", f"--network={self._network}"]
+        run("podman", "run", "--detach", "--name", self.name, *kind, *rights, *mounts, self.image)
+        run("podman", "cp", str(SYSTEMD), f"{self.name}:{INSTALLER}")
+
+    def reboot(self) -> subprocess.Popen[bytes]:
+        """Begin to shut it down and start it again."""
+        return subprocess.Popen(["podman", "restart", "--time", str(TIMEOUT_S), self.name], stdout=subprocess.DEVNULL)
+
+    def run(self, script: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run lines of a shell as root, in the folder of the installer."""
+        return subprocess.run(
+            self._command(script), input=stdin, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+
+    def shell(self, script: str, stdin: str = "") -> str:
+        """Run lines that have to succeed, and return their output."""
+        done = self.run(script, stdin)
+        assert done.returncode == 0, f"{script}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def start(self, script: str) -> subprocess.Popen[bytes]:
+        """Start lines of a shell that take until something happens."""
+        return subprocess.Popen(self._command(script))
+
+    def show(self, worker: str, *names: str) -> list[str]:
+        """Return properties of a worker's service."""
+        arguments = " ".join(f"--property={name}" for name in names)
+        found = dict(
+            line.split("=", 1) for line in self.shell(f"systemctl show {arguments} edge-worker@{worker}").splitlines()
+        )
+        return [found[name] for name in names]
+
+    def journal(self, worker: str) -> list[str]:
+        """Return what a worker itself has said."""
+        return self.shell(
+            f"journalctl --quiet --output=cat --identifier=edge-worker --unit=edge-worker@{worker}"
+        ).splitlines()
+
+    def remove(self) -> None:
+        run("podman", "rm", "--force", "--ignore", "--time", "0", self.name)
+        run("podman", "network", "rm", self._network)
+
+    def _command(self, script: str) -> list[str]:
+        return ["podman", "exec", "--interactive", "--workdir", INSTALLER, self.name, "sh", "-euc", script]
+
+
+def guide(command: str) -> str:
+    """Return a command, which the guide has to have."""
+    assert command in GUIDE.read_text(), f"the guide does not say: {command}"
+    return command

@@ -1,0 +1,1 @@
+"""A Kubernetes control plane without nodes, and ways to call and watch it."""

@@ -1,0 +1,263 @@
+"""A real control plane on loopback for tests: etcd, kube-apiserver (RBAC, audit log) and kube-controller-manager."""
+
+import base64
+import json
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from edge_testing.kubernetes.certificates import write_certificates
+from edge_testing.programs.binaries import Binaries
+
+START_TIMEOUT_S = 60.0
+SERVICE_RANGE = "10.96.0.0/16"
+SERVICE_ADDRESS = "10.96.0.1"
+"""What the apiserver is for pods: the first address of that range."""
+
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    # Who did what to which object, without bodies; reads are left out, since tests count writes.
+    "rules": [{"level": "None", "verbs": ["get", "list", "watch"]}, {"level": "Metadata"}],
+}
+
+
+USERS = {
+    "admin": ("admin", "system:masters"),
+    "controller-manager": ("system:kube-controller-manager", "system:authenticated"),
+}
+"""Who has a token and a kubeconfig, with name and group."""
+
+
+class ControlPlane:
+    """One cluster without nodes; a context manager. At the end its programs are killed: nobody needs its data."""
+
+    address = "127.0.0.1"
+    """Where the apiserver listens."""
+    names: tuple[str, ...] = ("localhost",)
+    """What else it is called."""
+    users = USERS
+    authorizers = "RBAC"
+    more_apiserver_arguments: tuple[str, ...] = ()
+    controllers = "statefulset,garbagecollector,namespace,serviceaccount,serviceaccount-token,pvc-protection"
+    """What tests without nodes lean on; the cloud, node and certificate controllers have nothing to do there."""
+
+    def __init__(self, folder: Path, binaries: Binaries) -> None:
+        self.folder = folder
+        self.binaries = binaries
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._tokens = {name: secrets.token_hex(16) for name in self.users}
+        self._etcd_port, self._etcd_peer_port, self._port = free_ports(3)
+
+    @property
+    def url(self) -> str:
+        """URL of the apiserver."""
+        return f"https://{self.address}:{self._port}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Kubeconfig of an administrator."""
+        return self.folder / "admin.kubeconfig"
+
+    @property
+    def admin_token(self) -> str:
+        """Bearer token of an administrator."""
+        return self._tokens["admin"]
+
+    @property
+    def audit_log(self) -> Path:
+        """One JSON event per write that reached the apiserver."""
+        return self.folder / "audit.log"
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_certificates(self.folder, (self.address, SERVICE_ADDRESS), self.names)
+        self._write_settings()
+        try:
+            self._start_etcd()
+            self.start_apiserver()
+            self._start_controller_manager()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name in ("controller-manager", "apiserver", "etcd"):
+            self._stop(name, signal.SIGKILL)
+
+    def write_kubeconfig(self, path: Path, token: str, namespace: str = "default") -> Path:
+        """Write a kubeconfig for whoever holds `token`."""
+        cluster = {"server": self.url, "certificate-authority": str(self.folder / "ca.crt")}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "user", "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "user", "namespace": namespace}}],
+            "current-context": "test",
+        }
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    def start_apiserver(self) -> None:
+        """Start the apiserver and wait until it is ready."""
+        self._run(
+            "apiserver",
+            str(self.binaries.apiserver),
+            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            f"--bind-address={self.address}",
+            f"--secure-port={self._port}",
+            f"--service-cluster-ip-range={SERVICE_RANGE}",
+            "--tls-cert-file=apiserver.crt",
+            "--tls-private-key-file=apiserver.key",
+            "--token-auth-file=tokens.csv",
+            f"--authorization-mode={self.authorizers}",
+            "--allow-privileged",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            "--service-account-signing-key-file=sa.key",
+            "--service-account-key-file=sa.key",
+            "--api-audiences=https://kubernetes.default.svc",
+            "--audit-policy-file=audit-policy.yaml",
+            "--audit-log-path=audit.log",
+            "--audit-log-mode=blocking-strict",
+            *self.more_apiserver_arguments,
+        )
+        self._wait_ready("apiserver", ["get", "--raw", "/readyz"])
+
+    def stop_apiserver(self) -> None:
+        """Stop the apiserver as a crash would."""
+        self._stop("apiserver", signal.SIGKILL)
+
+    def compact(self) -> None:
+        """Have etcd forget its history: a watch that wants to go on from before is told 410 Gone."""
+        revision = self._etcd("range", {"key": base64.b64encode(b"x").decode()})["header"]["revision"]
+        self._etcd("compaction", {"revision": revision, "physical": True})
+
+    def _etcd(self, call: str, body: dict[str, Any]) -> Any:
+        url = f"http://127.0.0.1:{self._etcd_port}/v3/kv/{call}"
+        with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=20) as answer:
+            return json.loads(answer.read())
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, kubeconfig: Path | None = None) -> str:
+        """Run kubectl and return what it prints; an error is raised with what it says."""
+        done = self.try_kubectl(*arguments, stdin=stdin, kubeconfig=kubeconfig)
+        if done.returncode != 0:
+            raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def try_kubectl(
+        self, *arguments: str, stdin: str | None = None, kubeconfig: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run kubectl and return how it went."""
+        command = [str(self.binaries.kubectl), f"--kubeconfig={kubeconfig or self.kubeconfig}", *arguments]
+        cache = f"--cache-dir={self.folder / 'kubectl-cache'}"
+        return subprocess.run([*command, cache], input=stdin, capture_output=True, text=True, timeout=120, check=False)
+
+    def get(self, *arguments: str) -> Any:
+        """Return `kubectl get ... -o json`."""
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def apply(self, *manifests: dict[str, Any], namespace: str | None = None) -> None:
+        """Run `kubectl apply` on objects."""
+        where = ["-n", namespace] if namespace else []
+        self.kubectl("apply", *where, "-f", "-", stdin=yaml.safe_dump_all(manifests))
+
+    def install_crds(self, folder: Path) -> None:
+        """Apply the custom resource definitions of a folder and wait until they are served."""
+        self.kubectl("apply", "-f", str(folder))
+        self.kubectl("wait", "--for=condition=Established", "-f", str(folder))
+        # kubectl asks for the known types once and keeps the answer for hours.
+        shutil.rmtree(self.folder / "kubectl-cache", ignore_errors=True)
+
+    def service_account_token(self, namespace: str, name: str) -> str:
+        """Return a token of a service account, as a pod of it would have one."""
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
+        answer = json.loads(self.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(request)))
+        token: str = answer["status"]["token"]
+        return token
+
+    def _write_settings(self) -> None:
+        lines = [
+            f'{token},{self.users[name][0]},{name},"{self.users[name][1]}"' for name, token in self._tokens.items()
+        ]
+        (self.folder / "tokens.csv").write_text("\n".join(lines) + "\n")
+        (self.folder / "audit-policy.yaml").write_text(yaml.safe_dump(AUDIT_POLICY))
+        for name, token in self._tokens.items():
+            self.write_kubeconfig(self.folder / f"{name}.kubeconfig", token)
+
+    def _start_etcd(self) -> None:
+        client, peer = (f"http://127.0.0.1:{port}" for port in (self._etcd_port, self._etcd_peer_port))
+        self._run(
+            "etcd",
+            str(self.binaries.etcd),
+            "--data-dir=etcd",
+            # Nothing here has to outlive the machine.
+            "--unsafe-no-fsync",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+        )
+
+    def _start_controller_manager(self) -> None:
+        self._run(
+            "controller-manager",
+            str(self.binaries.controller_manager),
+            "--kubeconfig=controller-manager.kubeconfig",
+            "--service-account-private-key-file=sa.key",
+            "--use-service-account-credentials",
+            "--leader-elect=false",
+            "--port=0",
+            f"--secure-port={free_ports(1)[0]}",
+            f"--controllers={self.controllers}",
+            "--root-ca-file=ca.crt",
+            "--concurrent-statefulset-syncs=20",
+            "--kube-api-qps=200",
+            "--kube-api-burst=400",
+            # Tests wait for what it does; by itself it looks every 15 seconds.
+            "--horizontal-pod-autoscaler-sync-period=2s",
+        )
+        self._wait_ready("controller-manager", ["get", "serviceaccount", "default", "-n", "default"])
+
+    def _run(self, name: str, *command: str) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+
+    def _stop(self, name: str, how: signal.Signals) -> None:
+        process = self._processes.pop(name, None)
+        if process is not None:
+            process.send_signal(how)
+            process.wait(timeout=30)
+
+    def _wait_ready(self, name: str, question: list[str]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while self.try_kubectl(*question).returncode != 0:
+            code = self._processes[name].poll()
+            if code is not None or time.monotonic() > deadline:
+                tail = (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"{name} is not ready (exit code {code}):\n{tail}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return TCP ports of loopback that were free a moment ago."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
+        server.close()
+    return ports

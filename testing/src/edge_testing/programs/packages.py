@@ -1,0 +1,83 @@
+"""Debian packages that a one-node cluster, image builds and containers need, installed where that is possible."""
+
+import os
+import shutil
+from collections.abc import Mapping
+
+from edge_images.cache import locked
+from edge_images.commands import UnavailableError, docker_answers, run
+
+CONTAINER_PACKAGES = {
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+    "iptables": "iptables",
+    "runc": "runc",
+    "socat": "socat",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
+}
+"""Package by the program that tells whether it is there."""
+
+NODE_PACKAGES = {
+    **CONTAINER_PACKAGES,
+    "conntrack": "conntrack",
+    "containerd": "containerd",
+    "dnsmasq": "dnsmasq-base",
+    "gcc": "gcc libc6-dev",
+    "ip": "iproute2",
+}
+PODMAN_PACKAGES = {**CONTAINER_PACKAGES, "podman": "podman"}
+
+
+def install_node_packages() -> None:
+    """Install what a one-node cluster lacks.
+
+    Raises:
+        UnavailableError: this is not possible here; the message says what to install.
+
+    """
+    if os.geteuid() != 0:
+        raise UnavailableError("a one-node cluster needs root: run as root, or use CLUSTER=kind or CLUSTER=kubeconfig")
+    _install(NODE_PACKAGES)
+
+
+def install_container_packages() -> None:
+    """Install what building an image and running it lack: for Podman, where no Docker is.
+
+    Raises:
+        UnavailableError: this is not possible here; the message says what to install.
+
+    """
+    if docker_answers():
+        if not shutil.which("socat"):
+            raise UnavailableError("no socat here: put it on PATH")
+    elif os.geteuid() == 0:
+        _install(PODMAN_PACKAGES)
+    else:
+        raise UnavailableError("no engine to run containers: start Docker, or run as root")
+
+
+def install_podman_packages() -> None:
+    """Install what running a container with the rights of a host lacks.
+
+    Raises:
+        UnavailableError: this is not possible here; the message says what to install.
+
+    """
+    if os.geteuid() != 0:
+        raise UnavailableError("a host with systemd in a container needs root and Podman: run as root")
+    _install(PODMAN_PACKAGES)
+
+
+def _install(packages: Mapping[str, str]) -> None:
+    # Of tests that run side by side one alone can have the package manager.
+    with locked("apt"):
+        missing = sorted(
+            {name for program, names in packages.items() if not shutil.which(program) for name in names.split()}
+        )
+        if not missing:
+            return
+        if not shutil.which("apt-get"):
+            raise UnavailableError(f"install {' '.join(missing)} (names of Debian's packages)")
+        os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+        run("apt-get", "update", "-qq")
+        run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing)

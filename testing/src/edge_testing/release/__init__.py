@@ -1,0 +1,1 @@
+"""A release of the chart on a cluster, as its users have it."""

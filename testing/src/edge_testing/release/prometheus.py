@@ -1,0 +1,145 @@
+"""A Prometheus on this machine that scrapes a release as the chart's ServiceMonitor says, and has the chart's rules.
+
+It does what the Prometheus operator does with these objects, so the cluster needs neither it nor its CRDs. Pods are
+reached through `kubectl port-forward`.
+"""
+
+import json
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import yaml
+
+from edge_testing.kubernetes.control_plane import free_ports
+from edge_testing.programs.prometheus import prometheus_program
+from edge_testing.release.namespace import Obj
+from edge_testing.release.release import NAME, Release
+from edge_testing.repository import CHART
+from edge_testing.waiting import eventually
+
+INTERVAL = "1s"
+SAMPLES_MOST = 3000
+"""Of one pod. With more, a label would grow with the fleet or its work: Prometheus then takes nothing of the pod."""
+SWITCHED_ON = ("serviceMonitor", "prometheusRule", "grafanaDashboard")
+
+
+class Prometheus:
+    """A context manager. Its data is in the folder, and it listens on loopback only."""
+
+    def __init__(self, release: Release, folder: Path) -> None:
+        self._release = release
+        self._folder = folder
+        self._closing = ExitStack()
+        self._objects = _monitoring_objects(release)
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._closing.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    def dashboard(self) -> Obj:
+        """Return the dashboard that the chart makes."""
+        found: Obj = json.loads(self._objects["ConfigMap"]["data"]["airflow-edge.json"])
+        return found
+
+    def panels(self) -> list[str]:
+        """Return what the dashboard's panels ask, for the release's namespace."""
+        targets = [target for panel in self.dashboard()["panels"] for target in panel["targets"]]
+        return [target["expr"].replace("$namespace", self._release.namespace) for target in targets]
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """Return what its HTTP API answers."""
+        return self._client.get(path, params=parameters).raise_for_status().json()["data"]
+
+    def query(self, expression: str) -> list[Obj]:
+        """Return the series that an expression has now."""
+        found: list[Obj] = self.ask("query", query=expression)["result"]
+        return found
+
+    def targets(self) -> list[Obj]:
+        """Return what it scrapes."""
+        found: list[Obj] = self.ask("targets")["activeTargets"]
+        return found
+
+    def alerts(self) -> dict[str, tuple[str, str]]:
+        """Return health and state of each alert. Before it was looked at for the first time its health is `unknown`."""
+        rules = [rule for group in self.ask("rules")["groups"] for rule in group["rules"]]
+        return {rule["name"]: (rule["health"], rule["state"]) for rule in rules}
+
+    def _start(self) -> None:
+        (port,) = free_ports(1)
+        groups = {"groups": self._objects["PrometheusRule"]["spec"]["groups"]}
+        (self._folder / "rules.yaml").write_text(yaml.safe_dump(groups))
+        (self._folder / "prometheus.yaml").write_text(yaml.safe_dump(self._settings()))
+        command = [
+            str(prometheus_program("prometheus")),
+            f"--config.file={self._folder / 'prometheus.yaml'}",
+            f"--storage.tsdb.path={self._folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ]
+        log = self._folder / "prometheus.log"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(command, stdout=stream, stderr=stream)
+        self._closing.callback(process.wait, timeout=60)
+        self._closing.callback(process.terminate)
+        url = f"http://127.0.0.1:{port}"
+        self._client = self._closing.enter_context(httpx.Client(base_url=f"{url}/api/v1", trust_env=False))
+        eventually(lambda: _is_ready(process, url), "Prometheus is ready", 60, log.read_text)
+
+    def _settings(self) -> Obj:
+        monitor = self._objects["ServiceMonitor"]["spec"]
+        return {
+            "global": {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL},
+            "rule_files": ["rules.yaml"],
+            "scrape_configs": [
+                {
+                    "job_name": endpoint["port"],
+                    "metrics_path": endpoint["path"],
+                    "sample_limit": SAMPLES_MOST,
+                    "static_configs": self._pods(monitor["selector"], endpoint["port"]),
+                }
+                for endpoint in monitor["endpoints"]
+            ],
+        }
+
+    def _pods(self, selector: Obj, port: str) -> list[Obj]:
+        """Return the pods behind the Services that a ServiceMonitor selects, with the labels they get."""
+        terms = [f"{label}={value}" for label, value in selector["matchLabels"].items()]
+        terms += [f"{one['key']} in ({','.join(one['values'])})" for one in selector["matchExpressions"]]
+        found = []
+        for endpoints in self._release.get("endpoints", f"--selector={','.join(terms)}")["items"]:
+            name = endpoints["metadata"]["name"]
+            for subset in endpoints["subsets"]:
+                (number,) = (one["port"] for one in subset["ports"] if one["name"] == port)
+                for address in subset["addresses"]:
+                    pod = address["targetRef"]["name"]
+                    way = self._closing.enter_context(self._release.forward(f"pod/{pod}", number))
+                    labels = {"namespace": self._release.namespace, "job": name, "service": name, "pod": pod}
+                    found.append({"targets": [way.url.removeprefix("http://")], "labels": labels})
+        return found
+
+
+def _is_ready(process: subprocess.Popen[bytes], url: str) -> bool:
+    assert process.poll() is None, "Prometheus has ended"
+    try:
+        return httpx.get(f"{url}/-/ready", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _monitoring_objects(release: Release) -> dict[str, Obj]:
+    """Return what the chart makes for monitoring, by kind."""
+    on = [f"--set=monitoring.{part}.enabled=true" for part in SWITCHED_ON]
+    text = release.helm("template", NAME, str(CHART), *release.values(release.cluster.tag), *on)
+    objects = [obj for obj in yaml.safe_load_all(text) if obj]
+    label = "app.kubernetes.io/component"
+    return {obj["kind"]: obj for obj in objects if obj["metadata"]["labels"].get(label) == "monitoring"}

@@ -1,0 +1,1 @@
+"""Agent processes whose tasks are shell commands."""

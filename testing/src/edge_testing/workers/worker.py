@@ -1,0 +1,155 @@
+"""A real worker (with the runner of shell commands) enrolled at a real edge API, and the commands of its host."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+from uuid import UUID, uuid4
+
+from edge_testing.database.db import Db
+from edge_testing.edge_api.admin import AdminClient
+from edge_testing.waiting import until
+from edge_testing.workers.scripts import SHELL_AGENT
+
+WAIT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The status that it has printed as JSON."""
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+
+async def run(*command: str, environ: dict[str, str] | None = None, errors: Path | None = None) -> Result:
+    """Run a command to its end; what it writes to stderr can be read in `errors` while it runs."""
+    with TemporaryFile() if errors is None else errors.open("w+b") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env={**os.environ, **(environ or {})},
+        )
+        try:
+            async with asyncio.timeout(WAIT_S):
+                out, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        stderr.seek(0)
+        return Result(process.returncode or 0, out.decode(), stderr.read().decode())
+
+
+class Worker:
+    """The worker `name`, with its state folder; it can be started more than once."""
+
+    def __init__(self, folder: Path, api_url: str, credential: str, name: str = "w1") -> None:
+        self.name = name
+        self.state_dir = folder / name
+        self.state_dir.mkdir(parents=True)
+        self.log = folder / f"{name}.log"
+        self.process: asyncio.subprocess.Process | None = None
+        self.api_url = api_url
+        self._write_credential(api_url, credential)
+
+    def _write_credential(self, api_url: str, credential: str) -> None:
+        content = {
+            "worker": self.name,
+            "credential": credential,
+            "credential_id": str(uuid4()),
+            "expires_at": (datetime.now(UTC) + timedelta(days=30)).isoformat(),
+            "api_url": api_url,
+        }
+        (self.state_dir / "credential.json").write_text(json.dumps(content))
+
+    async def start(self, *options: str, environ: dict[str, str] | None = None) -> None:
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, str(SHELL_AGENT), "run", "--name", self.name, "--state-dir", str(self.state_dir)),
+                *options,
+                env={**os.environ, "EDGE_WORKER_LOG_LEVEL": "DEBUG", **(environ or {})},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
+    async def exit_code(self) -> int:
+        assert self.process is not None
+        async with asyncio.timeout(WAIT_S):
+            return await self.process.wait()
+
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        """Stop its agent process for the time of the block."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    async def kill(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(signal.SIGKILL)
+            await self.process.wait()
+
+    async def command(self, *arguments: str, errors: Path | None = None) -> Result:
+        """Run `edge-worker` beside it."""
+        place = ("--state-dir", str(self.state_dir))
+        return await run(sys.executable, "-m", "edge_worker", *arguments, *place, errors=errors)
+
+    async def status(self) -> dict[str, Any]:
+        result = await self.command("status", "-o", "json")
+        assert result.code == 0, result.err
+        return result.status
+
+
+class Tasks:
+    """Jobs whose tasks run until the test lets them go."""
+
+    def __init__(self, db: Db, folder: Path) -> None:
+        self._db = db
+        self._folder = folder
+
+    def queue(self, name: str, **changes: Any) -> UUID:
+        script = f"touch {self._folder}/{name}.begun; while [ ! -e {self._folder}/{name}.go ]; do sleep 0.05; done"
+        [job] = self._db.enqueue(workload=script, **changes)
+        return job
+
+    async def begun(self, name: str) -> None:
+        await until((self._folder / f"{name}.begun").exists, f"task {name} has begun")
+
+    def let_go(self, name: str) -> None:
+        (self._folder / f"{name}.go").touch()
+
+
+async def reaches(admin: AdminClient, state: str, name: str = "w1") -> Any:
+    """Wait until the fleet shows a worker in a state, and return what it shows."""
+
+    async def view() -> Any:
+        found = await admin.call("GET", f"/workers?name={name}")
+        return next((item for item in found["items"] if item["state"] == state), None)
+
+    return await until(view, f"{name} is {state}")
