@@ -1,13 +1,13 @@
 """A night shift that goes wrong: the conveyor jams, somebody is called, and the run fails.
 
-Shows a task that fails for good and callbacks. The tag `expect:failed` tells the demo that this run is to end failed.
+Shows a task that fails permanently, and callbacks. The tag `expect:failed` declares that the run should end in failed.
 """
 
 from airflow.sdk import dag, task
 
 
 def call_somebody(context):
-    """Run by the task's own process on the worker, after its last attempt."""
+    """Runs in the task's own process on the worker, after the last attempt."""
     print(f"ALARM: {context['ti'].task_id} failed: {context['exception']}")
 
 

@@ -16,7 +16,7 @@ def paint_shop():
         print("oven at 180 degrees")
         return 180
 
-    # Runs whatever became of the tasks in between, since the oven was heated.
+    # Runs whatever happened to the tasks in between, since the oven was heated.
     @teardown
     def cool_oven(temperature):
         print(f"oven was at {temperature}, now cooling")
@@ -32,7 +32,7 @@ def paint_shop():
     # Waits in the triggerer. The worker's slot is free meanwhile.
     cure = TimeDeltaSensor(task_id="cure", delta=timedelta(seconds=10), deferrable=True)
 
-    # Looks, gives its slot back, and looks again later.
+    # Checks, gives its slot back, and checks again later.
     @task.sensor(mode="reschedule", poke_interval=1, timeout=60)
     def is_dry():
         started = get_current_context()["dag_run"].start_date

@@ -1,7 +1,7 @@
 """A press line: orders come in, each is pressed, the batch is inspected and goes to packing or back to rework.
 
-Shows @task, dynamic task mapping, XComs, @task.branch, @task.bash and BashOperator. Nothing in this file knows about
-edge workers: a task goes to the workers that serve its queue, here the default one.
+Shows @task, dynamic task mapping, XComs, @task.branch, @task.bash and BashOperator. Nothing in this file refers to edge
+workers: a task goes to the workers that serve its queue, here the default one.
 """
 
 from airflow.providers.standard.operators.bash import BashOperator
@@ -18,7 +18,7 @@ def press_line():
     def read_orders():
         return [{"part": "door", "count": 4}, {"part": "hood", "count": 2}, {"part": "fender", "count": 7}]
 
-    # One task instance for each order; they run side by side as far as the worker has slots.
+    # One task instance per order; they run at the same time as far as the worker has slots.
     @task(retries=2)
     def press(order):
         for number in range(1, order["count"] + 1):
