@@ -1,7 +1,7 @@
 """The service that edge workers call: sessions, dispatch, logs and identity.
 
-Layers: `routes` speak HTTP and WebSocket, `services` decide and keep time, `edge_store` holds the SQL. Nothing here
-imports Airflow.
+A worker's frame comes in by a transport, goes to the file of its frame, and changes its session; the dispatcher gives
+sessions jobs. `edge_store` has the SQL. Nothing here imports Airflow.
 """
 
 from importlib.metadata import version

@@ -1,27 +1,32 @@
-"""The FastAPI application over a runtime."""
+"""The web application over a runtime."""
 
 from fastapi import FastAPI
 
+from edge_api import __version__
 from edge_api.admin.app import make_admin_app
-from edge_api.http import calls, problems
+from edge_api.http import problems
 from edge_api.http.guard import Guard
 from edge_api.http.limits import BodyLimit, Timing
-from edge_api.identity import rotation_route as rotation
 from edge_api.runtime import Runtime
-from edge_api.transports import websocket
 from edge_api.v1.app import V1_PATH, make_v1_app
 from edge_protocol.admin import ADMIN_PATH
+from edge_protocol.frames import PROTOCOL_MAX, PROTOCOL_MIN
+from edge_protocol.rest import INFO_PATH, ApiInfo
+
+
+async def info() -> ApiInfo:
+    """Describe this service: how a worker recognises the URL of an edge API."""
+    return ApiInfo(version=__version__, protocol_min=PROTOCOL_MIN, protocol_max=PROTOCOL_MAX)
 
 
 def make_app(runtime: Runtime) -> FastAPI:
     """Return the application; the caller runs the runtime's services beside it."""
     app = FastAPI(title="Airflow Edge API", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.runtime = runtime
-    app.include_router(calls.router)
-    app.include_router(rotation.router)
-    app.include_router(websocket.router)
-    app.mount(ADMIN_PATH, make_admin_app(runtime))
-    app.mount(V1_PATH, make_v1_app(runtime))
+    app.add_api_route(INFO_PATH, info)
+    for router in runtime.routers:
+        app.include_router(router)
+    app.mount(ADMIN_PATH, make_admin_app(runtime.admin, runtime.refusals))
+    app.mount(V1_PATH, make_v1_app(runtime.v1_tokens, runtime.v1_workers, runtime.v1_jobs, runtime.refusals))
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Guard, note=runtime.refusals.note)

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_api.dispatch.assign import Candidate, Waiter, Wanted, assign, keep_room
+from edge_api.dispatch.assign import Candidate, QueuedJob, Waiter, assign, keep_room
 from edge_api.dispatch.dispatcher import make_demands
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -39,15 +39,15 @@ def wanted(**fixed: st.SearchStrategy[UUID]) -> dict[str, st.SearchStrategy[obje
 
 
 candidates = st.lists(st.builds(Candidate, **wanted(id=st.uuids())), max_size=20)
-starving = st.lists(st.builds(Wanted, **wanted()), max_size=3)
+starving = st.lists(st.builds(QueuedJob, **wanted()), max_size=3)
 
 
-def able(waiter: Waiter, job: Wanted) -> bool:
+def able(waiter: Waiter, job: QueuedJob) -> bool:
     return waiter.team == job.team and job.queue in waiter.queues
 
 
 @given(waiters(), candidates, starving)
-def test_slots_queues_and_teams_hold(fleet: list[Waiter], jobs: list[Candidate], hungry: list[Wanted]) -> None:
+def test_slots_queues_and_teams_hold(fleet: list[Waiter], jobs: list[Candidate], hungry: list[QueuedJob]) -> None:
     pairs = assign(fleet, jobs, hungry)
     used: Counter[UUID] = Counter()
     for job, waiter in pairs:
@@ -81,7 +81,7 @@ def test_equal_jobs_go_in_order(fleet: list[Waiter], jobs: list[Candidate]) -> N
 
 @given(waiters(), candidates, starving)
 def test_a_kept_worker_gets_nothing_ranked_behind(
-    fleet: list[Waiter], jobs: list[Candidate], hungry: list[Wanted]
+    fleet: list[Waiter], jobs: list[Candidate], hungry: list[QueuedJob]
 ) -> None:
     kept = keep_room(fleet, hungry)
     for job, waiter in assign(fleet, jobs, hungry):

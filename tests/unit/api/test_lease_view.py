@@ -96,8 +96,8 @@ def test_a_settled_lease_is_not_unknown_at_once() -> None:
     leases = view()
     leases.add(A, 1, Phase.RUNNING, 0)
     leases.drop(A, 5)
-    assert leases.settled_after(A, 5)
-    assert not leases.settled_after(A, 6)
+    assert leases.released_after(A, 5)
+    assert not leases.released_after(A, 6)
     assert leases.compare([A, B], 6).unknown == [B]
     assert leases.compare([A], 6 + REMEMBER_S).unknown == [A]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_api.fleet.desired import Wishes, effective_concurrency, effective_queues
-from edge_api.frames.heartbeat import clean_sysinfo
+from edge_api.database.storable import storable_values
+from edge_api.fleet.desired import DesiredState, effective_concurrency, effective_queues
 from edge_api.frames.log import merge, unstored_rest
 from edge_api.identity import tokens
 from edge_api.identity.authenticator import FAILURES_BURST, FailureBrake
@@ -61,12 +61,12 @@ def test_effective_queues(
     removed: tuple[str, ...],
     expected: set[str],
 ) -> None:
-    assert effective_queues(asked, granted, Wishes(queues_added=added, queues_removed=removed)) == expected
+    assert effective_queues(asked, granted, DesiredState(queues_added=added, queues_removed=removed)) == expected
 
 
 def test_effective_concurrency() -> None:
-    assert effective_concurrency(4, Wishes()) == 4
-    assert effective_concurrency(4, Wishes(concurrency=1)) == 1
+    assert effective_concurrency(4, DesiredState()) == 4
+    assert effective_concurrency(4, DesiredState(concurrency=1)) == 1
 
 
 def test_the_brake_holds_an_address_that_fails_and_lets_go() -> None:
@@ -142,7 +142,7 @@ def test_sysinfo_is_what_json_in_postgres_holds() -> None:
         "ok": 1.5,
         "none": None,
     }
-    assert clean_sysinfo(told) == {"a\ufffd": "b\ufffd", "ok": 1.5, "none": None}
+    assert storable_values(told) == {"a\ufffd": "b\ufffd", "ok": 1.5, "none": None}
 
 
 def test_log_lines_are_json_with_their_fields() -> None:

@@ -12,10 +12,11 @@ from edge_api.admin import scopes as bounds
 from edge_api.admin import workers_route as workers
 from edge_api.admin.callers import Caller
 from edge_api.admin.gate import Gate
+from edge_api.admin.services import Admin
 from edge_api.errors import OutOfScopeError
 from edge_api.http import problems
 from edge_api.http.openapi import PROBLEMS, describe
-from edge_api.runtime import Runtime
+from edge_api.identity.refusals import Refusals
 from edge_protocol.admin import ADMIN_PATH, OPENAPI_PATH
 
 DESCRIPTION: Final = (
@@ -29,12 +30,12 @@ DESCRIPTION: Final = (
 async def _on_out_of_scope(request: Request, error: Any) -> Response:
     caller: Caller = request.state.caller
     what = f"{request.method} {request.url.path[:200]}: {error.detail}"
-    runtime: Runtime = request.app.state.runtime
-    runtime.refusals.note(caller.actor, bounds.CODE, request.headers.get("authorization"), what)
+    refusals: Refusals = request.app.state.refusals
+    refusals.note(caller.actor, bounds.CODE, request.headers.get("authorization"), what)
     return problems.refused(error)
 
 
-def make_admin_app(runtime: Runtime) -> FastAPI:
+def make_admin_app(admin: Admin, refusals: Refusals) -> FastAPI:
     """Return the application."""
     app = FastAPI(
         title="Airflow Edge admin API",
@@ -45,11 +46,12 @@ def make_admin_app(runtime: Runtime) -> FastAPI:
         openapi_url=OPENAPI_PATH.removeprefix(ADMIN_PATH),
         responses=PROBLEMS,
     )
-    app.state.runtime = runtime
+    app.state.admin = admin
+    app.state.refusals = refusals
     for router in (workers.router, jobs.router, identity.router, changes.router):
         app.include_router(router)
     problems.install(app)
     app.add_exception_handler(OutOfScopeError, _on_out_of_scope)
-    app.add_middleware(Gate, runtime=runtime, open_path=OPENAPI_PATH)
+    app.add_middleware(Gate, callers=admin.callers, refusals=refusals, open_path=OPENAPI_PATH)
     describe(app, ADMIN_PATH, {"type": "http", "scheme": "bearer"})
     return app

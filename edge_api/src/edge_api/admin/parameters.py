@@ -12,7 +12,7 @@ from edge_protocol.limits import WORKER_NAME_MAX, WORKER_NAME_PATTERN
 
 
 def _admin(request: Request) -> Admin:
-    admin: Admin = request.app.state.runtime.admin
+    admin: Admin = request.app.state.admin
     return admin
 
 

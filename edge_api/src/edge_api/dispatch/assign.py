@@ -28,8 +28,8 @@ class Waiter:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a queued job needs, and its place."""
+class QueuedJob:
+    """A queued job: what it needs, and its place."""
 
     queue: str
     team: str | None
@@ -45,14 +45,14 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate(Wanted):
+class Candidate(QueuedJob):
     """A queued job that this replica has locked."""
 
     id: UUID
 
 
 def assign(
-    waiters: Sequence[Waiter], candidates: Iterable[Candidate], starving: Iterable[Wanted] = ()
+    waiters: Sequence[Waiter], candidates: Iterable[Candidate], starving: Iterable[QueuedJob] = ()
 ) -> list[tuple[Candidate, Waiter]]:
     """Give jobs, in their order, to the least loaded workers that have room.
 
@@ -69,7 +69,7 @@ def assign(
     return pairs
 
 
-def keep_room(waiters: Sequence[Waiter], starving: Iterable[Wanted]) -> Mapping[UUID, Order]:
+def keep_room(waiters: Sequence[Waiter], starving: Iterable[QueuedJob]) -> Mapping[UUID, Order]:
     """Return the sessions that are kept for a starving job, each with the job's place."""
     kept: dict[UUID, Order] = {}
     for job in sorted(starving, key=lambda job: job.order):

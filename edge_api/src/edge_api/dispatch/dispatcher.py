@@ -1,7 +1,7 @@
 """Gives queued jobs to waiting workers: one task per process, one transaction per round.
 
-It looks at the queues when a hint says that one has work, when a worker gets room, and each tick as a safety. Workers
-that wait cost nothing meanwhile. A round never waits for a worker: jobs go to outboxes.
+It looks at the queues when a hint says that one has work, when a worker gets room, and at each tick as a safety.
+Workers that wait cost nothing meanwhile. A round never waits for a worker: jobs go to outboxes.
 """
 
 import asyncio
@@ -10,22 +10,22 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 from uuid import UUID, uuid4
 
 from sqlalchemy import Row
 
 from edge_api.database.pool import Database
-from edge_api.dispatch.assign import Candidate, Waiter, Wanted, assign
+from edge_api.dispatch.assign import Candidate, QueuedJob, Waiter, assign
+from edge_api.dispatch.wakeups import Wakeups
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
 from edge_api.metrics import Metrics
+from edge_api.sessions.desired import DesiredUpdates
 from edge_api.sessions.registry import Registry
+from edge_api.sessions.session import Session
 from edge_api.settings import ApiSettings
 from edge_protocol.worker_state import MISSED_HEARTBEATS
 from edge_store.jobs import claims, leases
-
-if TYPE_CHECKING:
-    from edge_api.sessions.session import Session
 
 BATCH: Final = 256
 """Most jobs of one queue in one round; more follow in the next round at once."""
@@ -38,72 +38,67 @@ log = logging.getLogger(__name__)
 class Dispatcher:
     """Rounds of candidates, assignment and claim."""
 
-    def __init__(self, database: Database, registry: Registry, settings: ApiSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: ApiSettings,
+        metrics: Metrics,
+        registry: Registry,
+        desired: DesiredUpdates,
+        wakeups: Wakeups,
+    ) -> None:
         self._database = database
-        self._registry = registry
         self._settings = settings
         self._metrics = metrics
-        self._woken = asyncio.Event()
-        self._hinted: set[str] = set()
-        self._room_changed = False
-        self._starving: list[Wanted] = []
+        self._registry = registry
+        self._desired = desired
+        self._wakeups = wakeups
+        self._starving: list[QueuedJob] = []
         self._next_tick = 0.0
 
-    def hint(self, queue: str) -> None:
-        """Note that a queue has work."""
-        self._hinted.add(queue)
-        self._woken.set()
-
-    def wake(self) -> None:
-        """Note that a worker has room, or that there may be work anywhere."""
-        self._room_changed = True
-        self._woken.set()
-
     async def run(self) -> NoReturn:
-        """Dispatch for ever."""
+        """Dispatch forever."""
         while True:
-            tick = await self._wait()
+            await self._wakeups.wait(until=self._next_tick)
             try:
-                await self._look(tick=tick)
+                await self._look()
             except DatabaseAwayError as error:
                 log.warning("dispatch waits for the database: %s", error)
                 await asyncio.sleep(_BACKOFF_S)
-                self.wake()
+                self._wakeups.room_freed()
             except DatabaseRefusedError:
                 log.exception("the database refuses a dispatch round")
                 await asyncio.sleep(_BACKOFF_S)
 
-    async def _wait(self) -> bool:
-        """Wait for a reason to look; True if it is the tick."""
-        try:
-            async with asyncio.timeout(max(0.0, self._next_tick - time.monotonic())):
-                await self._woken.wait()
-        except TimeoutError:
-            pass
-        self._woken.clear()
-        if time.monotonic() < self._next_tick:
-            return False
-        self._next_tick = time.monotonic() + self._settings.tick_s
-        return True
-
-    async def _look(self, *, tick: bool) -> None:
-        hinted, self._hinted = self._hinted, set()
-        room_changed, self._room_changed = self._room_changed, False
+    async def _look(self) -> None:
+        tick = time.monotonic() >= self._next_tick
         if tick:
+            self._next_tick = time.monotonic() + self._settings.tick_s
             for session in self._registry:
-                session.refused = False
+                session.claim_refused = False
+        reasons = self._wakeups.take()
         waiters = self._waiters()
         if tick:
             await self._find_starving(waiters)
         demands = make_demands([waiter for waiter in waiters if waiter.free > 0])
-        if demands and (tick or room_changed or any(demand.queue in hinted for demand in demands)):
+        if demands and (tick or reasons.room or any(demand.queue in reasons.queues for demand in demands)):
             await self._round(waiters, demands)
 
     def _waiters(self) -> list[Waiter]:
         # A worker that has missed a heartbeat is left out: its connection may be dead.
         heard_after = time.monotonic() - (MISSED_HEARTBEATS - 1) * self._settings.heartbeat_interval_s
-        found = (session.waiter(heard_after) for session in self._registry)
-        return [waiter for waiter in found if waiter is not None]
+        return [
+            Waiter(
+                session_id=session.id,
+                worker=session.worker,
+                team=session.principal.team,
+                queues=session.queues,
+                free=session.leases.free,
+                concurrency=session.leases.concurrency,
+            )
+            for session in self._registry
+            if session.can_take_jobs(heard_after)
+        ]
 
     async def _find_starving(self, waiters: Sequence[Waiter]) -> None:
         """Look for jobs that are too large for any free room; idle workers have room for all they can hold."""
@@ -113,35 +108,40 @@ class Dispatcher:
             return
         patience = timedelta(seconds=self._settings.starvation_patience_s)
         rows = await self._database.rows(claims.starving(tight, patience), "starving")
-        self._starving = [Wanted(row.queue, row.team, row.slots, row.rank, row.priority, row.queued_at) for row in rows]
+        self._starving = [
+            QueuedJob(row.queue, row.team, row.slots, row.rank, row.priority, row.queued_at) for row in rows
+        ]
 
     async def _round(self, waiters: Sequence[Waiter], demands: Sequence[claims.Demand]) -> None:
-        by_id = {session.id: session for session in self._registry}
+        sessions = {session.id: session for session in self._registry}
         async with self._database.transaction("dispatch") as connection:
             rows = (await connection.execute(claims.candidates(demands))).all()
             if not rows:
                 return
-            pairs = assign(waiters, [_candidate(row) for row in rows], self._starving)
+            candidates = [
+                Candidate(row.queue, row.team, row.slots, row.rank, row.priority, row.queued_at, row.id) for row in rows
+            ]
+            pairs = assign(waiters, candidates, self._starving)
             if not pairs:
                 return
             picks = [claims.Pick(job.id, waiter.worker, waiter.session_id, uuid4()) for job, waiter in pairs]
             claimed = (await connection.execute(claims.claim(picks, self._settings.accept_timeout))).all()
         self._metrics.jobs_dispatched.inc(len(claimed))
-        await self._push(by_id, picks, claimed)
+        await self._push(sessions, picks, claimed)
         if len(claimed) < len(picks) or len(rows) >= min(demand.limit for demand in demands):
-            self.wake()
+            self._wakeups.room_freed()
 
     async def _push(
-        self, sessions: "dict[UUID, Session]", picks: Sequence[claims.Pick], claimed: Sequence[Row[Any]]
+        self, sessions: dict[UUID, Session], picks: Sequence[claims.Pick], claimed: Sequence[Row[Any]]
     ) -> None:
         session_of = {pick.lease_id: sessions[pick.session_id] for pick in picks}
         undelivered = [row.lease_id for row in claimed if not session_of.pop(row.lease_id).offer(row)]
-        # The store refused these claims: the workers may get no job, or somebody else has taken the jobs.
+        # The store refused the rest: those workers may be given no jobs, or others have taken the jobs.
         for session in set(session_of.values()):
-            session.refused = True
-            session.refresh_wishes()
+            session.claim_refused = True
+            self._desired.refresh(session)
         if undelivered:
-            # If this fails the accept timeout puts them back.
+            # If this fails, the accept timeout puts the jobs back.
             await self._database.rows(leases.release(undelivered), "release")
 
 
@@ -161,7 +161,3 @@ def make_demands(waiters: Sequence[Waiter]) -> list[claims.Demand]:
         )
         for (queue, team), group in sorted(room.items(), key=lambda item: (item[0][0], item[0][1] or ""))
     ]
-
-
-def _candidate(row: Row[Any]) -> Candidate:
-    return Candidate(row.queue, row.team, row.slots, row.rank, row.priority, row.queued_at, row.id)

@@ -1,4 +1,4 @@
-"""What is desired of a worker, and what follows from it for its queues and slots."""
+"""The desired state of a worker, and the queues and slots that follow from it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from sqlalchemy import Row
 from edge_protocol.frames import DesiredFrame
 
 DEFAULT_QUEUES: Final = ("default",)
-"""For a worker that names none and whose credential grants any; Airflow's own default queue."""
+"""For a worker that names no queue and whose credential grants any; Airflow's own default queue."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class DesiredState:
     """A row of `edge.worker_desired`."""
 
     version: int = 0
@@ -26,7 +26,7 @@ class Wishes:
     queues_removed: tuple[str, ...] = ()
 
     @classmethod
-    def of_row(cls, row: Row[Any]) -> "Wishes":
+    def of_row(cls, row: Row[Any]) -> "DesiredState":
         """Read a row that has the columns of `edge.worker_desired`."""
         return cls(
             version=row.version,
@@ -41,11 +41,11 @@ class Wishes:
 
     @property
     def cordoned(self) -> bool:
-        """Whether the worker is to get no job."""
+        """Whether the worker is given no jobs."""
         return self.maintenance or self.shutdown
 
     def frame(self, queues: Iterable[str], concurrency: int) -> DesiredFrame:
-        """Return what the worker is told."""
+        """Return the frame that is sent to the worker."""
         return DesiredFrame(
             version=self.version,
             maintenance=self.maintenance,
@@ -57,17 +57,19 @@ class Wishes:
         )
 
 
-def effective_queues(asked: Sequence[str] | None, granted: Sequence[str] | None, wishes: Wishes) -> frozenset[str]:
+def effective_queues(
+    asked: Sequence[str] | None, granted: Sequence[str] | None, desired: DesiredState
+) -> frozenset[str]:
     """Return the queues that a worker serves.
 
-    What it asks for, as far as its credential grants it; plus what an administrator added, which is a grant of its own;
-    less what an administrator removed.
+    These are the queues that it asks for and that its credential grants, plus those that an administrator added (which
+    need no other grant), minus those that an administrator removed.
     """
     base = asked if asked is not None else (granted if granted is not None else DEFAULT_QUEUES)
     allowed = set(base) if granted is None else set(base) & set(granted)
-    return frozenset((allowed | set(wishes.queues_added)) - set(wishes.queues_removed))
+    return frozenset((allowed | set(desired.queues_added)) - set(desired.queues_removed))
 
 
-def effective_concurrency(asked: int, wishes: Wishes) -> int:
+def effective_concurrency(asked: int, desired: DesiredState) -> int:
     """Return the slots that a worker has."""
-    return asked if wishes.concurrency is None else wishes.concurrency
+    return asked if desired.concurrency is None else desired.concurrency

@@ -6,13 +6,13 @@ without a restart of this process; a setting overrides it.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from edge_api import __version__
 from edge_api.database.pool import Database
 from edge_api.errors import DatabaseAwayError
 from edge_api.fleet.versions import version_skew
-from edge_api.sessions.registry import Registry
 from edge_api.settings import ApiSettings
 from edge_store.schema import platform
 from edge_store.workers import agents
@@ -23,11 +23,12 @@ log = logging.getLogger(__name__)
 
 
 class VersionPolicy:
-    """Says why a worker's versions are not good, and keeps what the store says of it up to date."""
+    """Decides whether a worker's versions are accepted, and keeps the cordon reasons in the store up to date."""
 
-    def __init__(self, database: Database, registry: Registry, settings: ApiSettings) -> None:
+    def __init__(self, database: Database, settings: ApiSettings, cordon: Callable[[str, str | None], None]) -> None:
+        """`cordon` is called with the worker and the reason (None: none any more) when the policy's answer changes."""
         self._database = database
-        self._registry = registry
+        self._cordon = cordon
         self._settings = settings
         self._reference = settings.airflow_version
         self._judged = False
@@ -39,7 +40,7 @@ class VersionPolicy:
         return self._reference
 
     def reason(self, versions: dict[str, Any], protocol: int) -> str | None:
-        """Return why a worker is to be cordoned, as a sentence, or None. v1 workers are not of this package."""
+        """Return why a worker is cordoned, as a sentence, or None. v1 workers do not run this project's package."""
         settings = self._settings
         airflow = version_skew("Airflow", settings.airflow_skew, self._reference, versions.get("airflow"))
         if airflow is not None or protocol == 1:
@@ -47,7 +48,7 @@ class VersionPolicy:
         return version_skew("edge-worker", settings.worker_skew, __version__, versions.get("worker"))
 
     async def run(self) -> NoReturn:
-        """Follow the reference for ever."""
+        """Follow the reference forever."""
         while True:
             try:
                 await self.look()
@@ -56,7 +57,7 @@ class VersionPolicy:
             await asyncio.sleep(PERIOD_S)
 
     async def look(self) -> None:
-        """Read the reference; if it is news, judge all workers."""
+        """Read the reference; if it has changed, judge all workers."""
         if self._settings.airflow_version is None:
             rows = await self._database.rows(platform.get(platform.AIRFLOW_VERSION), "platform")
             reference = rows[0].value if rows else None
@@ -69,6 +70,5 @@ class VersionPolicy:
         changed = await self._database.rows(agents.recordon(reasons), "recordon") if reasons else []
         self._judged = True
         for row in changed:
-            log.info("version judged anew", extra={"worker": row.name, "reason": reasons[row.name]})
-            if (session := self._registry.get(row.name)) is not None:
-                session.cordon(reasons[row.name])
+            log.info("version judged again", extra={"worker": row.name, "reason": reasons[row.name]})
+            self._cordon(row.name, reasons[row.name])

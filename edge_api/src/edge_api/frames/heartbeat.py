@@ -1,15 +1,29 @@
-"""Heartbeats of all workers, written by one statement a second."""
+"""`heartbeat`: a sign of life, the worker's own view of itself, and the leases that it holds.
+
+The latest heartbeat of each worker is written by one statement a second. The leases are compared with the session's
+view at once, and where the two sides differ, the store decides.
+"""
 
 import asyncio
 import dataclasses
 import logging
-import math
-from collections.abc import Callable
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Final, NoReturn
 from uuid import UUID
 
+from edge_api.database.batcher import Batcher
 from edge_api.database.pool import Database
+from edge_api.database.storable import storable_values
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
+from edge_api.metrics import Metrics
+from edge_api.sessions.lease_checks import LeaseChecks
+from edge_api.sessions.session import Session
+from edge_protocol.frames import Heartbeat
+from edge_store.jobs import leases
 from edge_store.workers import agents
 
 PERIOD_MOST_S: Final = 1.0
@@ -17,35 +31,99 @@ PERIOD_MOST_S: Final = 1.0
 log = logging.getLogger(__name__)
 
 
-class Heartbeats:
-    """Keeps the latest heartbeat of each worker until it is written.
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """A running task whose process is gone."""
 
-    `superseded` is called with the worker and session of a heartbeat that was not written, since another session has
+    lease_id: UUID
+    reason: str
+
+
+class HeartbeatHandler:
+    """Handles `heartbeat` frames.
+
+    `supersede` is called with the worker and session of a heartbeat that was not written because another session has
     taken the worker over.
     """
 
     def __init__(
-        self, database: Database, heartbeat_interval_s: float, superseded: Callable[[str, UUID], None]
+        self,
+        database: Database,
+        metrics: Metrics,
+        checks: LeaseChecks,
+        heartbeat_interval_s: float,
+        supersede: Callable[[str, UUID], None],
     ) -> None:
         self._database = database
+        self._metrics = metrics
+        self._checks = checks
         self._period_s = min(PERIOD_MOST_S, heartbeat_interval_s / 3)
-        self._superseded = superseded
+        self._supersede = supersede
         self._latest: dict[str, agents.Beat] = {}
+        self.losses: Batcher[_Loss, None] = Batcher("losses", self._lose)
 
-    def put(self, beat: agents.Beat) -> None:
-        """Note a heartbeat; an earlier one of the same worker that is not written yet is replaced."""
+    def handle(self, session: Session, frame: Heartbeat) -> None:
+        """Keep the heartbeat for the next write, and compare the leases."""
+        self._keep(
+            agents.Beat(
+                name=session.worker,
+                session_id=session.id,
+                jobs_active=frame.jobs_active,
+                free_slots=frame.free_slots,
+                maintenance_acknowledged=frame.maintenance_acknowledged,
+                terminating=frame.terminating,
+                initialised=frame.initialised,
+                worked=session.worked,
+                sysinfo=storable_values(frame.sysinfo),
+            )
+        )
+        session.worked = False
+        if session.principal.expired:
+            session.end_expired()
+            return
+        session.withdraw(withdrawn=frame.terminating or frame.maintenance_acknowledged or not frame.initialised)
+        if frame.desired_version < session.desired.version:
+            session.send_desired()
+        self._compare(session, frame.held)
+
+    def _keep(self, beat: agents.Beat) -> None:
+        """Replace an earlier heartbeat of the worker that is not written yet."""
         before = self._latest.get(beat.name)
-        self._latest[beat.name] = beat if before is None else _after(before, beat)
+        worked = beat.worked or (before is not None and before.worked)
+        self._latest[beat.name] = dataclasses.replace(beat, worked=worked)
+
+    # ---- leases ----
+
+    def _compare(self, session: Session, held: Sequence[UUID]) -> None:
+        found = session.leases.compare(held, time.monotonic())
+        if found.unknown or found.overdue:
+            self._checks.check(session, [*found.unknown, *found.overdue])
+        for lease in found.gone:
+            log.warning("a task is gone without a report", extra={"worker": session.worker, "lease": lease})
+            session.leases.reporting(lease, begun=True)
+            loss = _Loss(lease, f"edge worker {session.worker} has the task no more and sent no report")
+            session.track(self.losses.submit(loss), partial(_release, session, lease))
+
+    async def _lose(self, losses: Sequence[_Loss]) -> list[None]:
+        by_reason: dict[str, list[UUID]] = defaultdict(list)
+        for loss in losses:
+            by_reason[loss.reason].append(loss.lease_id)
+        for reason, ids in by_reason.items():
+            lost = await self._database.rows(leases.lose(ids, reason), "lose")
+            self._metrics.jobs_finished.labels("lost").inc(len(lost))
+        return [None] * len(losses)
+
+    # ---- the write, once a second ----
 
     async def run(self) -> NoReturn:
-        """Write for ever."""
+        """Write forever."""
         while True:
             await asyncio.sleep(self._period_s)
             if self._latest:
                 await self.flush()
 
     async def flush(self) -> None:
-        """Write what there is; it is kept if the database is away."""
+        """Write the heartbeats that are kept; while the database is away they stay kept."""
         beats, self._latest = self._latest, {}
         # Names in order, so that statements of several replicas can't lock each other out.
         batch = [beats[name] for name in sorted(beats)]
@@ -55,7 +133,7 @@ class Heartbeats:
             log.warning("heartbeats wait for the database: %s", error)
             newer, self._latest = self._latest, beats
             for beat in newer.values():
-                self.put(beat)
+                self._keep(beat)
             return
         except DatabaseRefusedError:
             log.exception("the database refuses heartbeats")
@@ -63,22 +141,8 @@ class Heartbeats:
         written = {row.name for row in rows}
         for beat in batch:
             if beat.name not in written:
-                self._superseded(beat.name, beat.session_id)
+                self._supersede(beat.name, beat.session_id)
 
 
-def _after(before: agents.Beat, beat: agents.Beat) -> agents.Beat:
-    return dataclasses.replace(beat, worked=beat.worked or before.worked)
-
-
-def clean_sysinfo(told: dict[str, float | int | str | None]) -> dict[str, float | int | str | None]:
-    """Return what JSON in PostgreSQL can hold: finite numbers, text without NUL."""
-    return {
-        clean_text(key): clean_text(value) if isinstance(value, str) else value
-        for key, value in told.items()
-        if not (isinstance(value, float) and not math.isfinite(value))
-    }
-
-
-def clean_text(text: str) -> str:
-    """Return text that PostgreSQL can hold: it knows no NUL."""
-    return text.replace("\x00", "\ufffd") if "\x00" in text else text
+def _release(session: Session, lease: UUID, _: None) -> None:
+    session.release(lease)

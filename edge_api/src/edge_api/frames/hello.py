@@ -1,61 +1,169 @@
-"""The beginning and the end of a session: hello and bye.
+"""`hello`: the beginning of a session.
 
-A hello takes over the worker's row and then settles every unfinished lease of the worker at once: kept if the worker
-still has it, sent again if it never got it, lost if it was running and is gone.
+It takes over the worker's row and then decides every unfinished lease of the worker at once: kept if the worker still
+has it, sent again if it never arrived, lost if it was running and its task is gone.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
 
+from edge_api.database.pool import Database
+from edge_api.database.storable import storable_text
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
-from edge_api.fleet.desired import Wishes, effective_concurrency, effective_queues
-from edge_api.frames import maintenance as own_maintenance
-from edge_api.frames.heartbeat import clean_text
-from edge_api.sessions.desired import store_effective
+from edge_api.fleet.desired import effective_concurrency, effective_queues
+from edge_api.fleet.version_policy import VersionPolicy
+from edge_api.frames.maintenance import MaintenanceHandler
+from edge_api.identity.refusals import Refusals
+from edge_api.metrics import Metrics
+from edge_api.sessions.desired import DesiredUpdates
 from edge_api.sessions.lease_view import Phase
-from edge_api.sessions.session import Ending, Session
+from edge_api.sessions.registry import Registry
+from edge_api.sessions.session import Session
+from edge_api.settings import ApiSettings
 from edge_protocol.frames import BY_HOST, PROTOCOL_MAX, PROTOCOL_MIN, Error, Hello, Welcome, choose_protocol
 from edge_store.jobs import leases
 from edge_store.workers import agents
 
-BYE_PATIENCE_S: Final = 10.0
-"""Reports sent before a bye are durable long before that."""
-
 log = logging.getLogger(__name__)
 
 
-async def say_hello(session: Session, hello: Hello) -> None:
-    """Begin the session, or end it with the reason."""
-    refusal = _refusal(session, hello)
-    if refusal is not None:
-        if refusal.code == "wrong_worker":
-            session.hub.refusals.note(f"worker:{session.worker}", refusal.code, None, f"hello of {hello.worker}")
-        session.end(refusal.code, refusal.message, fatal=True)
-        return
-    try:
-        await _open(session, hello)
-    except DatabaseAwayError as error:
-        log.warning("a hello failed: %s", error, extra={"worker": session.worker})
-        session.end("database_away", "The database is away. Connect again.", close_code=1013)
-    except DatabaseRefusedError:
-        log.exception("the database refuses a hello", extra={"worker": session.worker})
-        session.end("bad_hello", "The database refuses the content of the hello.", fatal=True)
+class HelloHandler:
+    """Handles `hello` frames."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: ApiSettings,
+        metrics: Metrics,
+        registry: Registry,
+        refusals: Refusals,
+        versions: VersionPolicy,
+        desired: DesiredUpdates,
+        maintenance: MaintenanceHandler,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._metrics = metrics
+        self._registry = registry
+        self._refusals = refusals
+        self._versions = versions
+        self._desired = desired
+        self._maintenance = maintenance
+
+    async def handle(self, session: Session, hello: Hello) -> None:
+        """Begin the session, or end it with the reason."""
+        refusal = _refusal(session, hello)
+        if refusal is not None:
+            if refusal.code == "wrong_worker":
+                self._refusals.note(f"worker:{session.worker}", refusal.code, None, f"hello of {hello.worker}")
+            session.end(refusal.code, refusal.message, fatal=True)
+            return
+        try:
+            await self._open(session, hello)
+        except DatabaseAwayError as error:
+            log.warning("a hello failed: %s", error, extra={"worker": session.worker})
+            session.end("database_away", "The database is away. Connect again.", close_code=1013)
+        except DatabaseRefusedError:
+            log.exception("the database refuses a hello", extra={"worker": session.worker})
+            session.end("bad_hello", "The database refuses the content of the hello.", fatal=True)
+
+    async def _open(self, session: Session, hello: Hello) -> None:
+        session.hello = hello
+        session.withdrawn = not hello.initialised
+        session.desired = await self._desired.read(session.worker)
+        session.queues = effective_queues(hello.queues, session.principal.queues, session.desired)
+        session.leases.concurrency = effective_concurrency(hello.concurrency, session.desired)
+        session.cordon_reason = self._versions.reason(hello.versions.model_dump(), PROTOCOL_MAX)
+        if not await self._register(session, hello):
+            return
+        if hello.maintenance:
+            await self._maintenance.enter(session.worker, hello.maintenance_comment, BY_HOST, own_only=True)
+        # From here on hints reach the session, so a change of the desired state after the next read is not missed.
+        self._registry.add(session)
+        await self._desired.apply(session, await self._desired.read(session.worker))
+        held = await self._database.rows(leases.held_by(session.worker), "held_by")
+        session.send(
+            Welcome(
+                protocol=PROTOCOL_MAX,
+                session_id=session.id,
+                heartbeat_interval_s=self._settings.heartbeat_interval_s,
+                log_chunk_bytes=self._settings.log_chunk_bytes,
+                log_window_bytes=self._settings.log_window_bytes,
+                execution_api_url=self._settings.execution_api_url,
+            )
+        )
+        session.send_desired()
+        await self._decide_leases(session, hello.held, held)
+        session.opened = True
+        log.info(
+            "session begins", extra={"worker": session.worker, "session": session.id, "transport": session.transport}
+        )
+        session.room_freed()
+
+    async def _register(self, session: Session, hello: Hello) -> bool:
+        """Take over the worker's row; if a live worker of another enrolment has it, end the session."""
+        new = agents.Registration(
+            name=session.worker,
+            identity=session.principal.identity,
+            team=session.principal.team,
+            queues=sorted(session.queues),
+            concurrency=session.leases.concurrency,
+            session_id=session.id,
+            instance=hello.instance,
+            cordon_reason=session.cordon_reason,
+            credential_id=session.principal.credential_id,
+            versions={
+                name: storable_text(value)
+                for name, value in hello.versions.model_dump().items()
+                if isinstance(value, str)
+            },
+        )
+        if await self._database.rows(agents.register(new, self._settings.silence_window), "register"):
+            return True
+        self._refusals.note(f"worker:{session.worker}", "name_taken", None, "hello")
+        session.end(
+            "name_taken",
+            f"A live worker of another enrolment has the name {session.worker}. Stop that worker, or enrol this one "
+            "under another name.",
+            fatal=True,
+        )
+        return False
+
+    async def _decide_leases(self, session: Session, reported: Sequence[UUID], stored: Sequence[Row[Any]]) -> None:
+        """Agree with the worker on every unfinished lease."""
+        now = time.monotonic()
+        held = set(reported)
+        known = {row.lease_id for row in stored}
+        lost = [row.lease_id for row in stored if row.state == "running" and row.lease_id not in held]
+        if lost:
+            reason = f"edge worker {session.worker} restarted without the task"
+            done = await self._database.rows(leases.lose(lost, reason), "lose")
+            self._metrics.jobs_finished.labels("lost").inc(len(done))
+        for lease in reported:
+            if lease not in known:
+                session.fence(lease, "hello")
+        for row in stored:
+            if row.state == "running" and row.lease_id in held:
+                session.leases.add(row.lease_id, row.slots, Phase.RUNNING, now)
+            elif row.state == "leased":
+                session.leases.add(row.lease_id, row.slots, Phase.OFFERED, now)
+                if row.lease_id not in held:
+                    session.send_job(row)
 
 
 def _refusal(session: Session, hello: Hello) -> Error | None:
-    """Return why a hello can't be taken, from what is known without the database."""
+    """Return why a hello can't be accepted, from what is known without the database."""
     if session.opened:
-        return Error(code="hello_twice", message="A session has one hello. Connect anew.")
+        return Error(code="hello_twice", message="A session has one hello. Connect again.")
     if hello.worker != session.worker:
         return Error(
             code="wrong_worker",
-            message=f"The credential is that of worker {session.worker}. Run with that name, or enrol this one.",
+            message=f"The credential belongs to worker {session.worker}. Run with that name, or enrol this one.",
         )
     if choose_protocol(hello.protocol_min, hello.protocol_max) is None:
         old, new = ("worker", "edge API") if hello.protocol_max < PROTOCOL_MIN else ("edge API", "worker")
@@ -65,118 +173,3 @@ def _refusal(session: Session, hello: Hello) -> Error | None:
             f"{PROTOCOL_MIN} to {PROTOCOL_MAX}. Upgrade the {old}: it is older than the {new}.",
         )
     return None
-
-
-async def _open(session: Session, hello: Hello) -> None:
-    session.hello = hello
-    session.withdrawn = not hello.initialised
-    wishes = await _read_wishes(session)
-    session.queues = effective_queues(hello.queues, session.principal.queues, wishes)
-    session.leases.concurrency = effective_concurrency(hello.concurrency, wishes)
-    session.cordon_reason = session.hub.versions.reason(hello.versions.model_dump(), PROTOCOL_MAX)
-    if not await _register(session, hello):
-        return
-    if hello.maintenance:
-        await own_maintenance.enter(session, hello.maintenance_comment, BY_HOST, own_only=True)
-    # From here on hints reach the session, so a change of the wishes after this look is not missed.
-    session.hub.registry.add(session)
-    session.wishes = wishes
-    if session.take_wishes(await _read_wishes(session)):
-        await store_effective(session.hub.database, session)
-    rows = await session.hub.database.rows(leases.held_by(session.worker), "held_by")
-    settings = session.hub.settings
-    session.send(
-        Welcome(
-            protocol=PROTOCOL_MAX,
-            session_id=session.id,
-            heartbeat_interval_s=settings.heartbeat_interval_s,
-            log_chunk_bytes=settings.log_chunk_bytes,
-            log_window_bytes=settings.log_window_bytes,
-            execution_api_url=settings.execution_api_url,
-        )
-    )
-    session.send_wishes()
-    await _settle_leases(session, hello.held, rows)
-    session.opened = True
-    log.info("session begins", extra={"worker": session.worker, "session": session.id, "transport": session.transport})
-    session.hub.dispatcher.wake()
-
-
-async def _read_wishes(session: Session) -> Wishes:
-    rows = await session.hub.database.rows(agents.desired_of([session.worker]), "desired")
-    return Wishes.of_row(rows[0]) if rows else Wishes()
-
-
-async def _register(session: Session, hello: Hello) -> bool:
-    new = agents.Registration(
-        name=session.worker,
-        identity=session.principal.identity,
-        team=session.principal.team,
-        queues=sorted(session.queues),
-        concurrency=session.leases.concurrency,
-        session_id=session.id,
-        instance=hello.instance,
-        cordon_reason=session.cordon_reason,
-        credential_id=session.principal.credential_id,
-        versions={
-            name: clean_text(value) for name, value in hello.versions.model_dump().items() if isinstance(value, str)
-        },
-    )
-    window = session.hub.settings.silence_window
-    if await session.hub.database.rows(agents.register(new, window), "register"):
-        return True
-    session.hub.refusals.note(f"worker:{session.worker}", "name_taken", None, "hello")
-    session.end(
-        "name_taken",
-        f"A live worker of another enrolment has the name {session.worker}. Stop that worker, or enrol this one under "
-        "another name.",
-        fatal=True,
-    )
-    return False
-
-
-async def _settle_leases(session: Session, told: Sequence[UUID], rows: Sequence[Row[Any]]) -> None:
-    """Agree with the worker on every unfinished lease."""
-    now = time.monotonic()
-    held = set(told)
-    stored = {row.lease_id for row in rows}
-    lost = [row.lease_id for row in rows if row.state == "running" and row.lease_id not in held]
-    if lost:
-        reason = f"edge worker {session.worker} restarted without the task"
-        done = await session.hub.database.rows(leases.lose(lost, reason), "lose")
-        session.hub.metrics.jobs_finished.labels("lost").inc(len(done))
-    for lease in told:
-        if lease not in stored:
-            session.fence(lease, "hello")
-    for row in rows:
-        if row.state == "running" and row.lease_id in held:
-            session.leases.add(row.lease_id, row.slots, Phase.RUNNING, now)
-        elif row.state == "leased":
-            session.leases.add(row.lease_id, row.slots, Phase.OFFERED, now)
-            if row.lease_id not in held:
-                session.send_job(row)
-
-
-async def say_bye(session: Session) -> None:
-    """Note a clean stop. What the worker still held is settled now, since nobody else would."""
-    database = session.hub.database
-    try:
-        async with asyncio.timeout(BYE_PATIENCE_S):
-            await session.all_settled()
-        standing = await database.rows(agents.standing([session.worker]), "standing")
-        if not standing or standing[0].session_id != session.id:
-            session.supersede()
-            return
-        rows = await database.rows(leases.held_by(session.worker), "held_by")
-        running = [row.lease_id for row in rows if row.state == "running"]
-        leased = [row.lease_id for row in rows if row.state == "leased"]
-        if running:
-            reason = f"edge worker {session.worker} stopped without a report"
-            await database.rows(leases.lose(running, reason), "lose")
-        if leased:
-            await database.rows(leases.release(leased), "release")
-        await database.rows(agents.say_bye(session.worker, session.id), "bye")
-    except (DatabaseAwayError, TimeoutError) as error:
-        log.warning("a bye was not written: %s", error, extra={"worker": session.worker})
-    log.info("session ends", extra={"worker": session.worker, "session": session.id, "code": "bye"})
-    session.detach(Ending("bye", 1000))

@@ -1,25 +1,37 @@
-"""Append task logs: group commit over all workers, and a true answer to chunks that do not fit."""
+"""`log`: a piece of a task's log. Pieces of all workers are appended in one statement, then acknowledged.
+
+A piece that does not fit is answered with where the log really ends, so that the worker goes on from there.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 from uuid import UUID
 
+from edge_api.database.batcher import Batcher
 from edge_api.database.pool import Database
 from edge_api.metrics import Metrics
+from edge_api.sessions.session import Session
+from edge_protocol.frames import Ack, Fenced, Log
 from edge_store.jobs import logs
 
 MERGED_BYTES_MAX: Final = 1 << 20
 """Adjacent chunks are stored as one row up to this size."""
 
+OFFSETS: Final = range(2**62)
+
+_BATCH_BYTES: Final = 4 << 20
+_ROW_OVERHEAD: Final = 512
+
 
 @dataclass(frozen=True, slots=True)
 class LogResult:
-    """What became of a chunk. `end`: the next byte expected; None: the lease is not the worker's."""
+    """Result for a chunk. `end`: the next byte expected; None: the lease is not the worker's."""
 
     end: int | None
     superseded: bool = False
-    """A later chunk of the same batch has the answer for both."""
+    """A later chunk of the same batch carries the answer for both."""
 
 
 @dataclass(slots=True)
@@ -30,15 +42,33 @@ class _Run:
     members: list[int]
 
 
-class LogWriter:
-    """Flush function for log chunks."""
+class LogHandler:
+    """Handles `log` frames."""
 
     def __init__(self, database: Database, metrics: Metrics) -> None:
         self._database = database
         self._metrics = metrics
+        self.batcher: Batcher[logs.LogChunk, LogResult] = Batcher(
+            "logs", self._append_all, most=_BATCH_BYTES, weigh=lambda chunk: len(chunk.data) + _ROW_OVERHEAD
+        )
 
-    async def flush(self, chunks: Sequence[logs.LogChunk]) -> list[LogResult]:
-        """Append chunks in order and say for each what became of it."""
+    def handle(self, session: Session, frame: Log) -> None:
+        """Append to the task's log, then send where it ends."""
+        if frame.offset not in OFFSETS or frame.skipped not in OFFSETS:
+            session.complain("log.offset: Input should be less than 2^62")
+            return
+        chunk = logs.LogChunk(frame.lease_id, session.worker, frame.offset, frame.skipped, frame.data)
+        session.track(self.batcher.submit(chunk), partial(self._answer, session, frame.lease_id), len(frame.data))
+
+    def _answer(self, session: Session, lease: UUID, result: LogResult) -> None:
+        if result.end is None:
+            self._metrics.fenced.labels("log").inc()
+            session.send(Fenced(lease_id=lease, reason="The log is unknown here, or another worker's. Drop it."))
+        elif not result.superseded:
+            session.send(Ack(of="log", lease_id=lease, offset=result.end))
+
+    async def _append_all(self, chunks: Sequence[logs.LogChunk]) -> list[LogResult]:
+        """Append chunks in order and return the result for each."""
         results = [LogResult(None)] * len(chunks)
         rest = merge(chunks)
         while rest:
@@ -86,7 +116,7 @@ class LogWriter:
 
 
 def merge(chunks: Sequence[logs.LogChunk]) -> list[_Run]:
-    """Join chunks that continue the one before of their lease and worker; the order within a lease stays."""
+    """Join chunks that continue the previous one of their lease and worker; the order within a lease stays."""
     runs: list[_Run] = []
     last: dict[tuple[UUID, str], _Run] = {}
     for index, chunk in enumerate(chunks):

@@ -28,7 +28,7 @@ FAILURES_BURST: Final = 50.0
 FAILURES_PER_S: Final = 5.0
 ADDRESSES_MOST: Final = 10_000
 
-_MEND: Final = "Enrol the worker again: edge-worker enroll, with a join token from `edge-api token create`."
+_HOW_TO_FIX: Final = "Enrol the worker again: edge-worker enroll, with a join token from `edge-api token create`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +121,10 @@ class Authenticator:
     async def _find(self, authorization: str | None, address: str) -> Principal:
         scheme, _, text = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not text:
-            raise RefusedError(401, "credential_missing", f"The call carries no worker credential. {_MEND}")
+            raise RefusedError(401, "credential_missing", f"The call carries no worker credential. {_HOW_TO_FIX}")
         token = tokens.parse(text.strip(), tokens.CREDENTIAL)
         if token is None:
-            raise RefusedError(401, "credential_invalid", f"This is not a worker credential. {_MEND}")
+            raise RefusedError(401, "credential_invalid", f"This is not a worker credential. {_HOW_TO_FIX}")
         now = time.monotonic()
         cached = self._cache.get(token.id)
         if cached is not None and cached.until > now and not cached.principal.expired and token.matches(cached.digest):
@@ -148,10 +148,10 @@ class Authenticator:
         drops = self._drops
         rows = await self._database.rows(credentials.get_credential(token.id), "credential")
         if not rows or not token.matches(rows[0].secret_hash):
-            raise RefusedError(401, "credential_unknown", f"The worker credential is not known here. {_MEND}")
+            raise RefusedError(401, "credential_unknown", f"The worker credential is not known here. {_HOW_TO_FIX}")
         row = rows[0]
         if row.revoked_at is not None:
-            raise RefusedError(401, "credential_revoked", f"The worker credential was revoked. {_MEND}")
+            raise RefusedError(401, "credential_revoked", f"The worker credential was revoked. {_HOW_TO_FIX}")
         if row.role != "worker":
             raise RefusedError(
                 403, "wrong_role", "This credential is not a worker's. Use the one that edge-worker enroll has stored."
@@ -181,8 +181,8 @@ class Authenticator:
         else:
             self._cache.pop(credential_id, None)
 
-    async def still_good(self, credential_ids: Sequence[UUID]) -> "dict[UUID, Grant]":
-        """Return which credentials are neither revoked nor expired, and what they are good for now."""
+    async def still_valid(self, credential_ids: Sequence[UUID]) -> dict[UUID, Grant]:
+        """Return which credentials are neither revoked nor expired, and what they grant now."""
         rows = await self._database.rows(credentials.still_good(credential_ids), "credential")
         return {row.id: Grant(None if row.queues is None else tuple(row.queues), row.expires_at) for row in rows}
 
@@ -190,6 +190,6 @@ class Authenticator:
 def _expired(row: Row[Any]) -> RefusedError:
     if row.rotated_to is not None:
         return RefusedError(
-            401, "credential_rotated", f"The worker credential was rotated; its successor is good. {_MEND}"
+            401, "credential_rotated", f"The worker credential was rotated; its successor is good. {_HOW_TO_FIX}"
         )
-    return RefusedError(401, "credential_expired", f"The worker credential has expired. {_MEND}")
+    return RefusedError(401, "credential_expired", f"The worker credential has expired. {_HOW_TO_FIX}")

@@ -1,17 +1,21 @@
-"""Trade a join token for a worker's own credential."""
+"""`POST enroll`: trade a join token for a worker's own credential."""
 
 import fnmatch
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+from fastapi import APIRouter, Request
 from sqlalchemy import Row
 
 from edge_api.database.pool import Database
 from edge_api.errors import RefusedError
+from edge_api.http.address import address_of
 from edge_api.identity import tokens
+from edge_api.identity.authenticator import Authenticator
+from edge_api.identity.refusals import Refusals
 from edge_api.settings import ApiSettings
-from edge_protocol.rest import EnrollRequest, EnrollResponse
+from edge_protocol.rest import ENROLL_PATH, EnrollRequest, EnrollResponse
 from edge_store.identity import audit, credentials
 from edge_store.workers import agents
 
@@ -19,17 +23,35 @@ _NEW_TOKEN = "Ask for a new one: edge-api token create."  # noqa: S105  (a sente
 
 
 class Enrolment:
-    """Checks join tokens and makes credentials."""
+    """Checks join tokens and creates credentials."""
 
-    def __init__(self, database: Database, settings: ApiSettings) -> None:
+    def __init__(
+        self, database: Database, settings: ApiSettings, authenticator: Authenticator, refusals: Refusals
+    ) -> None:
         self._database = database
         self._settings = settings
+        self._authenticator = authenticator
+        self._refusals = refusals
+        self.router = APIRouter()
+        self.router.add_api_route(ENROLL_PATH, self.enroll, methods=["POST"], status_code=201)
 
-    async def enroll(self, request: EnrollRequest) -> EnrollResponse:
-        """Use up a join token and return a fresh credential.
+    async def enroll(self, request: Request, body: EnrollRequest) -> EnrollResponse:
+        """Trade a join token for a worker credential."""
+        address = address_of(request)
+        self._authenticator.check_brake(address)
+        try:
+            return await self._enroll(body)
+        except RefusedError as refusal:
+            self._refusals.note(address, refusal.code, body.join_token, f"enrolment of {body.worker}")
+            if refusal.status == 401:
+                self._authenticator.note_failure(address)
+            raise
+
+    async def _enroll(self, request: EnrollRequest) -> EnrollResponse:
+        """Use up a join token and return a new credential.
 
         Raises:
-            RefusedError: token unknown (401), not good any more or not for this name or queue (403), name taken (409).
+            RefusedError: token unknown (401), expired, revoked or not for this name or queue (403), name taken (409).
 
         """
         token = tokens.parse(request.join_token.strip(), tokens.JOIN_TOKEN)

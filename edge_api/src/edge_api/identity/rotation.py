@@ -1,30 +1,35 @@
-"""Trade a worker's credential for its successor, before it expires."""
+"""`POST rotate`: trade a worker's credential for its successor, before it expires."""
 
 from datetime import UTC, datetime, timedelta
 
+from fastapi import APIRouter, Request
+
 from edge_api.database.pool import Database
 from edge_api.errors import RefusedError
+from edge_api.http.address import address_of
 from edge_api.identity import tokens
-from edge_api.identity.authenticator import Principal
+from edge_api.identity.authenticator import Authenticator, Principal
 from edge_api.settings import ApiSettings
-from edge_protocol.rest import RotateResponse
+from edge_protocol.rest import ROTATE_PATH, RotateResponse
 from edge_store.identity import audit, credentials
 
 
 class Rotation:
-    """Makes successors."""
+    """Creates successors."""
 
-    def __init__(self, database: Database, settings: ApiSettings) -> None:
+    def __init__(self, database: Database, settings: ApiSettings, authenticator: Authenticator) -> None:
         self._database = database
         self._settings = settings
+        self._authenticator = authenticator
+        self.router = APIRouter()
+        self.router.add_api_route(ROTATE_PATH, self.rotate, methods=["POST"], status_code=201)
 
-    async def rotate(self, principal: Principal) -> RotateResponse:
-        """Return a fresh credential of the same worker; the one shown stays good for the overlap.
+    async def rotate(self, request: Request) -> RotateResponse:
+        """Return a new credential of the calling worker; the present one stays valid for the overlap."""
+        principal = await self._authenticator.worker(request.headers.get("authorization"), address_of(request))
+        return await self._successor(principal)
 
-        Raises:
-            RefusedError: the credential was revoked or has expired a moment ago (401).
-
-        """
+    async def _successor(self, principal: Principal) -> RotateResponse:
         token = tokens.mint(tokens.CREDENTIAL)
         expires_at = datetime.now(UTC) + timedelta(seconds=self._settings.credential_lifetime_s)
         overlap = timedelta(seconds=self._settings.credential_overlap_s)
@@ -33,7 +38,7 @@ class Rotation:
             row = (await connection.execute(statement)).one_or_none()
             if row is None:
                 raise RefusedError(
-                    401, "credential_expired", "The credential is not good any more. Enrol the worker again."
+                    401, "credential_expired", "The credential was revoked or has expired. Enrol the worker again."
                 )
             entry = audit.NewAudit(
                 f"worker:{principal.worker}",

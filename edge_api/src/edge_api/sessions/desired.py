@@ -1,34 +1,62 @@
-"""Reads what is desired of workers, many at once, and writes what follows for their claims."""
+"""A change of the desired state on its way to a session: read for many workers at once, applied, stored, and sent."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from edge_api.database.batcher import Batcher
 from edge_api.database.pool import Database
-from edge_api.fleet.desired import Wishes
+from edge_api.fleet.desired import DesiredState
 from edge_api.sessions.session import Session
 from edge_store.workers import agents
 
 
-class WishReader:
-    """Flush function of the batcher of wishes."""
+class DesiredUpdates:
+    """Keeps sessions at the desired state of their workers."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.batcher: Batcher[Session, None] = Batcher("desired", self._read_and_apply)
 
-    async def flush(self, sessions: Sequence[Session]) -> list[Wishes | None]:
-        """Return for each session what is desired of its worker; None if the worker is not there any more.
+    def refresh(self, session: Session) -> None:
+        """Read the desired state again, and send the worker what has changed."""
+        before = (session.desired.version, session.queues)
 
-        A session that has news takes it over before its queues and slots are written.
+        def send_if_changed(_: None) -> None:
+            if (session.desired.version, session.queues) != before:
+                session.send_desired()
+
+        session.track(self.batcher.submit(session), send_if_changed)
+
+    def refresh_then(self, session: Session, then: Callable[[], None]) -> None:
+        """Read the desired state again, then call `then`, whether or not it has changed."""
+        session.track(self.batcher.submit(session), lambda _: then())
+
+    async def read(self, worker: str) -> DesiredState:
+        """Return the desired state of a worker: the default one if the worker is not known yet.
+
+        Raises:
+            DatabaseAwayError: it can't be read now.
+
         """
+        rows = await self._database.rows(agents.desired_of([worker]), "desired")
+        return DesiredState.of_row(rows[0]) if rows else DesiredState()
+
+    async def apply(self, session: Session, desired: DesiredState) -> None:
+        """Let a session take over the desired state, and store the queues and slots that claims go by from now on.
+
+        Raises:
+            DatabaseAwayError: it can't be stored now.
+
+        """
+        if session.apply_desired(desired):
+            statement = agents.set_effective(
+                session.worker, session.id, sorted(session.queues), session.leases.concurrency
+            )
+            await self._database.rows(statement, "set_effective")
+
+    async def _read_and_apply(self, sessions: Sequence[Session]) -> list[None]:
         rows = await self._database.rows(agents.desired_of([session.worker for session in sessions]), "desired")
-        found = {row.worker_name: Wishes.of_row(row) for row in rows}
+        found = {row.worker_name: DesiredState.of_row(row) for row in rows}
         for session in {session.id: session for session in sessions}.values():
-            wishes = found.get(session.worker)
-            if wishes is not None and session.take_wishes(wishes):
-                await store_effective(self._database, session)
-        return [found.get(session.worker) for session in sessions]
-
-
-async def store_effective(database: Database, session: Session) -> None:
-    """Write the session's queues and slots, which claims go by."""
-    statement = agents.set_effective(session.worker, session.id, sorted(session.queues), session.leases.concurrency)
-    await database.rows(statement, "set_effective")
+            if (desired := found.get(session.worker)) is not None:
+                await self.apply(session, desired)
+        return [None] * len(sessions)

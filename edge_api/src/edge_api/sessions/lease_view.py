@@ -1,6 +1,6 @@
-"""What one session believes its worker holds, and how that is compared with what the worker says.
+"""The leases that one session believes its worker holds, compared with those that the worker reports.
 
-The server counts the free slots by itself, since the worker's own number is older than the jobs on their way to it.
+The server counts the free slots by itself: the worker's own number does not include the jobs on their way to it.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ HEARTBEATS_TO_BELIEVE: Final = 2
 """A task counts as gone when so many heartbeats in a row leave it out: one alone may have crossed its accept."""
 
 REMEMBER_S: Final = 60.0
-"""A lease that was settled this recently may still be in a heartbeat that was on its way."""
+"""A lease that was released this recently may still be named by a heartbeat that was on its way."""
 
 
 class Phase(Enum):
@@ -22,7 +22,7 @@ class Phase(Enum):
     OFFERED = "offered"
     RUNNING = "running"
     CANCELLED = "cancelled"
-    """The job is not wanted any more, but its process still takes its slots."""
+    """The job was taken back, but its process still takes its slots."""
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Holding:
     since: float
     missed: int = 0
     reporting: bool = False
-    """A report is being written; nothing else is done about the lease meanwhile."""
+    """A report is being written; meanwhile nothing else is done about the lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class Discrepancy:
     unknown: list[UUID] = field(default_factory=list)
     """The worker holds it, the view does not know it."""
     overdue: list[UUID] = field(default_factory=list)
-    """It was offered, and not accepted in time: it may be somebody else's by now."""
+    """It was offered, and not accepted in time: another worker may hold it by now."""
     gone: list[UUID] = field(default_factory=list)
-    """It was running, and the worker has left it out often enough."""
+    """It was running, and is missing from enough heartbeats."""
 
 
 class LeaseView:
@@ -56,7 +56,7 @@ class LeaseView:
         self.concurrency = concurrency
         self._accept_timeout_s = accept_timeout_s
         self._held: dict[UUID, Holding] = {}
-        self._settled: dict[UUID, float] = {}
+        self._released: dict[UUID, float] = {}
         self._used = 0
 
     @property
@@ -89,36 +89,36 @@ class LeaseView:
             holding.reporting = begun
 
     def cancel(self, lease: UUID, now: float) -> None:
-        """Note that the worker was told to stop the task."""
+        """Note that a `cancel` was sent to the worker."""
         if (holding := self._held.get(lease)) is not None:
             holding.phase = Phase.CANCELLED
             holding.since = now
 
     def forget_cancelled(self, before: float) -> None:
-        """Forget leases that were cancelled before a moment: their end was told elsewhere."""
+        """Forget leases that were cancelled before a moment: their end was reported elsewhere."""
         for lease, holding in list(self._held.items()):
             if holding.phase is Phase.CANCELLED and holding.since < before:
                 self.drop(lease, before)
 
     def drop(self, lease: UUID, now: float) -> bool:
         """Forget a lease and return whether that freed slots."""
-        self._settled[lease] = now
+        self._released[lease] = now
         holding = self._held.pop(lease, None)
         if holding is None:
             return False
         self._used -= holding.slots
         return True
 
-    def settled_after(self, lease: UUID, moment: float) -> bool:
-        """Return whether a lease was settled at or after a moment."""
-        return self._settled.get(lease, float("-inf")) >= moment
+    def released_after(self, lease: UUID, moment: float) -> bool:
+        """Return whether a lease was released at or after a moment."""
+        return self._released.get(lease, float("-inf")) >= moment
 
-    def compare(self, told: Iterable[UUID], now: float) -> Discrepancy:
-        """Compare with a heartbeat. Cancelled leases that it leaves out often enough are forgotten here."""
-        for lease in [lease for lease, when in self._settled.items() if when < now - REMEMBER_S]:
-            del self._settled[lease]
-        held = set(told)
-        found = Discrepancy([lease for lease in held if lease not in self._held and lease not in self._settled])
+    def compare(self, reported: Iterable[UUID], now: float) -> Discrepancy:
+        """Compare with a heartbeat. Cancelled leases that are missing from enough heartbeats are forgotten here."""
+        for lease in [lease for lease, when in self._released.items() if when < now - REMEMBER_S]:
+            del self._released[lease]
+        held = set(reported)
+        found = Discrepancy([lease for lease in held if lease not in self._held and lease not in self._released])
         forgotten: list[UUID] = []
         for lease, holding in self._held.items():
             if lease in held or holding.reporting:

@@ -1,30 +1,42 @@
-"""The sessions of this process."""
+"""The sessions of this process, at most one per worker."""
 
+import asyncio
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterator
+from typing import NoReturn, TypeVar
 from uuid import UUID
 
 from edge_api.errors import RefusedError
+from edge_api.identity.authenticator import Principal
+from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
+from edge_api.sessions.session import Session, Surroundings
+from edge_api.settings import ApiSettings
 
-if TYPE_CHECKING:
-    from edge_api.sessions.session import Session
-
-Transport = Literal["websocket", "sync"]
+AnySession = TypeVar("AnySession", bound=Session)
 
 
 class Registry:
-    """Sessions whose hello was good, at most one per worker."""
+    """Makes sessions, and has those whose hello was accepted."""
 
-    def __init__(self, most: int, metrics: Metrics) -> None:
-        self._most = most
+    def __init__(
+        self, settings: ApiSettings, metrics: Metrics, refusals: Refusals, room_freed: Callable[[], None]
+    ) -> None:
+        self._settings = settings
         self._metrics = metrics
+        self._surroundings = Surroundings(
+            accept_timeout_s=settings.accept_timeout_s,
+            pending_bytes_most=2 * settings.log_window_bytes,
+            metrics=metrics,
+            refusals=refusals,
+            room_freed=room_freed,
+            ended=self._remove,
+        )
         self._by_worker: dict[str, Session] = {}
         self.closing = False
         """This process is about to stop: it takes no new session."""
 
-    def __iter__(self) -> "Iterator[Session]":
+    def __iter__(self) -> Iterator[Session]:
         return iter(list(self._by_worker.values()))
 
     def __len__(self) -> int:
@@ -39,19 +51,29 @@ class Registry:
         """
         if self.closing:
             raise RefusedError(503, "going_away", "This replica of the edge API stops. Connect again.")
-        if len(self._by_worker) >= self._most:
+        if len(self._by_worker) >= self._settings.max_sessions:
             raise RefusedError(
                 503,
                 "too_many_sessions",
-                f"This replica of the edge API has its {self._most} workers. Add replicas, or raise "
+                f"This replica of the edge API has its {self._settings.max_sessions} workers. Add replicas, or raise "
                 "EDGE_API_MAX_SESSIONS.",
             )
 
-    def get(self, worker: str) -> "Session | None":
+    def begin(self, kind: type[AnySession], principal: Principal) -> AnySession:
+        """Return a new session, which counts only after its hello.
+
+        Raises:
+            RefusedError: as `admit`.
+
+        """
+        self.admit()
+        return kind(principal, self._surroundings)
+
+    def get(self, worker: str) -> Session | None:
         """Return the session of a worker."""
         return self._by_worker.get(worker)
 
-    def add(self, session: "Session") -> None:
+    def add(self, session: Session) -> None:
         """Add a session; an older one of its worker ends."""
         older = self._by_worker.get(session.worker)
         self._by_worker[session.worker] = session
@@ -60,27 +82,30 @@ class Registry:
             self._metrics.sessions.labels(older.transport).dec()
             older.supersede()
 
-    def remove(self, session: "Session") -> None:
-        """Forget a session."""
+    def _remove(self, session: Session) -> None:
         if self._by_worker.get(session.worker) is session:
             del self._by_worker[session.worker]
             self._metrics.sessions.labels(session.transport).dec()
 
-    def superseded(self, worker: str, session_id: UUID) -> None:
-        """End a session that the database does not have as its worker's current one."""
+    def supersede(self, worker: str, session_id: UUID) -> None:
+        """End the session of a worker if it is this one: the database has another as the worker's current one."""
         session = self._by_worker.get(worker)
         if session is not None and session.id == session_id:
             session.supersede()
 
-    def end_expired(self) -> None:
-        """End sessions whose credential's time is over; with its successor the worker connects anew."""
-        for session in self:
-            if session.principal.expired:
-                session.end_expired()
+    def cordon(self, worker: str, reason: str | None) -> None:
+        """Cordon a worker's session, or (None) give it jobs again; nothing happens if the worker is elsewhere."""
+        if (session := self._by_worker.get(worker)) is not None:
+            session.cordon(reason)
 
-    def end_silent(self, window_s: float) -> None:
-        """End sessions that nothing was heard of for `window_s` seconds: their workers are not there."""
-        limit = time.monotonic() - window_s
-        for session in self:
-            if not session.heard_since(limit):
-                session.end_silent(window_s)
+    async def watch_silence(self) -> NoReturn:
+        """End sessions whose workers are silent or whose credentials have expired, forever."""
+        window_s = self._settings.silence_window.total_seconds()
+        while True:
+            await asyncio.sleep(min(1.0, self._settings.heartbeat_interval_s))
+            heard_after = time.monotonic() - window_s
+            for session in self:
+                if not session.heard_since(heard_after):
+                    session.end_silent(window_s)
+                elif session.principal.expired:
+                    session.end_expired()

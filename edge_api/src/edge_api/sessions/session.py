@@ -1,66 +1,84 @@
-"""One worker's session, whatever transport carries it: its state, and what can be done to it."""
+"""One worker's session, whatever transport carries it: its state, and the few things that can be done to it.
+
+What a frame of the worker sets off is in `edge_api.frames`, one file per frame.
+"""
 
 import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, Literal, TypeVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import Row
 
-from edge_api.dispatch.assign import Waiter
 from edge_api.errors import DatabaseAwayError, EdgeApiError
-from edge_api.fleet.desired import Wishes, effective_concurrency, effective_queues
+from edge_api.fleet.desired import DesiredState, effective_concurrency, effective_queues
 from edge_api.identity.authenticator import Grant, Principal
-from edge_api.sessions.hub import Hub
+from edge_api.identity.refusals import Refusals
+from edge_api.metrics import Metrics
 from edge_api.sessions.lease_view import LeaseView, Phase
 from edge_api.sessions.outbox import Outbox
-from edge_api.sessions.registry import Transport
-from edge_api.sessions.writers import LeaseCheck, LeaseState
-from edge_protocol.frames import Ack, Cancel, Error, Fenced, Frame, Hello, Job
-from edge_protocol.job_state import HELD_STATES, JobState
+from edge_protocol.frames import Error, Fenced, Frame, Hello, Job
 
 PENDING_MOST: Final = 10_000
 """Frames whose effect is not durable yet; the session's reader waits while there are more."""
 
-log = logging.getLogger(__name__)
+Transport = Literal["websocket", "sync"]
 Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why a session ended, and the WebSocket close code that says so."""
+    """Why a session ended, and the WebSocket close code for it."""
 
     code: str
     close_code: int
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The parts of the process that a session needs, the same for all sessions."""
+
+    accept_timeout_s: float
+    pending_bytes_most: int
+    """Bytes of log frames that one session may have under way."""
+    metrics: Metrics
+    refusals: Refusals
+    room_freed: Callable[[], None]
+    """Called when the session can take a job that it could not take before."""
+    ended: Callable[["Session"], None]
+    """Called when the session is out of service."""
+
+
 class Session:
     """State of one session: who it is, what its worker holds, and the frames on their way to it."""
 
-    def __init__(self, hub: Hub, principal: Principal, transport: Transport) -> None:
-        self.hub = hub
+    transport: ClassVar[Transport] = "websocket"
+
+    def __init__(self, principal: Principal, surroundings: Surroundings) -> None:
+        self._around = surroundings
         self.principal = principal
         self.worker = principal.worker
-        self.transport = transport
         self.id: UUID = uuid4()
         self.hello: Hello | None = None
         self.outbox = Outbox()
-        self.leases = LeaseView(0, hub.settings.accept_timeout_s)
-        self.wishes = Wishes()
+        self.leases = LeaseView(0, surroundings.accept_timeout_s)
+        self.desired = DesiredState()
         self.queues: frozenset[str] = frozenset()
         self.opened = False
-        self.listening = transport == "websocket"
+        self.listening = self.transport == "websocket"
         """Whether a job that is sent now arrives now; a long-poll session listens only during a held call."""
         self.withdrawn = False
         """The worker takes no jobs for a reason of its own: it starts, drains, or is in maintenance."""
         self.cordon_reason: str | None = None
-        """Set by the server, for example a version outside the skew policy."""
-        self.refused = False
+        """Set by the server, for example because of a version outside the skew policy."""
+        self.claim_refused = False
         """The store refused a claim for it; the dispatcher leaves it out until its next tick."""
         self.worked = False
         """Its leases have changed since the last heartbeat."""
@@ -69,142 +87,101 @@ class Session:
         self._regranted = False
         self._pending = 0
         self._pending_bytes = 0
-        self._settled = asyncio.Event()
+        self._progress = asyncio.Event()
 
-    # ---- jobs ----
+    # ---- jobs and leases ----
 
-    def waiter(self, heard_after: float) -> Waiter | None:
-        """Return the session as the dispatcher sees it, or None if it is to get no job now."""
-        if (
-            not self.opened
-            or not self.listening
-            or self.withdrawn
-            or self.refused
-            or self.wishes.cordoned
-            or self.cordon_reason is not None
-            or not self.heard_since(heard_after)
-        ):
-            return None
-        return Waiter(self.id, self.worker, self.principal.team, self.queues, self.leases.free, self.leases.concurrency)
+    def can_take_jobs(self, heard_after: float) -> bool:
+        """Return whether the worker may be given jobs now, if it has room: it was heard after a moment, and serves."""
+        return (
+            self.opened
+            and self.listening
+            and not self.withdrawn
+            and not self.claim_refused
+            and not self.desired.cordoned
+            and self.cordon_reason is None
+            and self.heard_since(heard_after)
+        )
 
     def heard_since(self, moment: float) -> bool:
         """Return whether the worker gave a sign of life at or after a moment."""
         return self.last_heard >= moment
 
-    def offer(self, row: Row[Any]) -> bool:
+    def offer(self, claimed: Row[Any]) -> bool:
         """Send a claimed job; False if the session has ended, so that the claim must be released."""
         if self.ending is not None:
             return False
-        self.leases.add(row.lease_id, row.slots, Phase.OFFERED, time.monotonic())
+        self.leases.add(claimed.lease_id, claimed.slots, Phase.OFFERED, time.monotonic())
         self.worked = True
-        self.send_job(row)
+        self.send_job(claimed)
         return True
 
-    def withdraw(self, *, withdrawn: bool) -> None:
-        """Note whether the worker takes no jobs for a reason of its own."""
-        if self.withdrawn and not withdrawn:
-            self.hub.dispatcher.wake()
-        self.withdrawn = withdrawn
-
-    def send_job(self, row: Row[Any]) -> None:
+    def send_job(self, claimed: Row[Any]) -> None:
         """Put a `job` frame into the outbox."""
         self.send(
             Job(
-                lease_id=row.lease_id,
-                job_id=row.id,
-                kind=row.kind,
-                slots=row.slots,
-                log_path=row.log_path,
-                workload=row.workload,
+                lease_id=claimed.lease_id,
+                job_id=claimed.id,
+                kind=claimed.kind,
+                slots=claimed.slots,
+                log_path=claimed.log_path,
+                workload=claimed.workload,
             )
         )
 
-    def settle(self, lease: UUID) -> None:
+    def release(self, lease: UUID) -> None:
         """Forget a lease; its slots may take another job."""
         self.worked = True
         if self.leases.drop(lease, time.monotonic()):
-            self.hub.dispatcher.wake()
+            self._around.room_freed()
 
     def fence(self, lease: UUID, frame: str) -> None:
-        """Tell the worker that a lease is not good (any more)."""
-        self.hub.metrics.fenced.labels(frame).inc()
-        self.hub.refusals.check_lease(self.worker, lease, frame)
-        self.send(Fenced(lease_id=lease, reason="The lease is not good any more: the job was given up or taken back."))
-        self.settle(lease)
+        """Report to the worker that a lease named in a frame is stale or foreign, and release it."""
+        self._around.metrics.fenced.labels(frame).inc()
+        self._around.refusals.check_lease(self.worker, lease, frame)
+        self.send(Fenced(lease_id=lease, reason="The lease is no longer valid: the job was given up or taken back."))
+        self.release(lease)
+
+    def room_freed(self) -> None:
+        """Let the dispatcher look whether there is a job for the worker."""
+        self._around.room_freed()
+
+    def withdraw(self, *, withdrawn: bool) -> None:
+        """Set whether the worker takes no jobs for a reason of its own."""
+        if self.withdrawn and not withdrawn:
+            self._around.room_freed()
+        self.withdrawn = withdrawn
 
     def cordon(self, reason: str | None) -> None:
-        """Give the worker no job, or (None) jobs again; it keeps what it has."""
+        """Give the worker no more jobs, or (None) jobs again; it keeps what it has."""
         self.cordon_reason = reason
-        self.hub.dispatcher.wake()
+        self._around.room_freed()
 
-    # ---- checks of leases ----
-
-    def check(self, leases: Sequence[UUID]) -> None:
-        """Look up leases, and tell the worker which are not good."""
-        asked = time.monotonic()
-        future = self.hub.checks.submit(LeaseCheck(self.worker, leases))
-        self.track(future, lambda states: self.apply_states(leases, states, asked))
-
-    def apply_states(self, leases: Sequence[UUID], states: Mapping[UUID, LeaseState], asked: float) -> None:
-        """Take over what the store said at the time `asked` or later."""
-        for lease in leases:
-            holding = self.leases.get(lease)
-            if (holding is not None and holding.reporting) or self.leases.settled_after(lease, asked):
-                continue
-            found = states.get(lease)
-            if found is not None and found.state in HELD_STATES:
-                self.keep(lease, found)
-            elif found is not None and found.state in (JobState.SUCCEEDED, JobState.FAILED):
-                # Reported by way of another session or replica; the worker may not know that yet.
-                self.send(Ack(of="report", lease_id=lease))
-                self.settle(lease)
-            elif holding is None or holding.phase is Phase.OFFERED:
-                self.fence(lease, "held")
-            elif holding.phase is Phase.RUNNING:
-                self.leases.cancel(lease, time.monotonic())
-                self.send(Cancel(lease_id=lease, reason="The job was taken back."))
-
-    def keep(self, lease: UUID, found: LeaseState) -> None:
-        """Note a lease that is good."""
-        running = found.state is JobState.RUNNING
-        self.leases.add(lease, found.slots, Phase.RUNNING if running else Phase.OFFERED, time.monotonic())
-        if running:
-            self.leases.accepted(lease)
-
-    # ---- wishes ----
-
-    def refresh_wishes(self) -> None:
-        """Read again what is desired of the worker, and tell it what is new."""
-        told = (self.wishes.version, self.queues)
-        self.track(self.hub.wishes.submit(self), lambda _: self._tell_wishes(told))
-
-    def _tell_wishes(self, told: tuple[int, frozenset[str]]) -> None:
-        if (self.wishes.version, self.queues) != told:
-            self.send_wishes()
+    # ---- desired state ----
 
     def regrant(self, grant: Grant) -> None:
-        """Take over what the credential grants now; queues are worked out anew with the next look at the wishes."""
+        """Take over what the credential grants now; `apply_desired` derives the queues from it."""
         self._regranted = self._regranted or grant.queues != self.principal.queues
         self.principal = dataclasses.replace(self.principal, queues=grant.queues, expires_at=grant.expires_at)
 
-    def take_wishes(self, wishes: Wishes) -> bool:
-        """Work out queues and slots anew; False if there is nothing new."""
-        if (wishes == self.wishes and not self._regranted) or self.ending is not None:
+    def apply_desired(self, desired: DesiredState) -> bool:
+        """Derive queues and slots from the desired state; False if nothing has changed."""
+        if (desired == self.desired and not self._regranted) or self.ending is not None:
             return False
         self._regranted = False
         if self.hello is None:
-            # Taken over from another replica: what the worker asked for itself is not stored.
-            self.end("session_unknown", "What is desired has changed. Say hello again.", fatal=True)
+            # Taken over from another replica: the queues and slots that the worker asked for are not stored.
+            self.end("session_unknown", "The desired state has changed. Say hello again.", fatal=True)
             return False
-        self.wishes = wishes
-        self.queues = effective_queues(self.hello.queues, self.principal.queues, wishes)
-        self.leases.concurrency = effective_concurrency(self.hello.concurrency, wishes)
-        self.hub.dispatcher.wake()
+        self.desired = desired
+        self.queues = effective_queues(self.hello.queues, self.principal.queues, desired)
+        self.leases.concurrency = effective_concurrency(self.hello.concurrency, desired)
+        self._around.room_freed()
         return True
 
-    def send_wishes(self) -> None:
-        """Send `desired`, whole."""
-        self.send(self.wishes.frame(self.queues, self.leases.concurrency))
+    def send_desired(self) -> None:
+        """Send the whole `desired` frame."""
+        self.send(self.desired.frame(self.queues, self.leases.concurrency))
 
     # ---- sending and ending ----
 
@@ -216,8 +193,8 @@ class Session:
             self.end("slow_consumer", "The worker did not read its frames.")
 
     def complain(self, message: str) -> None:
-        """Tell that a frame could not be read; the session goes on."""
-        self.hub.metrics.refused_frames.inc()
+        """Report that a frame could not be read; the session goes on."""
+        self._around.metrics.refused_frames.inc()
         self.send(Error(code="bad_frame", message=message))
 
     def end(self, code: str, message: str, *, fatal: bool = False, close_code: int = 1008) -> None:
@@ -232,28 +209,32 @@ class Session:
         """Take the session out of service, as when its connection is gone. Leases stay as they are in the store."""
         if self.ending is None:
             self.ending = ending or Ending("disconnected", 1000)
-        self.hub.registry.remove(self)
+        self._around.ended(self)
         self.outbox.close()
-        self._settled.set()
+        self._progress.set()
 
     def supersede(self) -> None:
-        """End since another session of the worker has begun."""
-        self.end("superseded", "The worker has connected anew; this session is an old one.")
+        """End because another session of the worker has begun."""
+        self.end("superseded", "The worker has connected again; this session is an old one.")
 
     def end_expired(self) -> None:
-        """End since the credential's time is over; not for good, since the worker may have its successor."""
+        """End because the credential has expired; not fatal, since the worker may have its successor."""
         self.end(
             "credential_expired", "The worker's credential has expired. Connect with its successor, or enrol again."
         )
 
     def end_silent(self, window_s: float) -> None:
-        """End since nothing was heard of the worker."""
-        self.end("silent", f"Nothing was heard of the worker for {window_s:g} s. Connect again.", close_code=1001)
+        """End because nothing was heard from the worker."""
+        self.end("silent", f"Nothing was heard from the worker for {window_s:g} s. Connect again.", close_code=1001)
+
+    def end_database_away(self, kept: str = "nothing is lost") -> None:
+        """End because the database is away; not fatal. `kept` says what the worker need not worry about."""
+        self.end("database_away", f"The database is away. Connect again; {kept}.", close_code=1013)
 
     # ---- what is under way ----
 
     def track(self, future: asyncio.Future[Result], then: Callable[[Result], None], weight: int = 0) -> None:
-        """Call `then` with the result of a batch item; `weight` are the bytes that it keeps in memory."""
+        """Call `then` with the result of a batch item; `weight` is the number of bytes that it keeps in memory."""
         self._pending += 1
         self._pending_bytes += weight
         future.add_done_callback(partial(self._done, then, weight))
@@ -261,28 +242,28 @@ class Session:
     def _done(self, then: Callable[[Result], None], weight: int, future: asyncio.Future[Result]) -> None:
         self._pending -= 1
         self._pending_bytes -= weight
-        self._settled.set()
+        self._progress.set()
         if future.cancelled():
             return
         error = future.exception()
         if error is None:
             then(future.result())
         elif isinstance(error, DatabaseAwayError):
-            self.end("database_away", "The database is away. Connect again; nothing is lost.", close_code=1013)
+            self.end_database_away()
         elif isinstance(error, EdgeApiError):
             self.complain("The database refuses the content of a frame.")
         else:
             raise error
 
-    async def has_room(self) -> None:
+    async def room_for_frames(self) -> None:
         """Wait while more of the worker's frames are under way than it should send."""
-        most_bytes = 2 * self.hub.settings.log_window_bytes
+        most_bytes = self._around.pending_bytes_most
         while (self._pending > PENDING_MOST or self._pending_bytes > most_bytes) and self.ending is None:
-            self._settled.clear()
-            await self._settled.wait()
+            self._progress.clear()
+            await self._progress.wait()
 
-    async def all_settled(self) -> None:
+    async def all_durable(self) -> None:
         """Wait until the effect of every frame received is durable."""
         while self._pending and self.ending is None:
-            self._settled.clear()
-            await self._settled.wait()
+            self._progress.clear()
+            await self._progress.wait()

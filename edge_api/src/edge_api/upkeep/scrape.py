@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from fastapi import APIRouter
+from fastapi.responses import Response
 from prometheus_client import generate_latest
 from sqlalchemy import Row
 
@@ -31,6 +33,12 @@ class Scrape:
         self._metrics = metrics
         self._interval = timedelta(seconds=heartbeat_interval_s)
         self._looked_at = float("-inf")
+        self.router = APIRouter()
+        self.router.add_api_route("/metrics", self.metrics)
+
+    async def metrics(self) -> Response:
+        """Answer Prometheus."""
+        return Response(await self.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -9,9 +9,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from edge_api import __version__
 from edge_api.errors import RefusedError
 from edge_api.http import problems
-from edge_api.http.calls import address_of
+from edge_api.http.address import address_of
 from edge_api.http.openapi import PROBLEMS, describe
-from edge_api.runtime import Runtime
+from edge_api.identity.refusals import Refusals
+from edge_api.v1.auth import V1Tokens
 from edge_api.v1.jobs import TaskName, V1Jobs
 from edge_api.v1.models import (
     EdgeJobFetched,
@@ -38,12 +39,12 @@ Number = Annotated[int, Path(ge=-(2**31), lt=2**31)]
 
 
 def _workers(request: Request) -> V1Workers:
-    workers: V1Workers = request.app.state.runtime.v1_workers
+    workers: V1Workers = request.app.state.workers
     return workers
 
 
 def _jobs(request: Request) -> V1Jobs:
-    jobs: V1Jobs = request.app.state.runtime.v1_jobs
+    jobs: V1Jobs = request.app.state.jobs
     return jobs
 
 
@@ -52,11 +53,12 @@ Jobs = Annotated[V1Jobs, Depends(_jobs)]
 
 
 class Gate:
-    """Checks the token of each call but those that need none."""
+    """Checks the token of each call, except of those that need none."""
 
-    def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
+    def __init__(self, app: ASGIApp, tokens: V1Tokens, refusals: Refusals) -> None:
         self._app = app
-        self._runtime = runtime
+        self._tokens = tokens
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -67,9 +69,9 @@ class Gate:
         address = address_of(request)
         method = scope["path"].removeprefix(f"{V1_PATH}/")
         try:
-            self._runtime.v1_tokens.check(request.headers.get("authorization"), method, address)
+            self._tokens.check(request.headers.get("authorization"), method, address)
         except RefusedError as refusal:
-            self._runtime.refusals.note(address, refusal.code, None, f"{request.method} {scope['path'][:200]}")
+            self._refusals.note(address, refusal.code, None, f"{request.method} {scope['path'][:200]}")
             await problems.refused(refusal)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -152,7 +154,7 @@ async def push_logs(
     await jobs.push_log(name, body.log_chunk_data, address_of(request))
 
 
-def make_v1_app(runtime: Runtime) -> FastAPI:
+def make_v1_app(tokens: V1Tokens, workers: V1Workers, jobs: V1Jobs, refusals: Refusals) -> FastAPI:
     """Return the application."""
     app = FastAPI(
         title="Airflow Edge v1 wire",
@@ -163,10 +165,11 @@ def make_v1_app(runtime: Runtime) -> FastAPI:
         openapi_url=OPENAPI_PATH.removeprefix(V1_PATH),
         responses=PROBLEMS,
     )
-    app.state.runtime = runtime
+    app.state.workers = workers
+    app.state.jobs = jobs
     app.include_router(router)
     problems.install(app)
-    app.add_middleware(Gate, runtime=runtime)
+    app.add_middleware(Gate, tokens=tokens, refusals=refusals)
     security: dict[str, Any] = {"type": "apiKey", "in": "header", "name": "Authorization"}
     describe(app, V1_PATH, security)
     return app

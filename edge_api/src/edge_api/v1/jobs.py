@@ -8,8 +8,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Row
 
+from edge_api.database.batcher import Batcher
+from edge_api.database.pool import Database
 from edge_api.errors import RefusedError
-from edge_api.sessions.hub import Hub
+from edge_api.identity.refusals import Refusals
+from edge_api.metrics import Metrics
+from edge_api.settings import ApiSettings
 from edge_api.v1.models import EdgeJobFetched, WorkerQueuesBody
 from edge_api.v1.state import TaskState
 from edge_api.v1.workers import V1Workers
@@ -26,12 +30,24 @@ TaskName = v1.TaskName
 class V1Jobs:
     """Gives jobs to v1 workers, and takes their reports and logs."""
 
-    def __init__(self, hub: Hub, workers: V1Workers) -> None:
-        self._hub = hub
-        self._database = hub.database
+    def __init__(
+        self,
+        database: Database,
+        settings: ApiSettings,
+        metrics: Metrics,
+        refusals: Refusals,
+        workers: V1Workers,
+        accepts: Batcher[leases.HeldLease, bool],
+        reports: Batcher[leases.JobReport, bool],
+    ) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._refusals = refusals
         self._workers = workers
-        # Its task is under way before the worker says so, and forking takes it seconds.
-        self._accept_timeout = timedelta(seconds=hub.settings.v1_accept_timeout_s)
+        self._accepts = accepts
+        self._reports = reports
+        # Such a worker starts the task before it reports that, and its fork takes seconds.
+        self._accept_timeout = timedelta(seconds=settings.v1_accept_timeout_s)
 
     async def fetch(self, name: str, body: WorkerQueuesBody) -> EdgeJobFetched | None:
         """Give a job that fits, or None. The claim is the same as for v2, so a cordoned worker gets none.
@@ -57,7 +73,7 @@ class V1Jobs:
             claimed = (await connection.execute(claims.claim([pick], self._accept_timeout))).one_or_none()
         if claimed is None:
             return None
-        self._hub.metrics.jobs_dispatched.inc()
+        self._metrics.jobs_dispatched.inc()
         return await self._fetched(claimed)
 
     async def _queues(self, row: Row[Any], asked: Sequence[str] | None) -> list[str]:
@@ -93,10 +109,10 @@ class V1Jobs:
         if row is None:
             return
         if state is TaskState.RUNNING:
-            await self._hub.accepts.submit(leases.HeldLease(row.lease_id, row.worker_name))
+            await self._accepts.submit(leases.HeldLease(row.lease_id, row.worker_name))
         elif state in (TaskState.SUCCESS, TaskState.FAILED):
             outcome: Any = "succeeded" if state is TaskState.SUCCESS else "failed"
-            await self._hub.reports.submit(leases.JobReport(row.lease_id, row.worker_name, outcome, None, None))
+            await self._reports.submit(leases.JobReport(row.lease_id, row.worker_name, outcome, None, None))
 
     async def _held(self, name: v1.TaskName, address: str) -> Row[Any] | None:
         """Return the job of a report if a v1 worker holds or held it."""
@@ -105,7 +121,7 @@ class V1Jobs:
             return None
         if rows[0].protocol == 2:
             what = f"v1 report for a job of worker {rows[0].worker_name}"
-            self._hub.refusals.note(address, "foreign_lease", None, what)
+            self._refusals.note(address, "foreign_lease", None, what)
             return None
         found: Row[Any] = rows[0]
         return found
@@ -130,11 +146,11 @@ class V1Jobs:
             return
         if found[0].protocol == 2:
             what = f"v1 log for a job of worker {found[0].worker_name}"
-            self._hub.refusals.note(address, "foreign_lease", None, what)
+            self._refusals.note(address, "foreign_lease", None, what)
             return
         data = text.encode("utf-8", "replace")
         await self._database.rows(v1.append_log(found[0].id, found[0].worker_name, data), "v1_log")
-        self._hub.metrics.log_bytes.inc(len(data))
+        self._metrics.log_bytes.inc(len(data))
 
 
 def _without_callback(name: v1.TaskName) -> v1.TaskName:

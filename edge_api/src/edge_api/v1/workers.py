@@ -9,9 +9,9 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 from sqlalchemy import Executable, Row
 
 from edge_api.database.pool import Database
+from edge_api.database.storable import storable_text
 from edge_api.errors import RefusedError
 from edge_api.fleet.version_policy import VersionPolicy
-from edge_api.frames.heartbeat import clean_text
 from edge_api.settings import ApiSettings
 from edge_api.v1 import state as words
 from edge_api.v1.models import WorkerQueueUpdateBody, WorkerRegistrationReturn, WorkerSetStateReturn, WorkerStateBody
@@ -249,4 +249,4 @@ def _plain(value: str | float | datetime) -> Any:
 
 def _text(value: object, most: int) -> str:
     text = value.isoformat() if isinstance(value, datetime) else str(value)
-    return clean_text(text[:most]).encode("utf-8", "replace").decode()
+    return storable_text(text[:most]).encode("utf-8", "replace").decode()
