@@ -1,17 +1,30 @@
 """Settings of the edge API, from environment variables `EDGE_API_…`."""
 
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from edge_api.fleet.versions import SkewPolicy
 from edge_protocol.worker_state import MISSED_HEARTBEATS
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+
+class SkewPolicy(StrEnum):
+    """How alike two versions must be."""
+
+    EXACT = "exact"
+    """The very same version."""
+    PATCH = "patch"
+    """The same major, minor and patch number; suffixes such as `.post1` or `+local` may differ."""
+    MINOR = "minor"
+    """The same major and minor number."""
+    ANY = "any"
+    """Never compared."""
 
 
 class ApiSettings(BaseSettings):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from edge_api.fleet.versions import SkewPolicy, version_skew
+from edge_api.fleet.version_policy import version_skew
+from edge_api.settings import SkewPolicy
 
 
 @pytest.mark.parametrize(
@@ -34,5 +35,5 @@ def test_nothing_is_compared_before_the_reference_is_known() -> None:
     assert version_skew("Airflow", SkewPolicy.EXACT, None, "1.0") is None
 
 
-def test_a_worker_that_does_not_tell_is_outside() -> None:
-    assert "does not tell" in (version_skew("Airflow", SkewPolicy.MINOR, "3.3.2", None) or "")
+def test_a_worker_that_reports_no_version_is_outside() -> None:
+    assert "does not report" in (version_skew("Airflow", SkewPolicy.MINOR, "3.3.2", None) or "")

@@ -1,4 +1,6 @@
-"""Cordons workers whose versions are outside the skew policy, and lifts that as soon as they are inside.
+"""Cordons workers whose versions are outside the skew policy, and lifts the cordon as soon as they are inside.
+
+Such a worker is neither turned away nor told to stop its tasks, so an upgrade of either side never kills one.
 
 The reference for Airflow is what the executor has written into the database, so that an upgrade of Airflow counts
 without a restart of this process; a setting overrides it.
@@ -9,17 +11,21 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
+from packaging.version import InvalidVersion, Version
+
 from edge_api import __version__
 from edge_api.database.pool import Database
 from edge_api.errors import DatabaseAwayError
-from edge_api.fleet.versions import version_skew
-from edge_api.settings import ApiSettings
+from edge_api.settings import ApiSettings, SkewPolicy
 from edge_store.schema import platform
 from edge_store.workers import agents
 
 PERIOD_S: Final = 2.0
 
 log = logging.getLogger(__name__)
+
+_NUMBERS: Final = {SkewPolicy.PATCH: 3, SkewPolicy.MINOR: 2}
+"""Release numbers that must agree."""
 
 
 class VersionPolicy:
@@ -72,3 +78,39 @@ class VersionPolicy:
         for row in changed:
             log.info("version judged again", extra={"worker": row.name, "reason": reasons[row.name]})
             self._cordon(row.name, reasons[row.name])
+
+
+def version_skew(what: str, policy: SkewPolicy, reference: str | None, actual: str | None) -> str | None:
+    """Return why a version is not accepted, as a sentence, or None if it is.
+
+    `reference` is the platform's version; None: not known yet, nothing is compared. `what` names the software.
+    """
+    if policy is SkewPolicy.ANY or reference is None:
+        return None
+    if actual is None:
+        return f"The worker does not report its version of {what}; the platform has {reference}. Upgrade the worker."
+    if _alike(policy, reference, actual):
+        return None
+    return (
+        f"The worker has {what} {actual}, the platform {reference}; the policy is {_said(policy)}. "
+        f"Install {what} {reference} on the worker."
+    )
+
+
+def _said(policy: SkewPolicy) -> str:
+    return "the exact version" if policy is SkewPolicy.EXACT else f"the same {policy.value} version"
+
+
+def _alike(policy: SkewPolicy, reference: str, actual: str) -> bool:
+    try:
+        one, other = Version(reference), Version(actual)
+    except InvalidVersion:
+        return reference == actual
+    if policy is SkewPolicy.EXACT:
+        return one == other
+    count = _NUMBERS[policy]
+    return (one.epoch, *_release(one)[:count]) == (other.epoch, *_release(other)[:count])
+
+
+def _release(version: Version) -> tuple[int, int, int]:
+    return version.major, version.minor, version.micro
