@@ -48,7 +48,7 @@ def test_they_render_the_same(oldest: Path, mode: str) -> None:
 
 
 def comparable(made: Rendered) -> list[str]:
-    """All objects without what is made anew each time: content of Secrets, and checksums of it."""
+    """All objects without what differs in each rendering: the content of Secrets and its checksums."""
     return sorted(map(_comparable, made.objects))
 
 
@@ -59,18 +59,18 @@ def _comparable(obj: Obj) -> str:
 
 
 @pytest.mark.parametrize(
-    ("value", "key", "mend"),
+    ("value", "key", "fix"),
     [
         ("replicaCount=2", "replicaCount", "not allowed"),
         ("edgeApi.replicas=two", "edgeApi.replicas", "integer"),
         ("ingress.enabled=true", "ingress.host", "Set it to the name"),
     ],
 )
-def test_a_wrong_value_is_told_with_its_key_and_the_mend(oldest: Path, value: str, key: str, mend: str) -> None:
+def test_an_invalid_value_is_reported_with_its_key_and_a_fix(oldest: Path, value: str, key: str, fix: str) -> None:
     done = try_render("platform", "--set", value, program=oldest)
     assert done.returncode != 0
     assert key in done.stderr
-    assert mend in done.stderr
+    assert fix in done.stderr
 
 
 def test_install_upgrade_rollback_and_uninstall(place: Installation, program: Path) -> None:
@@ -94,5 +94,5 @@ def test_install_upgrade_rollback_and_uninstall(place: Installation, program: Pa
 
 
 def replicas(place: Installation) -> int:
-    wanted: int = place.get("deployment", "edge-edge-api")["spec"]["replicas"]
-    return wanted
+    number: int = place.get("deployment", "edge-edge-api")["spec"]["replicas"]
+    return number

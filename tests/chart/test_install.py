@@ -106,7 +106,7 @@ def test_a_second_release_in_a_namespace_is_refused(place: Installation) -> None
     assert place.helm("status", "other").returncode != 0
 
 
-def test_what_remains_is_what_the_guide_says(place: Installation) -> None:
+def test_the_guide_lists_what_remains(place: Installation) -> None:
     place.install(*POOL)
     done = place.helm("uninstall", "edge", "--no-hooks")
     assert done.returncode == 0, done.stderr

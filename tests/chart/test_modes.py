@@ -53,7 +53,7 @@ def test_remote_is_operator_and_pools() -> None:
     assert pool["template"]["spec"]["dagBundles"][0]["name"] == "dags-folder"
 
 
-def test_a_private_authority_is_given_to_the_operator() -> None:
+def test_the_operator_trusts_a_private_ca() -> None:
     made = render("remote", "--set", "controlPlane.caSecret=company")
     settings = made.one("ConfigMap", "edge-operator")["data"]
     pod = made.one("Deployment", "edge-operator")["spec"]["template"]["spec"]
@@ -105,7 +105,7 @@ def test_without_a_role_of_its_own_the_edge_api_has_the_owners_url() -> None:
     assert "grant-role" not in str(made.migration())
 
 
-def test_dags_reach_the_centre_and_the_workers_of_pools() -> None:
+def test_dags_reach_airflow_and_the_workers_of_pools() -> None:
     made = render("everything")
     for name in ("edge-dag-processor", "edge-triggerer", "edge-scheduler"):
         pod = made.one("Deployment", name)["spec"]["template"]["spec"]
@@ -127,7 +127,7 @@ def test_dags_reach_the_centre_and_the_workers_of_pools() -> None:
     assert template["volumes"][0]["persistentVolumeClaim"] == {"claimName": "shared", "readOnly": True}
 
 
-def test_bundles_are_the_same_in_the_centre_and_in_pools() -> None:
+def test_bundles_are_the_same_in_airflow_and_in_pools() -> None:
     bundles = [{"name": "dags-folder", "classpath": "a.B", "kwargs": {"path": "/x"}}]
     made = render("platform", "--set-json", f"dags.bundles={json.dumps(bundles)}", "--set", "pools.a.replicas=1")
     settings = made.one("ConfigMap", "edge-airflow")["data"]
@@ -162,7 +162,7 @@ def test_settings_become_variables_as_written() -> None:
     assert made.one("ConfigMap", "edge-operator")["data"]["EDGE_OPERATOR_NAMESPACES"] == "air,site"
 
 
-def test_airflows_own_configuration_comes_first() -> None:
+def test_airflow_config_overrides_the_defaults() -> None:
     made = render("platform", "--set", "airflow.config.core.auth_manager=my.Manager")
     assert made.one("ConfigMap", "edge-airflow")["data"]["AIRFLOW__CORE__AUTH_MANAGER"] == "my.Manager"
 

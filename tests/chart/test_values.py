@@ -115,7 +115,7 @@ def test_every_value_is_used() -> None:
     assert [".".join(path) for path in unused if not _is_content(".".join(path))] == []
 
 
-def test_defaults_are_good_values() -> None:
+def test_defaults_are_valid() -> None:
     done = helm("template", "edge", str(CHART), "-f", str(VALUES))
     assert done.returncode == 0, done.stderr
 
@@ -131,7 +131,7 @@ REMOTE = ("--set", "edgeApi.enabled=false,airflow.enabled=false,postgresql.enabl
 
 
 @pytest.mark.parametrize(
-    ("arguments", "key", "mend"),
+    ("arguments", "key", "fix"),
     [
         # The schema: unknown keys and wrong types.
         (("replicaCount=2",), "'replicaCount'", "not allowed"),
@@ -186,15 +186,15 @@ REMOTE = ("--set", "edgeApi.enabled=false,airflow.enabled=false,postgresql.enabl
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
 )
-def test_a_wrong_value_is_told_with_its_key_and_the_mend(arguments: tuple[str, ...], key: str, mend: str) -> None:
+def test_an_invalid_value_is_reported_with_its_key_and_a_fix(arguments: tuple[str, ...], key: str, fix: str) -> None:
     done = try_render("platform", *(part for value in arguments for part in ("--set", value)))
     assert done.returncode != 0
     said = done.stderr.replace("\n", " ")
     assert key in said
-    assert mend in said
+    assert fix in said
 
 
-def test_all_contradictions_are_told_at_once() -> None:
+def test_all_contradictions_are_reported_at_once() -> None:
     done = try_render("platform", "--set", "dags.configMap=a,dags.existingClaim=b,ingress.enabled=true")
     assert "ingress.host" in done.stderr
     assert "dags.configMap" in done.stderr

@@ -1,6 +1,6 @@
-"""Puts into values.schema.json what is written elsewhere: comments of values.yaml, settings of edge API and operator.
+"""Copies descriptions into values.schema.json: comments of values.yaml, settings of the edge API and the operator.
 
-People read values.yaml, editors and error messages read the schema; this keeps the two the same. Run it after a
+People read values.yaml; editors and helm read the schema. This keeps the two the same. Run it after a
 change of either: `python -m edge_testing.chart.describe`.
 """
 
@@ -30,7 +30,7 @@ SET_BY_CHART = {
         *("lease_namespace", "lease_name", "identity", "host", "port"),
     },
 }
-"""Settings that have values of their own, so that nobody sets them twice."""
+"""Settings that have values of their own and so cannot be set twice."""
 
 Schema = dict[str, Any]
 
@@ -53,7 +53,7 @@ def comments(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def place(schema: Schema, path: tuple[str, ...]) -> Schema | None:
-    """Return the schema of a value; None where the schema leaves its content open. A reference is followed inwards."""
+    """Return the schema of a value, or None if the schema leaves its content open. References are followed."""
     here = schema
     for key in path:
         reference = DEFINITION.match(here.get("$ref", ""))
@@ -105,13 +105,13 @@ def _fields(definition: ast.ClassDef) -> Iterator[tuple[str, str]]:
 
 
 def main() -> None:
-    """Write the schema anew."""
+    """Update the schema."""
     schema = described(json.loads(SCHEMA.read_text()), VALUES.read_text())
     SCHEMA.write_text(dump(schema))
 
 
 def dump(schema: Schema) -> str:
-    """Return the schema as it stands in its file."""
+    """Return the schema as the file has it."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -29,7 +29,7 @@ POD_KINDS = ("Deployment", "StatefulSet", "Job")
 
 
 def helm(*arguments: str, program: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a helm, the one of all tests unless told otherwise, to its end."""
+    """Run helm to its end, by default the newest version."""
     command = [str(program or find_helm()), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
