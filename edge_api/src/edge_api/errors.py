@@ -1,11 +1,11 @@
-"""What the edge API raises inside.
+"""The errors that the edge API raises.
 
 EdgeApiError
 +-- RefusedError             a caller asked for something that it can't have; becomes a problem answer
-|   +-- OutOfScopeError      since it lies outside of the part of the fleet that the credential is for
+|   +-- OutOfScopeError      it lies outside the part of the fleet that the credential covers
 +-- DatabaseAwayError        the database does not answer; worth another try
 +-- DatabaseRefusedError     the database answered that a statement is wrong; not worth another try
-    +-- BadDataError         since it can't hold a value that a caller gave
+    +-- BadDataError         it can't hold a value that a caller sent
 """
 
 
@@ -17,7 +17,7 @@ class RefusedError(EdgeApiError):
     """A caller's request is refused.
 
     `status` is the HTTP status, `code` a stable word for programs, `detail` one sentence that says what is wrong and
-    what mends it.
+    how to fix it.
     """
 
     def __init__(self, status: int, code: str, detail: str) -> None:
@@ -28,7 +28,7 @@ class RefusedError(EdgeApiError):
 
 
 class OutOfScopeError(RefusedError):
-    """A request reaches beyond the scope of the caller's credential; it goes to the audit trail, whatever is told."""
+    """A request reaches beyond the scope of the caller's credential; the audit trail shows it, whatever the answer says."""
 
 
 class DatabaseAwayError(EdgeApiError):

@@ -22,25 +22,25 @@ class Metrics:
         )
         self.statement_seconds = Histogram(
             "airflow_edge_database_seconds",
-            "Time of database statements, with waiting for a connection.",
+            "Time of database statements, including the wait for a connection.",
             ["statement"],
             registry=self.registry,
             buckets=_STATEMENT_BUCKETS,
         )
         self.http_seconds = Histogram(
             "airflow_edge_http_seconds",
-            "Time of HTTP calls, long polls left out.",
+            "Time of HTTP calls, without long polls.",
             ["path", "status"],
             registry=self.registry,
             buckets=_STATEMENT_BUCKETS,
         )
-        self.database_failures = self._counter("database_failures", "Times that the database was found away.")
+        self.database_failures = self._counter("database_failures", "Times that the database did not answer.")
         self.jobs_dispatched = self._counter("jobs_dispatched", "Jobs given to workers.")
         self.jobs_finished = self._counter("jobs_finished", "Jobs by outcome.", "outcome")
-        self.lease_rescues = self._counter("lease_rescues", "Jobs put back since no worker accepted them in time.")
-        self.fenced = self._counter("fenced", "Frames that named a lease that is not good any more.", "frame")
+        self.lease_rescues = self._counter("lease_rescues", "Jobs put back because no worker accepted them in time.")
+        self.fenced = self._counter("fenced", "Frames that named a stale lease.", "frame")
         self.log_bytes = self._counter("log_bytes", "Bytes of task logs stored.")
-        self.workers_lost = self._counter("workers_lost", "Workers declared unknown after their silence.")
+        self.workers_lost = self._counter("workers_lost", "Workers declared unknown because of their silence.")
         self.refused_frames = self._counter("refused_frames", "Frames that could not be read.")
         self.failed_authentications = self._counter("failed_authentications", "Calls refused for their credential.")
         self.passes = self._counter("housekeeping_passes", "Passes of housekeeping duties.", "duty")

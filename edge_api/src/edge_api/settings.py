@@ -15,10 +15,10 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class SkewPolicy(StrEnum):
-    """How alike two versions must be."""
+    """How close two versions must be."""
 
     EXACT = "exact"
-    """The very same version."""
+    """Exactly the same version."""
     PATCH = "patch"
     """The same major, minor and patch number; suffixes such as `.post1` or `+local` may differ."""
     MINOR = "minor"
@@ -33,16 +33,16 @@ class ApiSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="EDGE_API_", frozen=True)
 
     database_url: SecretStr
-    """The database with the schema `edge`, as a rule Airflow's own: `postgresql://user:password@host:5432/airflow`."""
+    """The database with the schema `edge`, usually Airflow's own: `postgresql://user:password@host:5432/airflow`."""
 
     host: str = "127.0.0.1"
     """Address to listen on; a container sets 0.0.0.0."""
 
     port: int = Field(default=8800, ge=0, le=65535)
-    """TCP port to listen on; 0 takes a free one and logs it."""
+    """TCP port to listen on; 0 picks a free one and logs it."""
 
     forwarded_allow_ips: str = "127.0.0.1"
-    """Proxies (addresses or networks, comma separated) whose X-Forwarded-For header is believed."""
+    """Proxies (addresses or networks, comma separated) whose X-Forwarded-For header is trusted."""
 
     tls_certificate: Path | None = None
     """PEM file with the server's certificate chain. None: plain HTTP, for use behind a TLS ingress."""
@@ -51,19 +51,19 @@ class ApiSettings(BaseSettings):
     """PEM file with the certificate's private key."""
 
     execution_api_url: str | None = None
-    """Airflow's Execution API as workers reach it, told to them; None: each worker has its own setting."""
+    """URL of Airflow's Execution API for workers, sent to them; None: each worker has its own setting."""
 
     heartbeat_interval_s: Seconds = 10
-    """Told to workers. A worker silent for three of them is unknown and its jobs are lost."""
+    """Sent to workers. A worker that is silent for three of them is unknown, and its jobs are lost."""
 
     accept_timeout_s: Seconds = 10
-    """A job that was given to a worker and not accepted for so long goes back to its queue."""
+    """A job that a worker was given but did not accept within this time goes back to its queue."""
 
     tick_s: Seconds = 1
-    """Longest time between two looks at the queues while a worker has room; hints make it sooner as a rule."""
+    """Longest time between two looks at the queues while a worker has room; a hint usually makes it sooner."""
 
     starvation_patience_s: Seconds = 10
-    """A job too large for any free room has a worker kept free for it after so long."""
+    """After this time, a worker is kept free for a job that is too large for any free room."""
 
     log_chunk_bytes: int = Field(default=256 * 1024, ge=1024, le=512 * 1024)
     """Largest piece of task log that a worker may send in one frame."""
@@ -72,50 +72,50 @@ class ApiSettings(BaseSettings):
     """Log bytes that a worker may send before they are acknowledged; bounds what the API holds in memory."""
 
     credential_lifetime_s: Seconds = 90 * 24 * 3600
-    """A worker's credential is good for so long after its enrolment."""
+    """A worker's credential is valid for this time after its enrolment or rotation."""
 
     credential_overlap_s: Seconds = 3600
-    """A credential that was rotated is good for so long beside its successor."""
+    """A rotated credential stays valid for this time beside its successor."""
 
     airflow_skew: SkewPolicy = SkewPolicy.MINOR
-    """How alike a worker's Airflow must be to the platform's: exact, patch, minor (the same 3.x) or any."""
+    """How close a worker's Airflow version must be to the platform's: exact, patch, minor (the same 3.x) or any."""
 
     worker_skew: SkewPolicy = SkewPolicy.ANY
-    """How alike the worker package must be to this API; any: the protocol's own version check is enough."""
+    """How close the worker package's version must be to this API's; any: the protocol's own version check is enough."""
 
     airflow_version: str | None = None
-    """The platform's version of Airflow; None: what the executor has written into the database."""
+    """The platform's version of Airflow; None: the one that the executor writes into the database."""
 
     v1_jwt_secret: SecretStr | None = None
-    """Airflow's `[api_auth] jwt_secret`: lets workers of the edge3 provider in (v1 wire). None: v1 is switched off."""
+    """Airflow's `[api_auth] jwt_secret`: lets edge3 workers (v1) in. None: v1 is switched off."""
 
     v1_heartbeat_interval_s: Seconds = 30
-    """`[edge] heartbeat_interval` of the v1 workers; one silent for three of them is lost."""
+    """`[edge] heartbeat_interval` of edge3 workers (v1); one that is silent for three of them is lost."""
 
     v1_accept_timeout_s: Seconds = 60
-    """As `accept_timeout_s`, for v1 workers: they start the task first and tell afterwards."""
+    """Like `accept_timeout_s`, for edge3 workers (v1): they start the task first and report afterwards."""
 
     v1_teams: bool = False
-    """Let v1 workers choose their team. Their shared secret does not prove one, so by default they have none."""
+    """Let edge3 workers (v1) choose their team. Their shared secret proves none, so by default they have none."""
 
     audit_retention_s: Seconds = 365 * 24 * 3600
-    """Entries of the audit trail are deleted after so long."""
+    """Entries of the audit trail are deleted after this time."""
 
     job_retention_s: Seconds = 24 * 3600
-    """Finished jobs that Airflow knows of are deleted after so long."""
+    """Finished jobs are deleted after this time, once Airflow knows their outcome."""
 
     log_retention_s: Seconds = 30 * 24 * 3600
-    """Task logs are deleted so long after the task was given to a worker."""
+    """Task logs are deleted this long after the task was given to a worker."""
 
     max_sessions: Count = 10_000
-    """Most workers connected to this process; each takes some 50 KB."""
+    """Maximum number of workers connected to this process; each takes about 50 KB."""
 
     database_pool_size: Count = 10
-    """Most connections of this process for statements; two more listen and hold the housekeeping lock."""
+    """Maximum number of database connections for statements; two more listen and hold the housekeeping lock."""
 
     @property
     def silence_window(self) -> timedelta:
-        """How long a worker may be silent before it counts as unknown (design: I-4)."""
+        """How long a worker may be silent before it counts as unknown (I-4 in docs/architecture.md)."""
         return timedelta(seconds=MISSED_HEARTBEATS * self.heartbeat_interval_s)
 
     @property

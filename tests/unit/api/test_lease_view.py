@@ -111,26 +111,26 @@ def test_lower_concurrency_leaves_no_negative_room() -> None:
 
 def test_nothing_is_believed_for_a_window_after_the_start() -> None:
     grace = Grace(window_s=30, max_gap_s=5)
-    assert [grace.believes(now) for now in (100, 104, 109, 114, 119, 124, 129)] == [False] * 7
-    assert grace.believes(130)
+    assert [grace.trusts_expiry(now) for now in (100, 104, 109, 114, 119, 124, 129)] == [False] * 7
+    assert grace.trusts_expiry(130)
 
 
 def test_an_outage_and_a_pause_begin_the_window_anew() -> None:
     grace = Grace(window_s=3, max_gap_s=5)
-    assert not grace.believes(0)
-    assert grace.believes(4)
+    assert not grace.trusts_expiry(0)
+    assert grace.trusts_expiry(4)
     grace.interrupted(4)
-    assert not grace.believes(6)
-    assert grace.believes(7)
-    assert not grace.believes(20)
-    assert grace.believes(23)
+    assert not grace.trusts_expiry(6)
+    assert grace.trusts_expiry(7)
+    assert not grace.trusts_expiry(20)
+    assert grace.trusts_expiry(23)
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=20))
 def test_an_interruption_of_the_past_never_shortens_the_wait(times: list[float]) -> None:
     grace = Grace(window_s=10, max_gap_s=1000)
-    grace.believes(0)
+    grace.trusts_expiry(0)
     for time in times:
         grace.interrupted(time)
-    assert not grace.believes(max(times) + 9.9)
-    assert grace.believes(max(times) + 10)
+    assert not grace.trusts_expiry(max(times) + 9.9)
+    assert grace.trusts_expiry(max(times) + 10)

@@ -69,7 +69,7 @@ class Batcher(Generic[Item, Result]):
         await self._idle.wait()
 
     async def run(self) -> NoReturn:
-        """Flush for ever; what is still queued when this is cancelled is cancelled too."""
+        """Flush forever; items still queued when this is cancelled are cancelled too."""
         try:
             while True:
                 await self._wake.wait()

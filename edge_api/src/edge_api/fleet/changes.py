@@ -4,8 +4,8 @@ One reader for all followers of this process; it looks once a second while there
 goes on from the horizon that it saw (see `edge_store.workers.changes`), so a change that commits late is not missed. It
 remembers what it has sent from there on, so that it sends nothing twice while an old transaction is still open.
 
-An event's id is a place to go on from, on any replica: everything before it was told. A follower that comes with a
-place hears what happened since; one without, or with one that is too old, hears of the whole fleet.
+An event's id is a place to go on from, on any replica: everything before it was sent. A follower that comes with a
+place gets what happened since; one that has none, or one that is too old, gets the whole fleet.
 """
 
 import asyncio
@@ -43,48 +43,48 @@ class Change:
     place: int | None
     """Where to go on from after this event; None: as after the event before it."""
     worker: str | None = None
-    """Whom it is about; None: it is for every follower."""
+    """The worker that it is about; None: it is for every follower."""
     team: str | None = None
 
     @property
     def text(self) -> str:
-        """The event as server-sent events have it."""
+        """The event in the format of server-sent events."""
         place = "" if self.place is None else f"id: {self.place}\n"
         return f"{place}event: {self.kind}\ndata: {self.data}\n\n"
 
 
 class Follower:
-    """One open stream, of what its credential may see."""
+    """One open stream of what its credential may see."""
 
     def __init__(self, credential_id: UUID, expires_at: datetime, scope: Scope) -> None:
         self.credential_id = credential_id
         self.expires_at = expires_at
         self.scope = scope
-        self._told: set[str] = set()
+        self._known: set[str] = set()
         """Workers that it knows of; kept where a team bounds it, since a name may go over to another team."""
         self._events: asyncio.Queue[Change | None] = asyncio.Queue()
 
     def seen(self, change: Change) -> Change | None:
-        """Return a change as it is for this follower, None: it is not; and remember what it knows then."""
+        """Return a change as this follower sees it (None: not at all), and remember which workers it knows."""
         if change.worker is None or self.scope.covers_worker(change.worker, change.team):
             if change.worker is not None and self.scope.team is not None:
-                self._told.add(change.worker)
+                self._known.add(change.worker)
             return change
-        if change.worker not in self._told:
+        if change.worker not in self._known:
             return None
-        # It is another team's from now on.
-        self._told.discard(change.worker)
+        # It belongs to another team from now on.
+        self._known.discard(change.worker)
         return _removed(change.worker, change.team, change.place)
 
     def put(self, change: Change) -> None:
-        """Tell it something."""
+        """Queue an event; a follower that reads too slowly is let go."""
         if self._events.qsize() >= BACKLOG_MOST:
             self.end()
         else:
             self._events.put_nowait(change)
 
     def end(self) -> None:
-        """End its stream; it comes back if it still may."""
+        """End its stream; it connects again if it still may."""
         while not self._events.empty():
             self._events.get_nowait()
         self._events.put_nowait(None)
@@ -101,17 +101,17 @@ class Follower:
 
 
 class ChangeFeed:
-    """Reads changes and tells them to followers."""
+    """Reads changes and sends them to followers."""
 
     def __init__(self, database: Database, view: Callable[[Row[Any]], WorkerView]) -> None:
         self._database = database
         self._view = view
         self._followers: set[Follower] = set()
-        self._wanted = asyncio.Event()
+        self._followed = asyncio.Event()
         self._hint = asyncio.Event()
         self._place = 0
-        self._told: dict[str, int] = {}
-        """Revisions told that are not before the place, by worker."""
+        self._sent: dict[str, int] = {}
+        """Revisions already sent that are not before the place, by worker."""
         self._closing = False
 
     # ---- followers ----
@@ -127,7 +127,7 @@ class ChangeFeed:
             raise RefusedError(503, "too_many_streams", "This replica takes no more change streams. Connect again.")
         # Events from here on are kept for it, so nothing is missed between its start and the first of them.
         self._followers.add(follower)
-        self._wanted.set()
+        self._followed.set()
         try:
             start = await self._start(follower, last_event_id)
         except BaseException:
@@ -156,11 +156,11 @@ class ChangeFeed:
     def _leave(self, follower: Follower) -> None:
         self._followers.discard(follower)
         if not self._followers:
-            self._wanted.clear()
-            self._place, self._told = 0, {}
+            self._followed.clear()
+            self._place, self._sent = 0, {}
 
     def credential_changed(self, credential_id: UUID | None) -> None:
-        """End the streams of a credential (None: of all), since it may not be good any more."""
+        """End the streams of a credential (None: of all), since it may have been revoked."""
         for follower in self._followers:
             if credential_id is None or follower.credential_id == credential_id:
                 follower.end()
@@ -178,13 +178,13 @@ class ChangeFeed:
         if self._place == 0:
             # The first follower: the reader goes on from where its start ends.
             self._place = bounds.horizon
-        # Of a team's follower nobody knows any more what it was told before it came back.
+        # What a team's follower knew before it came back is not stored.
         since = _place(last_event_id) if follower.scope.team is None else None
         if since is not None and bounds.purged < since <= bounds.horizon:
-            told = await self._read(since)
+            missed = await self._read(since)
         else:
-            told = [Change(ChangeKind.RESET, "{}", None), *await self._read(0)]
-        return [*told, Change(ChangeKind.READY, "{}", bounds.horizon)]
+            missed = [Change(ChangeKind.RESET, "{}", None), *await self._read(0)]
+        return [*missed, Change(ChangeKind.READY, "{}", bounds.horizon)]
 
     async def _read(self, since: int) -> list[Change]:
         rows = await self._database.rows(worker_views.changed_since(since), "changes")
@@ -196,9 +196,9 @@ class ChangeFeed:
         self._hint.set()
 
     async def run(self) -> NoReturn:
-        """Look for changes for ever, while somebody follows."""
+        """Look for changes forever, while somebody follows."""
         while True:
-            await self._wanted.wait()
+            await self._followed.wait()
             try:
                 await self._look()
             except DatabaseAwayError as error:
@@ -217,9 +217,9 @@ class ChangeFeed:
         horizon = (await self._database.rows(changes.horizon(), "changes"))[0].horizon
         rows = await self._database.rows(worker_views.changed_since(self._place), "changes")
         gone = await self._database.rows(changes.removed_since(self._place), "changes")
-        news = [_worker(self._view(row)) for row in rows if self._told.get(row.name) != row.revision]
-        news += [_removed(row.name, row.team) for row in gone if self._told.get(row.name) != row.revision]
-        self._told = {row.name: row.revision for row in [*rows, *gone] if row.revision >= horizon}
+        news = [_worker(self._view(row)) for row in rows if self._sent.get(row.name) != row.revision]
+        news += [_removed(row.name, row.team) for row in gone if self._sent.get(row.name) != row.revision]
+        self._sent = {row.name: row.revision for row in [*rows, *gone] if row.revision >= horizon}
         self._place = horizon
         if news:
             news[-1] = replace(news[-1], place=horizon)

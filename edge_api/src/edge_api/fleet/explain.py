@@ -1,7 +1,7 @@
 """Why a job is not starting: one pure function of the job and the workers.
 
-It goes by the same rules as the claim, in the order in which a human would mend things: is there a worker for the queue
-and team, is it there, may it be given jobs, is it large enough, has it room.
+It follows the same rules as the claim, in the order in which a person would fix things: is there a worker for the queue
+and team, is it connected, may it be given jobs, is it large enough, does it have room.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def explain(job: JobView, workers: Sequence[WorkerView], now: datetime) -> Expla
 
 
 def reasons_against(worker: WorkerView, job: JobView, now: datetime) -> list[Reason]:
-    """Return every reason why a worker is not given a job; none: it could be."""
+    """Return every reason why a worker is not given a job; an empty list: it could be."""
     reasons = []
     if not serves(worker, job.queue):
         reasons.append(Reason(code=ReasonCode.QUEUE, message=f"It does not serve the queue {job.queue}."))
@@ -101,12 +101,12 @@ def _cordoned(job: JobView, there: Sequence[WorkerView]) -> tuple[Verdict, str]:
     said = "; ".join(f"{worker.name}: {worker.cordon.reasons[0].message}" for worker in there[:NAMES_MOST])
     if all(worker.cordon.reasons[0].code is ReasonCode.VERSION for worker in there):
         return Verdict.VERSION, f"No worker of the queue {job.queue} has a version that the policy allows. {said}"
-    mend = (
+    fix = (
         "End the maintenance: airflow edge remote-edge-worker-exit-maintenance."
         if any({reason.code for reason in worker.cordon.reasons} <= _IN_MAINTENANCE for worker in there)
         else "Start another worker for the queue."
     )
-    return Verdict.CORDONED, f"No worker of the queue {job.queue} may be given jobs. {said.rstrip('.')}. {mend}"
+    return Verdict.CORDONED, f"No worker of the queue {job.queue} may be given jobs. {said.rstrip('.')}. {fix}"
 
 
 def _starting(job: JobView, starting: Sequence[WorkerView]) -> tuple[Verdict, str]:

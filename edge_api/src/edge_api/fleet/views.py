@@ -1,4 +1,4 @@
-"""Rows of the store as people see them. Pure: the only clock is the `now` of the row, which is the database's."""
+"""Rows of the store as people see them. Pure: the only clock is the `now` of the row, from the database."""
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ ANY_QUEUE: Final = "*"
 
 
 def observed_of(row: Row[Any], heartbeat_interval: timedelta) -> Observed:
-    """Return what a worker last told; it may have an interval of its own (v1)."""
+    """Return what a worker last reported; a v1 worker has a heartbeat interval of its own."""
     own = row.silent_after_s
     return Observed(
         last_heartbeat=row.last_heartbeat,

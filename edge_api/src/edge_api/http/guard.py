@@ -1,6 +1,6 @@
-"""What a hostile or broken client may not do, before any route sees it: slow headers and bodies, compressed bodies.
+"""Protection from hostile or broken clients, before any route: slow headers, slow bodies, compressed bodies.
 
-A compressed body is refused whole: no client of this API compresses, and a small one can unpack to any size.
+A compressed body is always refused: no client of this API compresses, and a small one can unpack to any size.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Note = Callable[[str, str, str | None, str], None]
 """As `Refusals.note`: who, code, secret, what."""
 
 NOTED: Final = frozenset({400, 408, 413, 415, 422})
-"""Answers that are worth an entry of the audit trail; those about credentials are noted where they are decided."""
+"""Answers with an entry in the audit trail; refusals of credentials are noted where they are decided."""
 
 
 class Guard:
@@ -47,14 +47,14 @@ class Guard:
             await send(message)
 
         if (_header(scope, b"content-encoding") or "identity").lower() != "identity":
-            answer = problem(415, "compressed_body", "The body is compressed. Send it as it is.")
+            answer = problem(415, "compressed_body", "The body is compressed. Send it uncompressed.")
             answer.headers["Connection"] = "close"
             await answer(scope, receive, noting)
         else:
             await self._timed(scope, receive, noting)
 
     async def _timed(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Give the body a time in which it must be here."""
+        """Bound the time in which the body must arrive."""
         late = False
         complete = False
         ends = asyncio.get_running_loop().time() + self._body_timeout_s
@@ -83,7 +83,7 @@ class Guard:
             if not late:
                 raise
         if late:
-            answer = problem(408, "body_too_slow", f"The body was not here within {self._body_timeout_s:g} s.")
+            answer = problem(408, "body_too_slow", f"The body did not arrive within {self._body_timeout_s:g} s.")
             answer.headers["Connection"] = "close"
             await answer(scope, receive, send)
 
@@ -96,24 +96,24 @@ def _header(scope: Scope, wanted: bytes) -> str | None:
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """Uvicorn's HTTP protocol with bounds on the headers, which it has none of by itself."""
+    """Uvicorn's HTTP protocol with bounds on the headers, which Uvicorn itself does not have."""
 
     note: Note
     _deadline: asyncio.TimerHandle | None = None
     _header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first headers."""
+        """Start the clock for the first headers."""
         super().connection_made(transport)
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
+        """Stop the clock."""
         self._stop_clock()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
-        """Begin to count the headers of a request."""
+        """Start to count the headers of a request."""
         self._header_bytes = 0
         if self._deadline is None:
             self._start_clock()
@@ -130,7 +130,7 @@ class PatientProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Let the request pass, unless it was refused already."""
+        """Pass the request on, unless it was refused already."""
         self._stop_clock()
         if not self.transport.is_closing():
             super().on_headers_complete()
@@ -149,7 +149,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._deadline = None
 
     def _too_slow(self) -> None:
-        self._refuse(408, "headers_too_slow", f"The headers were not here within {HEADERS_TIMEOUT_S:g} s.")
+        self._refuse(408, "headers_too_slow", f"The headers did not arrive within {HEADERS_TIMEOUT_S:g} s.")
 
     def _refuse(self, status: int, code: str, detail: str) -> None:
         self.note(self.client[0] if self.client else "unknown", code, None, "connection")
@@ -158,12 +158,12 @@ class PatientProtocol(HttpToolsProtocol):
 
 
 def patient_protocol(note: Note) -> type[PatientProtocol]:
-    """Return the protocol with a place for its entries of the audit trail; uvicorn makes the instances."""
+    """Return the protocol class, bound to the audit trail; Uvicorn creates the instances."""
     return type("PatientProtocol", (PatientProtocol,), {"note": staticmethod(note)})
 
 
 def _raw(answer: Any) -> bytes:
-    """Return an answer as it goes over the wire; the connection closes after it."""
+    """Return the bytes of an answer, after which the connection closes."""
     lines = [f"HTTP/1.1 {answer.status_code} Refused", "connection: close"]
     lines += [f"{name.decode()}: {value.decode()}" for name, value in answer.raw_headers]
     return "\r\n".join([*lines, "", ""]).encode() + bytes(answer.body)

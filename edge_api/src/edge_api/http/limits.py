@@ -1,4 +1,4 @@
-"""A bound on request bodies and the time of HTTP calls, as plain ASGI middleware."""
+"""Plain ASGI middleware: a bound on request bodies, and a metric of how long calls take."""
 
 import time
 from typing import Final
@@ -15,7 +15,7 @@ BODY_MAX_BYTES: Final = 4 * 1024 * 1024
 
 
 class BodyLimit:
-    """Answers 413 to a body that is too long, before it is in memory."""
+    """Answers 413 to a body that is too long, before it fills the memory."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -30,7 +30,7 @@ class BodyLimit:
             await self._bounded(scope, receive, send)
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count a body that may not have said its length."""
+        """Count a body whose length may not be declared."""
         taken = 0
 
         async def counting() -> Message:
@@ -61,7 +61,7 @@ def _declared_length(scope: Scope) -> int:
 
 
 async def _too_large(scope: Scope, receive: Receive, send: Send) -> None:
-    answer = problem(413, "body_too_large", f"The body has more than {BODY_MAX_BYTES} bytes. Send less at once.")
+    answer = problem(413, "body_too_large", f"The body has more than {BODY_MAX_BYTES} bytes. Send less in one call.")
     answer.headers["Connection"] = "close"
     await answer(scope, receive, send)
 

@@ -1,4 +1,4 @@
-"""OpenAPI descriptions: FastAPI knows neither who is let in nor the shape of errors by itself."""
+"""OpenAPI descriptions: FastAPI does not know our authentication or the shape of our errors."""
 
 from typing import Any, Final
 
@@ -14,24 +14,24 @@ def _described(text: str) -> dict[str, Any]:
 
 
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    400: _described("The request can't be read, or lacks something."),
-    401: _described("No credential, or one that is not good."),
+    400: _described("The request can't be read, or is incomplete."),
+    401: _described("No credential, or an invalid one."),
     403: _described("The credential does not allow this."),
-    404: _described("There is no such thing."),
-    405: _described("The path does not take this method."),
+    404: _described("It does not exist."),
+    405: _described("The path does not support this method."),
     408: _described("The body came too slowly."),
-    409: _described("It is in a state that does not allow this."),
+    409: _described("Its state does not allow this."),
     413: _described("The body is too large."),
     415: _described("The body is compressed."),
     422: _described("The request is wrong; the detail names the field."),
     429: _described("Too many calls from this address failed to authenticate."),
     503: _described("The database is away, or this replica stops."),
 }
-"""Every call may answer with these."""
+"""Any call may answer with these."""
 
 
 def describe(app: FastAPI, base_path: str, security: dict[str, Any]) -> None:
-    """Let an application describe itself with its base path, its security scheme and problems as errors."""
+    """Give an application an OpenAPI description with its base path, its security scheme, and problems as errors."""
 
     def description() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json`, whatever raised them."""
+"""Errors as `application/problem+json` (RFC 9457), whatever raised them."""
 
 import logging
 from http import HTTPStatus
@@ -35,7 +35,7 @@ def database_away() -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Make all errors of an app problems."""
+    """Let an application answer all its errors as problems."""
     app.add_exception_handler(RefusedError, _on_refused)
     app.add_exception_handler(DatabaseAwayError, _on_database_away)
     app.add_exception_handler(BadDataError, _on_bad_data)
@@ -68,7 +68,7 @@ def _on_http(_: Request, error: Any) -> Response:
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     details = {
         404: "There is nothing at this path. The worker protocol is at /edge_worker/v2/.",
-        405: "The path does not take this method.",
+        405: "The path does not support this method.",
     }
     return problem(error.status_code, code, details.get(error.status_code, str(error.detail)), error.headers)
 

@@ -1,8 +1,8 @@
-"""Who calls: worker credentials, with a short-lived cache and a brake on failures.
+"""Which worker calls: credentials, with a short-lived cache and a brake on failures.
 
-The cache spares the database when a fleet reconnects. An entry lives 30 s at most and goes at once when the database
-says that its credential was changed. Failed calls that would cost a look-up are limited per client address, so that
-guessing can't load the database; a credential in the cache is served whatever others at its address do.
+The cache spares the database when a fleet reconnects. An entry lives for at most 30 s, and is dropped at once when a
+hint says that its credential has changed. Failed calls that would cost a look-up are limited per client address, so that
+guessing can't load the database; a cached credential is served whatever others at its address do.
 """
 
 import time
@@ -45,13 +45,13 @@ class Principal:
 
     @property
     def expired(self) -> bool:
-        """Whether the credential's time is over."""
+        """Whether the credential has expired."""
         return self.expires_at <= datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What may change of a credential while a session is open: its queues (None: any), and its end by rotation."""
+    """The parts of a credential that may change during a session: its queues (None: any), and its expiry, by rotation."""
 
     queues: tuple[str, ...] | None
     expires_at: datetime
@@ -71,7 +71,7 @@ class FailureBrake:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def exhausted(self, address: str, now: float) -> bool:
-        """Return whether an address has failed too often of late."""
+        """Return whether an address has failed too often recently."""
         return self._level(address, now) < 1
 
     def failed(self, address: str, now: float) -> None:
@@ -101,7 +101,7 @@ class Authenticator:
         """Return the worker that calls.
 
         Raises:
-            RefusedError: no credential, or one that is not good (401); too many failures from this address (429).
+            RefusedError: no valid credential (401); too many failures from this address (429).
             DatabaseAwayError: it can't be looked up now.
 
         """
@@ -114,7 +114,7 @@ class Authenticator:
             raise
 
     def note_failure(self, address: str) -> None:
-        """Count a call that showed no good credential or token."""
+        """Count a call without a valid credential or token."""
         self._metrics.failed_authentications.inc()
         self._brake.failed(address, time.monotonic())
 
@@ -133,7 +133,7 @@ class Authenticator:
         return await self._look_up(token, now)
 
     def check_brake(self, address: str) -> None:
-        """Refuse an address that has failed too often of late.
+        """Refuse an address that has failed too often recently.
 
         Raises:
             RefusedError: it has (429).
@@ -166,7 +166,7 @@ class Authenticator:
         )
         if principal.expired:
             raise _expired(row)
-        # What was dropped while the row was being read may be the very row.
+        # A credential dropped while the row was being read may be this very one.
         if drops == self._drops:
             self._cache[token.id] = _Cached(row.secret_hash, principal, now + CACHE_S)
             while len(self._cache) > CACHE_MOST:
@@ -190,6 +190,6 @@ class Authenticator:
 def _expired(row: Row[Any]) -> RefusedError:
     if row.rotated_to is not None:
         return RefusedError(
-            401, "credential_rotated", f"The worker credential was rotated; its successor is good. {_HOW_TO_FIX}"
+            401, "credential_rotated", f"The worker credential was rotated; use its successor. {_HOW_TO_FIX}"
         )
     return RefusedError(401, "credential_expired", f"The worker credential has expired. {_HOW_TO_FIX}")

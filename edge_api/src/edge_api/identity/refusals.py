@@ -1,4 +1,4 @@
-"""Refused calls in the audit trail, without letting a flood of them fill it.
+"""Refused calls in the audit trail, bounded so that a flood of them can't fill it.
 
 The first refusal of a kind from an address is written at once; repeats within the same minute become one entry with
 their number. Kinds and addresses of a minute are bounded too: beyond the bound they are counted together.
@@ -19,7 +19,7 @@ from edge_store.jobs import logs
 WINDOW_S: Final = 60.0
 LEASES_MOST: Final = 1000
 KINDS_MOST: Final = 200
-"""Entries that a minute of refusals may make, and as many again for their repeats."""
+"""Entries per minute of refusals, and as many again for their repeats."""
 MANY: Final = "(many)"
 
 _ID = re.compile(r"edge[ajw]_([0-9a-f]{32})_")
@@ -57,13 +57,13 @@ class Refusals:
             self._news.set()
 
     def check_lease(self, worker: str, lease: UUID, frame: str) -> None:
-        """Find out whether a lease that is not good was another worker's, and note that."""
+        """Find out later whether a stale lease was another worker's, and if so, note that."""
         if len(self._leases) < LEASES_MOST:
             self._leases[lease] = (worker, frame)
             self._news.set()
 
     async def run(self) -> NoReturn:
-        """Write for ever."""
+        """Write forever."""
         ends = time.monotonic() + self._window_s
         while True:
             try:
@@ -84,7 +84,7 @@ class Refusals:
         self._counts = {}
 
     async def flush(self) -> None:
-        """Write what there is; it is kept if the database is away."""
+        """Write what was noted; while the database is away it stays noted."""
         try:
             await self._look_up_leases()
         except DatabaseAwayError as error:

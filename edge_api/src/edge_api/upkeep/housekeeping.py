@@ -1,4 +1,4 @@
-"""Duties that one replica at a time does, each a small service with a signal after each pass.
+"""Duties that one replica at a time performs, each a small service that signals each pass.
 
 The advisory lock only saves work: every statement here is safe if two replicas run it at once, as they may for a moment
 after a replica has lost its connection.
@@ -25,9 +25,9 @@ LOCK_PERIOD_S: Final = 1.0
 FAST_PERIOD_S: Final = 1.0
 RETENTION_PERIOD_S: Final = 3600.0
 TOMBSTONES_KEPT: Final = timedelta(days=1)
-"""A follower of the change stream that was away for longer begins anew."""
+"""A follower of the change stream that was away for longer gets the whole fleet again."""
 PASS_GAP_S: Final = 5.0
-"""A fast duty that was not run for so long was interrupted."""
+"""A fast duty that did not run for this long was interrupted."""
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +61,12 @@ class Leadership:
         self.held = asyncio.Event()
 
     async def run(self) -> NoReturn:
-        """Try to get the lock for ever, and watch the connection that holds it."""
+        """Try to take the lock forever, and watch the connection that holds it."""
         while True:
             try:
                 async with self._database.own_connection() as connection:
                     while True:
-                        # A lock that this connection holds is granted again, so the question is the keep-alive too.
+                        # A lock that this connection holds is granted again, so this also keeps the connection alive.
                         async with asyncio.timeout(STATEMENT_TIMEOUT_S):
                             if await connection.scalar(locks.try_lock(locks.HOUSEKEEPING)):
                                 self.held.set()
@@ -79,7 +79,7 @@ class Leadership:
 
 
 class Duty:
-    """Runs one duty each `period_s` seconds while this replica holds the lock, unless its grace says no."""
+    """Runs one duty every `period_s` seconds while this replica holds the lock and the duty's grace allows it."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Duty:
         self._grace = grace
 
     async def run(self) -> NoReturn:
-        """Do the duty for ever."""
+        """Perform the duty forever."""
         while True:
             await self._leadership.held.wait()
             try:
@@ -120,7 +120,7 @@ class Duty:
             return True
         if self._database.last_failure is not None:
             self._grace.interrupted(self._database.last_failure)
-        return self._grace.believes(time.monotonic())
+        return self._grace.trusts_expiry(time.monotonic())
 
 
 class Housekeeping:
@@ -134,7 +134,7 @@ class Housekeeping:
         window_s = settings.silence_window.total_seconds()
         fast = min(FAST_PERIOD_S, settings.heartbeat_interval_s)
         common = (self.leadership, database, metrics)
-        # A late accept is still good until somebody else has the job, so rescue waits after an outage as well.
+        # A late accept still counts until another worker has the job, so the rescue also waits after an outage.
         rescue_grace = Grace(settings.accept_timeout_s, PASS_GAP_S)
         self.rescue = Duty("lease-rescue", self._rescue, fast, *common, rescue_grace)
         self.liveness = Duty("liveness", self._lose_silent, fast, *common, Grace(window_s, PASS_GAP_S))
@@ -142,7 +142,7 @@ class Housekeeping:
 
     @property
     def duties(self) -> tuple[Duty, ...]:
-        """Everything to run, besides the leadership."""
+        """Everything that runs besides the leadership."""
         return (self.rescue, self.liveness, self.retention)
 
     async def _rescue(self) -> None:
@@ -155,7 +155,7 @@ class Housekeeping:
         for row in await self._database.rows(agents.lose_silent(self._settings.silence_window), "lose_silent"):
             self._metrics.workers_lost.inc()
             self._metrics.jobs_finished.labels("lost").inc(row.jobs)
-            log.warning("a worker is unknown after its silence", extra={"worker": row.name, "jobs_lost": row.jobs})
+            log.warning("a silent worker is unknown from now on", extra={"worker": row.name, "jobs_lost": row.jobs})
 
     async def _purge(self) -> None:
         await self._database.rows(scheduling.purge_finished(self._settings.job_retention), "purge_jobs")
