@@ -7,7 +7,7 @@ from airflow.sdk import dag, task
 
 
 def call_somebody(context):
-    """Runs in the task's own process on the worker, after the last attempt."""
+    """Run in the task's own process on the worker, after the last attempt."""
     print(f"ALARM: {context['ti'].task_id} failed: {context['exception']}")
 
 

@@ -28,7 +28,7 @@ class RefusedError(EdgeApiError):
 
 
 class OutOfScopeError(RefusedError):
-    """A request reaches beyond the scope of the caller's credential; the audit trail shows it, whatever the answer says."""
+    """A request reaches beyond the scope of the caller's credential; it is noted in the audit trail."""
 
 
 class DatabaseAwayError(EdgeApiError):

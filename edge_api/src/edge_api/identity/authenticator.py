@@ -1,8 +1,8 @@
 """Which worker calls: credentials, with a short-lived cache and a brake on failures.
 
 The cache spares the database when a fleet reconnects. An entry lives for at most 30 s, and is dropped at once when a
-hint says that its credential has changed. Failed calls that would cost a look-up are limited per client address, so that
-guessing can't load the database; a cached credential is served whatever others at its address do.
+hint says that its credential has changed. Failed calls that would cost a look-up are limited per client address, so
+that guessing can't load the database; a cached credential is served whatever others at its address do.
 """
 
 import time
@@ -51,7 +51,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The parts of a credential that may change during a session: its queues (None: any), and its expiry, by rotation."""
+    """The parts of a credential that may change during a session: its queues (None: any) and its expiry."""
 
     queues: tuple[str, ...] | None
     expires_at: datetime
