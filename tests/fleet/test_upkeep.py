@@ -15,6 +15,7 @@ from edge_testing.edge_api.credentials import admin_credential
 from edge_testing.edge_api.process import ApiProcess
 from edge_testing.waiting import until
 from edge_testing.workers.worker import Tasks, Worker, reaches
+from edge_worker.connection.credential import StoredCredential
 from edge_worker.host.state import StateFolder
 
 HEALTH = """
@@ -169,16 +170,16 @@ async def test_worker_outlives_its_credentials(
     api = make_api(credential_lifetime_s=5, credential_overlap_s=1)
     worker: Worker = make_worker(api.url)
     state = StateFolder(worker.state_dir)
-    first = state.read_credential()
+    first = StoredCredential.read(state)
     assert first is not None
-    state.write_credential(first.model_copy(update={"received_at": datetime(2020, 1, 1, tzinfo=UTC)}))
+    first.model_copy(update={"received_at": datetime(2020, 1, 1, tzinfo=UTC)}).write(state)
     await worker.start()
     job = tasks.queue("one")
     await tasks.begun("one")
     seen = {first.credential_id}
 
     def rotated_twice() -> bool:
-        stored = state.read_credential()
+        stored = StoredCredential.read(state)
         assert stored is not None
         seen.add(stored.credential_id)
         return len(seen) >= 4
@@ -198,14 +199,14 @@ async def test_expired_credential_is_traded_anew_where_a_join_token_is_given(
     past = datetime(2025, 1, 1, tzinfo=UTC)
     worker: Worker = make_worker(make_api().url, expires_at=past)
     state = StateFolder(worker.state_dir)
-    expired = state.read_credential()
+    expired = StoredCredential.read(state)
     assert expired is not None
-    state.write_credential(expired.model_copy(update={"expires_at": past}))
+    expired.model_copy(update={"expires_at": past}).write(state)
     (tmp_path / "join").write_text(join_token(db.url))
     await worker.start("--api-url", worker.api_url, "--join-token-file", str(tmp_path / "join"))
     async with admin_client(worker.api_url, admin_credential(db)) as admin:
         await reaches(admin, "idle")
-    fresh = state.read_credential()
+    fresh = StoredCredential.read(state)
     assert fresh is not None
     assert fresh.expires_at > datetime.now(UTC)
 

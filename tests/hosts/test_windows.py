@@ -9,10 +9,10 @@ import pytest
 
 from edge_testing.repository import REPOSITORY
 from edge_worker import cli
+from edge_worker.agent import runner_pool
+from edge_worker.errors import RunnerBrokenError
 from edge_worker.host.state import StateFolder, StateLocks
-from edge_worker.main import make_launcher
 from edge_worker.settings import WorkerSettings, default_state_root
-from edge_worker.tasks.launcher import RunnerBrokenError
 
 FOLDER = REPOSITORY / "worker_image" / "windows"
 
@@ -44,7 +44,7 @@ def test_on_windows_the_worker_says_that_tasks_can_not_run(tmp_path: Path, monke
     locks = StateLocks.acquire(state)
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(RunnerBrokenError, match=r"WSL 2.*docs/windows\.md"):
-        make_launcher(WorkerSettings(name="w1"), state, locks)
+        runner_pool(WorkerSettings(name="w1"), state, locks)
     monkeypatch.setenv("PROGRAMDATA", str(tmp_path))
     assert default_state_root() == tmp_path / "airflow-edge"
     monkeypatch.undo()

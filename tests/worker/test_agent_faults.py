@@ -1,4 +1,4 @@
-"""What an agent does when something is killed, cut off, refused or full."""
+"""An agent when something is killed, cut off, refused or full."""
 
 import os
 import signal
@@ -118,9 +118,9 @@ async def test_refused_credential_lets_tasks_finish(api: Any, start_agent: Any, 
 async def test_broken_runner_stops_the_worker_before_it_takes_jobs(api: Any, start_agent: Any) -> None:
     agent = await start_agent(environ={"SHELL_RUNNER_BROKEN": "1"})
     assert await agent.exit_code() == 1
-    assert "the runner cannot be started: told so by the test" in agent.output().splitlines()[-1]
-    said = [*api.seen(Hello), *api.seen(Heartbeat)]
-    assert not any(frame.initialised for frame in said)
+    assert "the runner cannot be started: broken by the test" in agent.output().splitlines()[-1]
+    frames = [*api.seen(Hello), *api.seen(Heartbeat)]
+    assert not any(frame.initialised for frame in frames)
 
 
 async def test_spool_bound_drops_the_oldest_unsent_log(api: Any, start_agent: Any, until: Any) -> None:

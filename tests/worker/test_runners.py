@@ -12,16 +12,15 @@ from uuid import UUID, uuid4
 import pytest
 
 from edge_testing.workers.scripts import SHELL_RUNNER
+from edge_worker.errors import RunnerBrokenError
 from edge_worker.host import processes
-from edge_worker.tasks.launcher import RunnerBrokenError, StartOrder, TaskExit
-from edge_worker.tasks.learned import LearnedModules
-from edge_worker.tasks.refresh import MANY_MODULES
-from edge_worker.tasks.runner_process import RunnerProcess, RunnerStartError, runner_command
-from edge_worker.tasks.runners import RunnerPool
+from edge_worker.tasks.learned import MANY_MODULES, LearnedModules
+from edge_worker.tasks.outcome import TaskExit
+from edge_worker.tasks.runners import RunnerPool, RunnerProcess, RunnerStartError, StartOrder, runner_command
 
 
 class Pool:
-    """A supervised pool and the ends of tasks it told of."""
+    """A supervised pool and the ends of tasks that it reported."""
 
     def __init__(self, pool: RunnerPool, folder: Path) -> None:
         self.pool = pool
@@ -144,7 +143,7 @@ async def test_runner_that_never_starts_is_an_error(lock_fd: int, learned: Learn
     pool = RunnerPool(SHELL_RUNNER, lock_fd=lock_fd, environ=environ, learned=learned)
     with pytest.raises(ExceptionGroup) as caught:
         await asyncio.wait_for(pool.supervise(), 60)
-    assert caught.group_contains(RunnerBrokenError, match="told so by the test")
+    assert caught.group_contains(RunnerBrokenError, match="broken by the test")
     await pool.close()
 
 

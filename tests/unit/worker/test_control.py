@@ -1,4 +1,4 @@
-"""Formats of the status, and when a command that waits is done."""
+"""Formats of the status, and the end of a command that waits."""
 
 import json
 import socket
@@ -43,7 +43,7 @@ def status(**changes: Any) -> WorkerStatus:
     return WorkerStatus.model_validate({**values, **changes})
 
 
-def test_formats_hold_the_same() -> None:
+def test_formats_have_the_same_content() -> None:
     shown = status(maintenance=True, maintenance_comments='a: "b" # c\nd', state="maintenance mode")
     values = json.loads(render(shown, "json"))
     assert yaml.safe_load(render(shown, "yaml")) == values

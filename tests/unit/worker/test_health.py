@@ -1,4 +1,4 @@
-"""The site's health function, which may do anything."""
+"""The site's health function: foreign code that may do anything."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ def fail() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "verdict"),
+    ("function", "reason"),
     [
         (lambda: None, None),
         (lambda: True, None),
@@ -29,11 +29,11 @@ def fail() -> None:
         (fail, "the health check failed: OSError: no such disk"),
     ],
 )
-async def test_verdicts(function: Callable[[], Any], verdict: str | None) -> None:
-    assert await HealthCheck(function, 30).ask() == verdict
+async def test_results(function: Callable[[], Any], reason: str | None) -> None:
+    assert await HealthCheck(function, 30).run() == reason
 
 
-async def test_call_that_hangs_is_a_verdict_and_is_not_made_twice() -> None:
+async def test_call_that_hangs_means_unhealthy_and_is_not_repeated() -> None:
     go, calls = threading.Event(), []
 
     def slow() -> None:
@@ -42,11 +42,11 @@ async def test_call_that_hangs_is_a_verdict_and_is_not_made_twice() -> None:
 
     check = HealthCheck(slow, 0.05)
     for _ in range(3):
-        assert await check.ask() == "the health check gave no answer within 0.05 s"
+        assert await check.run() == "the health check gave no answer within 0.05 s"
     assert len(calls) == 1
     go.set()
     async with asyncio.timeout(30):
-        while await check.ask() is not None:
+        while await check.run() is not None:
             pass
 
 
@@ -60,7 +60,7 @@ async def test_call_that_hangs_is_a_verdict_and_is_not_made_twice() -> None:
         ("json:__name__", "has no function '__name__'"),
     ],
 )
-def test_names_that_lead_nowhere(name: str, part: str) -> None:
+def test_names_of_no_function(name: str, part: str) -> None:
     with pytest.raises(ConfigError, match=part):
         load_health_check(name, 1)
 

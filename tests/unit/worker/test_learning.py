@@ -1,4 +1,4 @@
-"""Which modules are learned, kept and denied."""
+"""Modules that are learned, kept and denied."""
 
 import json
 import sys
@@ -48,7 +48,7 @@ def test_modules_without_a_spec_do_not_count() -> None:
     assert installed_modules({"made": made, "odd": None}, [SITE]) == []
 
 
-def test_observer_notes_what_came_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_observer_writes_down_modules_imported_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     observer = ImportObserver()
     observer.folder = LeaseFolder(tmp_path)
     site = next(path for path in sys.path if path.endswith("site-packages"))
@@ -83,7 +83,7 @@ def test_learned_modules_survive_a_restart(tmp_path: Path) -> None:
     assert again.denied == {"a": "starts a thread"}
 
 
-def test_denial_covers_what_lies_below(tmp_path: Path) -> None:
+def test_denial_covers_submodules(tmp_path: Path) -> None:
     learned = LearnedModules(tmp_path / "x", common=[])
     learned.deny("numpy", "starts threads")
     assert learned.add({"numpy.linalg", "numpy", "numpydoc"}) == 1
@@ -91,7 +91,7 @@ def test_denial_covers_what_lies_below(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"modules": 3}', '{"denied": []}', '{"modules": [1, {}]}'])
-def test_damaged_list_is_started_anew(tmp_path: Path, content: str) -> None:
+def test_damaged_list_is_started_over(tmp_path: Path, content: str) -> None:
     (tmp_path / "x").write_text(content)
     learned = LearnedModules(tmp_path / "x", common=["json"])
     assert learned.preload_list()[0] == "json"

@@ -1,13 +1,15 @@
-"""What follows from each frame and each end of a task."""
+"""The effects of each frame and of each end of a task."""
 
+from collections.abc import Iterable
 from uuid import UUID, uuid4
 
 import pytest
 
 from edge_protocol.frames import Accept, Job, Report
 from edge_protocol.limits import ERROR_TEXT_MAX
-from edge_worker.tasks.leases import UNWANTED_LOG_ANSWERS, Kill, Lease, Leases, Phase, Start, Tidy
-from edge_worker.tasks.spool import JobInfo, Outcome
+from edge_worker.tasks.leases import UNWANTED_LOG_ANSWERS, Effect, Kill, Lease, Leases, Phase, Release, Send, Start
+from edge_worker.tasks.outcome import Outcome
+from edge_worker.tasks.spool import JobInfo
 
 DONE = Outcome("succeeded", 0)
 
@@ -28,22 +30,28 @@ def running(leases: Leases) -> Lease:
     leases.on_job(frame)
     (start,) = leases.on_accept_ack(frame.lease_id)
     assert isinstance(start, Start)
-    leases.outbox.clear()
     return start.lease
 
 
 def ended(leases: Leases) -> Lease:
     lease = running(leases)
     leases.on_ended(lease, DONE)
-    leases.outbox.clear()
     return lease
+
+
+def sent(effects: Iterable[Effect]) -> list[Accept | Report]:
+    """Return the frames of effects that are nothing but frames to send."""
+    frames: list[Accept | Report] = []
+    for effect in effects:
+        assert isinstance(effect, Send)
+        frames.append(effect.frame)
+    return frames
 
 
 def test_job_is_accepted_and_started_after_the_acknowledgement() -> None:
     leases = Leases(2)
     frame = job()
-    assert leases.on_job(frame) == []
-    assert list(leases.outbox) == [Accept(lease_id=frame.lease_id)]
+    assert leases.on_job(frame) == [Send(Accept(lease_id=frame.lease_id))]
     (start,) = leases.on_accept_ack(frame.lease_id)
     assert isinstance(start, Start)
     assert start.workload == "the workload"
@@ -61,29 +69,26 @@ def test_offers_take_slots_and_too_large_ones_lapse() -> None:
     assert (leases.free_slots, leases.active) == (0, 2)
 
 
-def test_worker_that_takes_no_jobs_accepts_none_but_repeats_old_accepts() -> None:
+@pytest.mark.parametrize("reason", ["cordoned", "draining"])
+def test_worker_that_takes_no_jobs_accepts_none_but_repeats_old_accepts(reason: str) -> None:
     leases = Leases(4)
     lease = running(leases)
-    leases.taking_jobs = False
-    leases.on_job(job())
-    assert not leases.outbox
-    leases.on_job(job(lease_id=lease.id))
-    assert list(leases.outbox) == [Accept(lease_id=lease.id)]
+    setattr(leases, reason, True)
+    assert leases.on_job(job()) == []
+    assert leases.on_job(job(lease_id=lease.id)) == [Send(Accept(lease_id=lease.id))]
 
 
 def test_end_is_reported_until_acknowledged() -> None:
     leases = Leases(4)
     lease = running(leases)
-    leases.on_ended(lease, Outcome("failed", 1, "x" * 10_000))
-    (report,) = leases.outbox
+    (report,) = sent(leases.on_ended(lease, Outcome("failed", 1, "x" * 10_000)))
     assert isinstance(report, Report)
     assert (report.outcome, report.exit_code) == ("failed", 1)
     assert len(report.error or "") == ERROR_TEXT_MAX
     assert leases.held == [lease.id]
     assert leases.free_slots == 4
-    leases.on_session()
-    assert list(leases.outbox) == [report]
-    assert leases.on_report_ack(lease.id) == [Tidy(lease)]
+    assert sent(leases.on_session()) == [report]
+    assert leases.on_report_ack(lease.id) == [Release(lease)]
     assert leases.held == []
     assert leases.on_report_ack(lease.id) == []
 
@@ -91,10 +96,10 @@ def test_end_is_reported_until_acknowledged() -> None:
 def test_new_session_repeats_accepts_and_reports_but_nothing_of_running_tasks() -> None:
     leases = Leases(4)
     running(leases)
-    done, frame = ended(leases), job()
-    leases.on_job(frame)
-    leases.on_session()
-    assert {(type(said), said.lease_id) for said in leases.outbox} == {(Report, done.id), (Accept, frame.lease_id)}
+    done, offer = ended(leases), job()
+    leases.on_job(offer)
+    again = sent(leases.on_session())
+    assert {(type(frame), frame.lease_id) for frame in again} == {(Report, done.id), (Accept, offer.lease_id)}
     assert len(leases.held) == 3
 
 
@@ -113,16 +118,14 @@ def test_fenced_task_is_killed_and_not_reported() -> None:
     assert leases.on_fenced(lease.id, "late") == [Kill(lease)]
     assert leases.held == []
     assert leases.on_fenced(lease.id, "late") == [], "once is enough"
-    assert leases.on_ended(lease, DONE) == [Tidy(lease)]
-    assert not leases.outbox
+    assert leases.on_ended(lease, DONE) == [Release(lease)], "no report"
 
 
 def test_fenced_report_is_dropped_and_its_log_still_sent() -> None:
     leases = Leases(4)
     lease = ended(leases)
-    assert leases.on_fenced(lease.id, "late") == [Tidy(lease)]
-    leases.on_session()
-    assert not leases.outbox
+    assert leases.on_fenced(lease.id, "late") == [Release(lease)]
+    assert leases.on_session() == []
 
 
 def test_log_that_nobody_wants_is_given_up() -> None:
@@ -130,7 +133,7 @@ def test_log_that_nobody_wants_is_given_up() -> None:
     lease = ended(leases)
     leases.on_report_ack(lease.id)
     answers = [leases.on_fenced(lease.id, "unknown") for _ in range(UNWANTED_LOG_ANSWERS)]
-    assert answers == [[Tidy(lease)]] * (UNWANTED_LOG_ANSWERS - 1) + [[Tidy(lease, drop_log=True)]]
+    assert answers == [[Release(lease)]] * (UNWANTED_LOG_ANSWERS - 1) + [[Release(lease, drop_log=True)]]
 
 
 def test_log_that_goes_on_is_wanted() -> None:
@@ -138,17 +141,15 @@ def test_log_that_goes_on_is_wanted() -> None:
     lease = ended(leases)
     leases.on_report_ack(lease.id)
     for _ in range(UNWANTED_LOG_ANSWERS * 2):
-        assert leases.on_fenced(lease.id, "an old heartbeat") == [Tidy(lease)]
-        assert leases.on_log_ack(lease.id) == [Tidy(lease)]
+        assert leases.on_fenced(lease.id, "an old heartbeat") == [Release(lease)]
+        assert leases.on_log_ack(lease.id) == [Release(lease)]
 
 
 def test_cancelled_offer_is_reported_and_never_started() -> None:
     leases = Leases(4)
     frame = job()
     leases.on_job(frame)
-    leases.outbox.clear()
-    assert leases.on_cancel(frame.lease_id, "marked failed") == []
-    (report,) = leases.outbox
+    (report,) = sent(leases.on_cancel(frame.lease_id, "marked failed"))
     assert isinstance(report, Report)
     assert report.error == "cancelled before it started: marked failed"
     assert leases.on_accept_ack(frame.lease_id) == []
@@ -169,16 +170,15 @@ def test_frames_about_unknown_leases_do_nothing() -> None:
     assert leases.on_log_ack(unknown) == []
     assert leases.on_fenced(unknown, "x") == []
     assert leases.on_cancel(unknown, "x") == []
-    assert not leases.outbox
 
 
 def test_restored_lease_is_held_and_reported() -> None:
     leases = Leases(4)
-    lease = leases.restore(JobInfo(uuid4(), uuid4(), "callback", 1, None), Outcome("failed", error="stopped"))
-    assert leases.held == [lease.id]
-    assert leases.in_phase(Phase.ENDED) == [lease]
-    leases.on_session()
-    (report,) = leases.outbox
+    info = JobInfo(uuid4(), uuid4(), "callback", 1, None)
+    leases.restore(info, Outcome("failed", error="stopped"))
+    assert leases.held == [info.lease_id]
+    assert [lease.id for lease in leases.in_phase(Phase.ENDED)] == [info.lease_id]
+    (report,) = sent(leases.on_session())
     assert isinstance(report, Report)
     assert report.error == "stopped"
 

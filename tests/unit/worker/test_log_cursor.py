@@ -1,4 +1,4 @@
-"""The log's bookkeeping against a model of the server and of the disk, over any order of events."""
+"""The log's bookkeeping against a model of the server and of the disk, for any order of events."""
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +23,7 @@ events = st.lists(
 
 
 class World:
-    """A file whose byte at offset n is n, a server that follows the protocol, and wires that keep order or break."""
+    """A file whose byte at offset n is n, a server that follows the protocol, and connections that may break."""
 
     def __init__(self) -> None:
         self.cursor = LogCursor()
@@ -39,7 +39,7 @@ class World:
     def send(self, limit: int) -> None:
         if (chunk := self.cursor.next_chunk(limit)) is not None:
             data = self.file[chunk.offset : chunk.offset + chunk.length]
-            assert GONE not in data, "what is gone is never sent"
+            assert GONE not in data, "freed and dropped bytes are never sent"
             assert 0 < chunk.length <= limit
             self.cursor.mark_sent(chunk)
             self.to_server.append((chunk, data))

@@ -1,4 +1,4 @@
-"""Log files on a real disk: reading, freeing, dropping, and whose turn it is."""
+"""Log files on a real disk: reading, freeing, dropping, and the order of logs."""
 
 import json
 from pathlib import Path
@@ -18,12 +18,12 @@ def add(shipper: LogShipper, root: Path, content: bytes) -> tuple[UUID, Path]:
     folder.logs.mkdir(parents=True)
     path = folder.logs / "task.log"
     path.write_bytes(content)
-    shipper.add(lease_id, folder, path, folder.read_cursor())
+    shipper.add(lease_id, path, folder.log_progress)
     return lease_id, path
 
 
 async def ship(shipper: LogShipper, received: dict[UUID, bytearray]) -> None:
-    """Send and acknowledge all there is."""
+    """Send and acknowledge everything."""
     await shipper.poll()
     while (frame := await shipper.next_frame(4096, BIG_WINDOW)) is not None:
         log = received.setdefault(frame.lease_id, bytearray())
@@ -32,7 +32,7 @@ async def ship(shipper: LogShipper, received: dict[UUID, bytearray]) -> None:
         shipper.on_ack(frame.lease_id, len(log))
 
 
-async def test_ships_what_is_there_and_what_comes_later(tmp_path: Path) -> None:
+async def test_ships_existing_and_later_bytes(tmp_path: Path) -> None:
     shipper, received = LogShipper(1 << 30), dict[UUID, bytearray]()
     lease, path = add(shipper, tmp_path, b"one\n")
     await ship(shipper, received)
@@ -48,11 +48,11 @@ async def test_ships_what_is_there_and_what_comes_later(tmp_path: Path) -> None:
 
 async def test_job_without_a_log_is_delivered(tmp_path: Path) -> None:
     shipper, lease = LogShipper(1 << 30), uuid4()
-    shipper.add(lease, LeaseFolder(tmp_path), None, LeaseFolder(tmp_path).read_cursor())
+    shipper.add(lease, None, LeaseFolder(tmp_path).log_progress)
     assert shipper.delivered(lease)
 
 
-async def test_window_bounds_what_is_in_flight(tmp_path: Path) -> None:
+async def test_window_bounds_the_bytes_in_flight(tmp_path: Path) -> None:
     shipper = LogShipper(1 << 30)
     leases = [add(shipper, tmp_path, b"x" * 100_000)[0] for _ in range(3)]
     await shipper.poll()
@@ -69,7 +69,7 @@ async def test_window_bounds_what_is_in_flight(tmp_path: Path) -> None:
     assert again.offset == 1
 
 
-async def test_delivered_bytes_give_their_disk_space_back(tmp_path: Path) -> None:
+async def test_disk_space_of_delivered_bytes_is_freed(tmp_path: Path) -> None:
     shipper, received = LogShipper(1 << 30), dict[UUID, bytearray]()
     lease, path = add(shipper, tmp_path, b"y" * (3 * FREE_STEP_BYTES))
     before = path.stat().st_blocks
@@ -79,13 +79,13 @@ async def test_delivered_bytes_give_their_disk_space_back(tmp_path: Path) -> Non
     assert path.stat().st_blocks <= before // 2
     folder = LeaseFolder(tmp_path / str(lease))
     restarted = LogShipper(1 << 30)
-    restarted.add(lease, folder, path, folder.read_cursor())
+    restarted.add(lease, path, folder.log_progress)
     await restarted.poll()
     frame = await restarted.next_frame(4096, BIG_WINDOW)
     assert frame is None or b"\0" not in frame.data, "freed bytes are never sent"
 
 
-async def test_full_spool_drops_the_largest_backlog_and_says_so(tmp_path: Path) -> None:
+async def test_full_spool_drops_the_largest_backlog_with_a_notice(tmp_path: Path) -> None:
     limit = 1 << 20
     shipper, received = LogShipper(limit), dict[UUID, bytearray]()
     lines = b"".join(b'{"event": "line %d"}\n' % number for number in range(100_000))
@@ -142,4 +142,4 @@ def test_next_line_start(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"ab\ncd\n" + b"z" * 200_000)
     assert [disk.next_line_start(path, offset) for offset in range(7)] == [0, 3, 3, 3, 6, 6, 6]
-    assert disk.next_line_start(path, 50) == 50, "where lines are endless, the middle of one has to do"
+    assert disk.next_line_start(path, 50) == 50, "in an endless line any offset has to do"

@@ -1,17 +1,17 @@
-"""When a credential is replaced. That it is, is tested against a real edge API."""
+"""When a credential is due for rotation; the rotation itself is tested against a real edge API."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
 
-from edge_worker.connection.credential import CredentialRotation
-from edge_worker.host.state import StateFolder, StoredCredential
+from edge_worker.connection.credential import CredentialRotation, StoredCredential
+from edge_worker.host.state import StateFolder
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-async def test_a_credential_is_due_at_three_quarters_of_its_life() -> None:
+async def test_a_credential_is_due_at_three_quarters_of_its_lifetime() -> None:
     credential = StoredCredential(
         worker="w",
         credential="secret",

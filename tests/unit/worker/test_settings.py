@@ -1,4 +1,4 @@
-"""Settings from environment and command line."""
+"""Settings from the environment and the command line."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from edge_worker.errors import ConfigError
 from edge_worker.settings import load_settings
-from edge_worker.tasks.runner_process import runner_environ
+from edge_worker.tasks.runners import runner_environ
 
 
 def test_command_line_beats_environment_beats_default() -> None:
@@ -16,7 +16,7 @@ def test_command_line_beats_environment_beats_default() -> None:
     assert settings.transport == "auto"
 
 
-def test_empty_variable_is_as_good_as_none() -> None:
+def test_empty_variable_counts_as_unset() -> None:
     assert load_settings({"name": "w"}, {"EDGE_WORKER_QUEUES": ""}).queues is None
 
 

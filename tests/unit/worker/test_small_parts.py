@@ -7,12 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_worker.backoff import Backoff
-from edge_worker.connection.choice import EARLY_DEATHS, RETRY_WEBSOCKET_S, TransportChoice
+from edge_worker.connection.reconnect import EARLY_DEATHS, RETRY_WEBSOCKET_S, TransportChoice
 from edge_worker.maintenance.drain import Drain, Step
-from edge_worker.tasks.launcher import TaskExit
-from edge_worker.tasks.outcome import AGENT_STOPPED, judge
-from edge_worker.tasks.refresh import IDLE_S, MANY_MODULES, PATIENCE_S, SPACING_S, RefreshPolicy
-from edge_worker.tasks.spool import Outcome
+from edge_worker.tasks.learned import IDLE_S, MANY_MODULES, PATIENCE_S, SPACING_S, RefreshPolicy
+from edge_worker.tasks.outcome import AGENT_STOPPED, Outcome, TaskExit, judge
 
 
 @given(st.integers(0, 2000), st.floats(0, 1))
@@ -137,7 +135,7 @@ def test_outcome_of_a_task_whose_agent_died() -> None:
     assert judge(Outcome("succeeded", 0), None, None).outcome == Outcome("succeeded", 0)
 
 
-def test_many_new_modules_are_taken_in_at_once_but_not_too_often() -> None:
+def test_many_new_modules_lead_to_a_template_at_once_but_not_too_often() -> None:
     policy = RefreshPolicy()
     assert policy.due_at() is None
     policy.learned(MANY_MODULES, now=100)

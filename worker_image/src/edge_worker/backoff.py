@@ -1,11 +1,11 @@
-"""How long to wait before the next attempt: exponential with full jitter, so a fleet does not come back at once."""
+"""Delays between attempts: exponential with full jitter, so that a fleet does not reconnect at the same moment."""
 
 from collections.abc import Callable
 from random import uniform
 
 
 class Backoff:
-    """Delays that grow from `first_s` to `longest_s`, each drawn evenly between zero and the current bound."""
+    """Delays that grow from `first_s` to `longest_s`, each drawn uniformly between zero and the current bound."""
 
     def __init__(
         self, first_s: float = 0.2, longest_s: float = 30.0, draw: Callable[[float, float], float] = uniform

@@ -1,15 +1,15 @@
 """What can stop the worker, with the exit code of the command.
 
     WorkerError
-      +- ConfigError             2  a setting, the API URL or the join token is wrong: mend it and start again
+      +- ConfigError             2  a setting, the API URL or the join token is wrong: fix it and start again
       +- StateFolderError        2  the state folder is in use or not usable
-      +- WorkerRefusedError      2  the edge API does not take this worker: its protocol, or its name
-      +- CredentialRefusedError  3  the worker's credential is not good any more: enrol again
+      +- WorkerRefusedError      2  the edge API does not accept this worker: its protocol, or its name
+      +- CredentialRefusedError  3  the worker's credential is expired or revoked: enrol again
       +- NotReachedError         1  the edge API, or the worker of a command on this host, was not reached in time
       +- NotRunningError         3  a command on this host found no worker
-      +- RunnerBrokenError       1  tasks cannot be started on this host (edge_worker.tasks.launcher)
+      +- RunnerBrokenError       1  tasks cannot be started on this host
 
-The message is one line for a person: what is wrong and what mends it.
+The message is one line for a person: what is wrong and how to fix it.
 """
 
 from typing import ClassVar
@@ -34,7 +34,7 @@ class StateFolderError(WorkerError):
 
 
 class WorkerRefusedError(WorkerError):
-    """The edge API does not take this worker as it is."""
+    """The edge API does not accept this worker as it is."""
 
     exit_code = 2
 
@@ -46,7 +46,7 @@ class CredentialRefusedError(WorkerError):
 
 
 class NotReachedError(WorkerError):
-    """What a command waited for did not come."""
+    """The edge API or the local worker was not reached in time, or the awaited state was not."""
 
     exit_code = 1
 
@@ -55,3 +55,7 @@ class NotRunningError(WorkerError):
     """No worker runs on this host with the state folder in question."""
 
     exit_code = 3
+
+
+class RunnerBrokenError(WorkerError):
+    """Tasks cannot be started on this host."""

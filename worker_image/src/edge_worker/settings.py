@@ -41,20 +41,20 @@ Url = Annotated[str, AfterValidator(_check_url)]
 
 
 class WorkerSettings(BaseModel):
-    """What one worker is and may use."""
+    """Settings of one worker."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     api_url: Url | None = None
-    """Base URL of the edge API, without `/edge_worker`. Kept in the state folder after enrolment."""
+    """Base URL of the edge API, without `/edge_worker`. Stored in the state folder at enrolment."""
     name: WorkerName = Field(default_factory=socket.gethostname, validate_default=True)
-    """Unique name of the worker in its fleet; the host's name unless set."""
+    """Unique name of the worker in its fleet; unset: the host's name."""
     queues: Annotated[list[QueueName] | None, BeforeValidator(_split), Field(min_length=1, max_length=256)] = None
-    """Queues to serve; unset: all that the credential grants."""
+    """Queues to serve; unset: all queues that the credential grants."""
     concurrency: int = Field(default=8, ge=1, le=CONCURRENCY_MAX)
-    """Slots: how many tasks of one slot run at once."""
+    """Slots: how many one-slot tasks run at the same time."""
     state_dir: Path | None = None
-    """Credential, spool and learned modules; unset: a folder per worker name in the user's state folder."""
+    """Folder for credential, spool and learned modules; unset: one per worker name in the user's state folder."""
     transport: Literal["auto", "websocket", "sync"] = "auto"
     """`auto` uses a WebSocket and falls back to long polling where a proxy breaks it."""
     fork: bool = True
@@ -62,22 +62,22 @@ class WorkerSettings(BaseModel):
     drain_timeout_s: float = Field(default=3600, ge=0)
     """Seconds that running tasks may take to end after a stop request."""
     kill_grace_s: float = Field(default=10, ge=0)
-    """Seconds between SIGTERM and SIGKILL for a task that has to stop."""
+    """Seconds between SIGTERM and SIGKILL for a task that must end."""
     flush_timeout_s: float = Field(default=30, ge=0)
     """Seconds at the end of a stop to deliver reports and logs; the rest stays for the next start."""
     spool_max_bytes: int = Field(default=1 << 30, ge=1 << 20)
-    """Bytes of task logs kept on disk while the edge API is away; above it the oldest are dropped, with a notice."""
+    """Bytes of task logs kept on disk while the edge API is away; beyond it the oldest are dropped, with a notice."""
     ca_bundle: Path | None = None
-    """PEM file of the authorities to trust for the edge API, and for the Execution API unless Airflow's own
-    `[api] ssl_ca_file` is set. The HTTPS calls of task code itself are not touched."""
+    """PEM file of the CAs to trust for the edge API, and for the Execution API unless Airflow's own
+    `[api] ssl_ca_file` is set. HTTPS calls of task code are not affected."""
     execution_api_url: Url | None = None
-    """Airflow's Execution API as seen from here; unset: what the edge API says, else Airflow's own setting."""
+    """Airflow's Execution API as seen from here; unset: the URL that the edge API sends, else Airflow's own setting."""
     health_check: str | None = None
-    """`module:function` of the site, called each heartbeat: returns `ok` or nothing, or why it is not."""
+    """`module:function` of the site, called once per heartbeat; returns nothing, `ok` or why the host is unhealthy."""
     health_timeout_s: float = Field(default=10, gt=0)
-    """Seconds for an answer of the health check; later it counts as not healthy."""
+    """Seconds for the health check to answer; after that the host counts as unhealthy."""
     team: str | None = None
-    """Team that the credential must be of; a worker cannot choose its team."""
+    """Team that the credential must belong to; a worker cannot choose its team."""
     join_token_file: Path | None = None
     """File with a join token, for a worker that enrols itself at its first start."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -85,12 +85,12 @@ class WorkerSettings(BaseModel):
 
     @property
     def state_folder(self) -> Path:
-        """Return the folder that holds everything this worker keeps."""
+        """The folder that holds everything this worker stores."""
         return self.state_dir if self.state_dir is not None else default_state_root() / self.name
 
 
 def default_state_root() -> Path:
-    """Return where workers keep their state unless told otherwise."""
+    """Return the folder for the state of workers without `state_dir`."""
     if sys.platform == "win32":
         return Path(os.environ.get("PROGRAMDATA") or Path.home()) / "airflow-edge"
     if os.geteuid() == 0:
@@ -99,10 +99,10 @@ def default_state_root() -> Path:
 
 
 def load_settings(overrides: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> WorkerSettings:
-    """Return the settings from the environment, with `overrides` (values that are None do not count) on top.
+    """Return the settings from the environment; `overrides` take precedence, except for those that are None.
 
     Raises:
-        ConfigError: a value is not allowed; the message names the setting and what it must be.
+        ConfigError: a value is invalid; the message names the setting and the allowed values.
 
     """
     values: dict[str, Any] = {

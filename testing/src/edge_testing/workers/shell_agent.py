@@ -3,18 +3,17 @@
 import os
 import sys
 
-import edge_worker.main
+import edge_worker.agent
 from edge_testing.workers.scripts import SHELL_RUNNER
 from edge_worker.cli import main
 from edge_worker.host.state import StateFolder, StateLocks
 from edge_worker.settings import WorkerSettings
-from edge_worker.tasks.launcher import Launcher
 from edge_worker.tasks.runners import RunnerPool
 
 
-def make_launcher(settings: WorkerSettings, state: StateFolder, locks: StateLocks) -> Launcher:
+def runner_pool(settings: WorkerSettings, state: StateFolder, locks: StateLocks) -> RunnerPool:
     return RunnerPool(SHELL_RUNNER, lock_fd=locks.tasks.fileno(), environ=os.environ, learned=None)
 
 
-edge_worker.main.make_launcher = make_launcher
+edge_worker.agent.runner_pool = runner_pool
 sys.exit(main())

@@ -1,4 +1,4 @@
-"""A runner whose workloads are shell commands: everything of the real one but Airflow."""
+"""A runner whose workloads are shell commands: the real one without Airflow."""
 
 import os
 import signal
@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge_worker.runner.child import Order, run_and_record, settle_in
-from edge_worker.runner.loop import RunnerLoop
-from edge_worker.runner.template import connect
+from edge_worker.runner.loop import RunnerLoop, connect
+from edge_worker.runner.task import Order, fork_supervisor, run_and_record
 
 
 def execute(order: Order) -> int:
@@ -31,18 +30,11 @@ def main() -> None:
         # A FIFO: opening it waits for the test.
         Path(gate).read_bytes()
     if os.environ.get("SHELL_RUNNER_BROKEN"):
-        channel.send(event="broken", reason="told so by the test")
+        channel.send(event="broken", reason="broken by the test")
         sys.exit(1)
 
-    def spawn(message: dict[str, Any], let_go: Callable[[], None]) -> int:
-        runner = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            let_go()
-            settle_in(runner)
-            run_and_record(Order.from_message(message), execute)
-            os._exit(0)
-        return pid
+    def spawn(message: dict[str, Any], close_in_child: Callable[[], None]) -> int:
+        return fork_supervisor(message, close_in_child, lambda order: run_and_record(order, execute))
 
     channel.send(event="ready", skipped={}, modules=0, resident_bytes=None)
     RunnerLoop(channel, spawn).run()

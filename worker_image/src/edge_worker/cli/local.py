@@ -1,4 +1,4 @@
-"""Commands that talk to the worker that runs on this host: `status`, `maintenance`, `stop`."""
+"""Commands for the worker that runs on this host: `status`, `maintenance`, `stop`."""
 
 import argparse
 import json
@@ -15,7 +15,8 @@ from edge_worker.settings import WorkerSettings
 
 FORMATS = ("table", "json", "yaml", "plain")
 EXIT_CODES = (
-    "exit codes: 0 done; 1 not reached, or not in time; 2 wrong usage or setting; 3 no worker runs on this host"
+    "exit codes: 0 done; 1 worker not reached, or state not reached in time; 2 wrong usage or setting; "
+    "3 no worker runs on this host"
 )
 
 Handler = Callable[[WorkerSettings, dict[str, Any]], None]
@@ -25,17 +26,22 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the commands to the parser of `edge-worker`."""
     status = _add(commands, "status", _status, "show the worker that runs on this host")
     _add_output(status)
-    maintenance = _add(commands, "maintenance", _maintenance, "put the worker on this host into maintenance, or end it")
-    maintenance.add_argument("maintenance", choices=("on", "off"), help="what is wanted")
+    maintenance = _add(
+        commands,
+        "maintenance",
+        _maintenance,
+        "put the worker on this host into maintenance, or take it out of maintenance",
+    )
+    maintenance.add_argument("maintenance", choices=("on", "off"), help="enter or leave maintenance")
     maintenance.add_argument(
         "-c",
         "--comments",
-        help=f"why, for whoever finds the worker idle; needed for 'on', at most {COMMENT_MAX:,} long",
+        help=f"the reason, for people who look at the worker; required for 'on', at most {COMMENT_MAX:,} characters",
     )
-    _add_wait(maintenance, "until no task runs any more ('on') or jobs are taken again ('off')")
+    _add_wait(maintenance, "until the last task has ended ('on') or the worker takes jobs again ('off')")
     _add_output(maintenance)
     stop = _add(commands, "stop", _stop, "stop the worker on this host once its tasks have ended")
-    _add_wait(stop, "until the worker's process is gone")
+    _add_wait(stop, "until the worker's process has ended")
 
 
 def _add(
@@ -43,9 +49,9 @@ def _add(
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text, epilog=EXIT_CODES)
     command.set_defaults(handler=handler)
-    command.add_argument("--name", help="name of the worker; the host's name unless given")
-    command.add_argument("--state-dir", help="its state folder, where that was given to edge-worker run")
-    command.add_argument("--pid", type=Path, help="PID file: the worker must be this process")
+    command.add_argument("--name", help="name of the worker (the host's name)")
+    command.add_argument("--state-dir", help="state folder of the worker, if it was given to edge-worker run")
+    command.add_argument("--pid", type=Path, help="PID file; refuse if the worker is another process")
     return command
 
 
@@ -55,7 +61,7 @@ def _add_output(command: argparse.ArgumentParser) -> None:
 
 def _add_wait(command: argparse.ArgumentParser, until: str) -> None:
     command.add_argument("-w", "--wait", action="store_true", help=f"wait {until}")
-    command.add_argument("--timeout", type=_seconds, help="most seconds to wait; no limit unless given")
+    command.add_argument("--timeout", type=_seconds, help="most seconds to wait (no limit)")
 
 
 def _seconds(text: str) -> float:
@@ -76,9 +82,9 @@ def _maintenance(settings: WorkerSettings, arguments: dict[str, Any]) -> None:
     _check_pid(settings, arguments)
     status = _call(settings, arguments, Request(command="maintenance", on=on, comment=comment, wait=arguments["wait"]))
     if not status.maintenance_stored and not status.connected:
-        _say("the edge API is not reachable now; it is told as soon as it is")
+        _say("the edge API is not reachable now; the request is sent as soon as it is")
     elif not arguments["wait"] and on and status.job_count:
-        _say(f"no more jobs are taken; {_tasks(status)} still running")
+        _say(f"the worker takes no more jobs; {_tasks(status)} still running")
     print(render(status, arguments["output"]))  # noqa: T201 - the command's answer
 
 
@@ -88,7 +94,7 @@ def _stop(settings: WorkerSettings, arguments: dict[str, Any]) -> None:
     if arguments["wait"]:
         print(f"{status.name} has stopped")  # noqa: T201 - the command's answer
     else:
-        print(f"{status.name} stops; {_tasks(status)} still running")  # noqa: T201 - the command's answer
+        print(f"{status.name} is stopping; {_tasks(status)} still running")  # noqa: T201 - the command's answer
 
 
 def _comment(text: str | None) -> str:
@@ -96,7 +102,7 @@ def _comment(text: str | None) -> str:
     if not comment:
         raise ConfigError("maintenance needs a comment; give the reason with --comments")
     if len(comment) > COMMENT_MAX:
-        raise ConfigError(f"the comment has {len(comment):,} characters; the most are {COMMENT_MAX:,}")
+        raise ConfigError(f"the comment has {len(comment):,} characters; at most {COMMENT_MAX:,} are allowed")
     return comment
 
 
@@ -108,12 +114,12 @@ def _call(settings: WorkerSettings, arguments: dict[str, Any], request: Request)
     if request.command == "status":
         _check(status, arguments)
     elif request.command == "maintenance" and request.wait and not answer.final:
-        raise NotReachedError("the worker has stopped meanwhile; the wish is kept for its next start")
+        raise NotReachedError("the worker has stopped in the meantime; the request is kept for its next start")
     return status
 
 
 def _check_pid(settings: WorkerSettings, arguments: dict[str, Any]) -> None:
-    """Make sure, before anything is changed, that the worker is the one of the PID file."""
+    """Check, before anything is changed, that the worker is the process in the PID file."""
     if arguments["pid"] is not None:
         _call(settings, arguments, Request(command="status"))
 
@@ -128,7 +134,7 @@ def _check(status: WorkerStatus, arguments: dict[str, Any]) -> None:
         raise NotRunningError(f"PID file {file} cannot be read; is the worker running?") from error
     if pid != status.pid:
         raise NotRunningError(
-            f"the worker that answers is process {status.pid}, not {pid} as in {file}; name the right one with --name "
+            f"the worker that answers is process {status.pid}, not {pid} as in {file}; choose another with --name "
             "or --state-dir"
         )
 
@@ -143,11 +149,11 @@ def _tasks(status: WorkerStatus) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - for people; the answer itself is on stdout
+    print(text, file=sys.stderr)  # noqa: T201 - for people; the answer goes to stdout
 
 
 def render(status: WorkerStatus, output: str) -> str:
-    """Return the status in a format. Table and plain leave the list of jobs out."""
+    """Return the status in a format; `table` and `plain` omit the list of jobs."""
     values = status.model_dump(mode="json")
     if output == "json":
         return json.dumps(values, indent=4)

@@ -1,1 +1,1 @@
-"""How frames travel: WebSocket first, long polling where a proxy breaks it. Both carry the same texts."""
+"""The way to the edge API: enrolment and credential, transports, sessions, reconnects."""

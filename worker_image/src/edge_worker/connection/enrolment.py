@@ -1,4 +1,4 @@
-"""Enrolment: trade a join token for this worker's own credential."""
+"""Enrolment: exchange a join token for this worker's own credential."""
 
 import asyncio
 import logging
@@ -14,16 +14,16 @@ from pydantic import ValidationError
 from edge_protocol.frames import PROTOCOL_MAX, PROTOCOL_MIN
 from edge_protocol.rest import API_NAME, ENROLL_PATH, INFO_PATH, ApiInfo, EnrollRequest, EnrollResponse
 from edge_worker.backoff import Backoff
+from edge_worker.connection.credential import StoredCredential
 from edge_worker.connection.http import client_session, read_problem, reason
 from edge_worker.errors import ConfigError, NotReachedError, WorkerRefusedError
-from edge_worker.host.state import StoredCredential
 from edge_worker.settings import WorkerSettings
 
-JOIN_TOKEN_ENV = "EDGE_WORKER_JOIN_TOKEN"  # noqa: S105 - the variable's name, not a token
+JOIN_TOKEN_ENV = "EDGE_WORKER_JOIN_TOKEN"  # noqa: S105 - the name of a variable, not a token
 _TOKEN_MAX = 512
 PATIENCE_S = 60.0
-"""Long enough for an edge API or a proxy that is being restarted. After it the worker ends, so that whoever runs it can
-see why it is not there, and starts it again."""
+"""Long enough for an edge API or a proxy that is being restarted. After it the worker exits with the reason, and its
+service manager starts it again."""
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def read_join_token(file: str | Path | None, *, required: bool) -> str | None:
     """Return the join token from a file ('-': stdin) or the environment; never from the command line.
 
     Raises:
-        ConfigError: there is none although one is required, or it cannot be read.
+        ConfigError: a token is required and there is none, or it cannot be read.
 
     """
     try:
@@ -56,7 +56,7 @@ def read_join_token(file: str | Path | None, *, required: bool) -> str | None:
 
 
 async def enroll_patiently(settings: WorkerSettings, join_token: str) -> StoredCredential:
-    """Enrol, and try again for `PATIENCE_S` where the edge API is not reached; the errors are those of `enroll`."""
+    """Enrol; retry for `PATIENCE_S` while the edge API is not reached. Raises the same errors as `enroll`."""
     backoff = Backoff()
     end = time.monotonic() + PATIENCE_S
     while True:
@@ -74,15 +74,15 @@ async def enroll(settings: WorkerSettings, join_token: str) -> StoredCredential:
     """Enrol and return the credential to store.
 
     Raises:
-        ConfigError: the URL is not an edge API, or that refuses the token or the name.
-        NotReachedError: nothing answers there, or it can't answer now.
+        ConfigError: the URL is not that of an edge API, or the edge API refuses the token or the name.
+        NotReachedError: nothing answers there, or only with a temporary failure.
         WorkerRefusedError: the edge API speaks no protocol that this worker knows.
 
     """
     if settings.api_url is None:
         raise ConfigError("no API URL; give --api-url or set EDGE_WORKER_API_URL")
     async with client_session(settings.ca_bundle) as client:
-        await check_api(client, settings.api_url)
+        await _check_api(client, settings.api_url)
         request = EnrollRequest(join_token=join_token, worker=settings.name, queues=settings.queues)
         url = settings.api_url + ENROLL_PATH
         headers = {"Content-Type": "application/json"}
@@ -98,26 +98,11 @@ async def enroll(settings: WorkerSettings, join_token: str) -> StoredCredential:
             raise _not_the_api(settings.api_url) from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _not_reachable(settings.api_url, reason(error)) from error
-    return StoredCredential(
-        worker=answer.worker,
-        credential=answer.credential,
-        credential_id=str(answer.credential_id),
-        expires_at=answer.expires_at,
-        api_url=settings.api_url,
-        team=answer.team,
-        queues=answer.queues,
-    )
+    return StoredCredential.from_answer(answer, settings.api_url)
 
 
-async def check_api(client: aiohttp.ClientSession, api_url: str) -> None:
-    """Make sure that a URL is an edge API that this worker can talk to.
-
-    Raises:
-        ConfigError: something else answers there.
-        NotReachedError: nothing answers there, or it can't answer now.
-        WorkerRefusedError: it speaks no protocol that this worker knows.
-
-    """
+async def _check_api(client: aiohttp.ClientSession, api_url: str) -> None:
+    """Check that an edge API with a common protocol answers at the URL. Raises the same errors as `enroll`."""
     try:
         async with client.get(api_url + INFO_PATH) as response:
             _check_status(api_url, response)
@@ -141,7 +126,7 @@ def _not_the_api(api_url: str) -> ConfigError:
 
 
 def _check_status(api_url: str, response: aiohttp.ClientResponse) -> None:
-    """Take an answer that says "not now", also from a proxy in between, as none."""
+    """Treat "try again later", also from a proxy in between, as an edge API that was not reached."""
     if response.status == HTTPStatus.TOO_MANY_REQUESTS or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise _not_reachable(api_url, f"status {response.status}")
 

@@ -1,4 +1,4 @@
-"""HTTP to the edge API: one client session with the worker's trust, proxies and credential."""
+"""HTTP to the edge API: one client session with the worker's trusted CAs, proxies and credential."""
 
 import ssl
 from pathlib import Path
@@ -15,8 +15,8 @@ CONNECT_TIMEOUT_S = 15.0
 _BODY_MAX = 64 << 10
 
 
-def tls_context(ca_bundle: Path | None) -> ssl.SSLContext | bool:
-    """Return the trust to use: the system's, or that of a bundle.
+def _tls_context(ca_bundle: Path | None) -> ssl.SSLContext | bool:
+    """Return the CAs to trust: the system's, or those of a bundle.
 
     Raises:
         ConfigError: the bundle cannot be read.
@@ -34,7 +34,7 @@ def tls_context(ca_bundle: Path | None) -> ssl.SSLContext | bool:
 
 
 def client_session(ca_bundle: Path | None, credential: str | None = None) -> aiohttp.ClientSession:
-    """Return a client that honours HTTPS_PROXY and NO_PROXY and shows `credential` on every call.
+    """Return a client that honours HTTPS_PROXY and NO_PROXY and sends `credential` with every call.
 
     Raises:
         ConfigError: the CA bundle cannot be read.
@@ -44,7 +44,7 @@ def client_session(ca_bundle: Path | None, credential: str | None = None) -> aio
     if credential is not None:
         headers["Authorization"] = f"Bearer {credential}"
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=tls_context(ca_bundle), limit=4),
+        connector=aiohttp.TCPConnector(ssl=_tls_context(ca_bundle), limit=4),
         headers=headers,
         trust_env=True,
         timeout=aiohttp.ClientTimeout(total=30, connect=CONNECT_TIMEOUT_S),
@@ -62,7 +62,7 @@ async def read_problem(response: aiohttp.ClientResponse) -> Problem | None:
 
 
 def reason(error: BaseException) -> str:
-    """Return why a connection failed, in few words and without the parts of a URL that may be secret."""
+    """Return why a connection failed, briefly and without the parts of a URL that may be secret."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLError):

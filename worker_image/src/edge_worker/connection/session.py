@@ -1,16 +1,18 @@
-"""One connection to the edge API, from `hello` until it breaks: reading, sending in the right order, heartbeats.
+"""One connection to the edge API, from `hello` until it breaks: receiving, sending in the right order, heartbeats.
 
-Control frames always go before logs: whatever waits in the outbox is sent before the next piece of a log is read.
+Control frames always go before logs: the queue of control frames is emptied before the next piece of a log is read.
+Nothing is queued while no session is open. Each participant returns at the welcome what was not acknowledged, so what
+it wanted to send before the welcome is sent then.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 from edge_protocol.frames import (
-    Accept,
     Bye,
     Error,
     Frame,
@@ -18,8 +20,6 @@ from edge_protocol.frames import (
     Heartbeat,
     Hello,
     Log,
-    Maintenance,
-    Report,
     ServerFrame,
     Welcome,
     parse_server_frame,
@@ -31,58 +31,55 @@ log = logging.getLogger(__name__)
 
 WELCOME_TIMEOUT_S = 20.0
 BYE_TIMEOUT_S = 4.0
-"""Seconds for the edge API to settle a good-bye and close the connection."""
-_NOT_TAKEN = frozenset({"protocol_mismatch", "wrong_worker", "name_taken", "bad_hello"})
-"""Codes of fatal errors that another attempt would only meet again."""
-_LOG_FRAMES_PER_CALL = {"websocket": 1, "sync": 8}
+"""Seconds for the edge API to process a `bye` and close the connection."""
+_REFUSALS = frozenset({"protocol_mismatch", "wrong_worker", "name_taken", "bad_hello"})
+"""Codes of fatal errors that would meet every further attempt too."""
 
 
 class SessionOverError(Exception):
     """The session ended as planned."""
 
 
-class Peer(Protocol):
-    """The worker behind a session."""
+class Participant(Protocol):
+    """A part of the worker that sends control frames and acts on frames of the edge API."""
 
-    wake: asyncio.Event
-    """Set when there may be something to send."""
-
-    def hello(self) -> Hello:
-        """Return the first frame."""
-
-    def on_welcome(self, welcome: Welcome) -> None:
-        """Take note that the session is on."""
+    def on_welcome(self, welcome: Welcome) -> Iterable[Frame]:
+        """Return the frames that the edge API has not acknowledged: they are sent in the new session."""
 
     def on_frame(self, frame: ServerFrame) -> None:
-        """Act on a frame that came in."""
+        """Act on a frame, if it is for this participant."""
 
-    def heartbeat(self) -> Heartbeat:
-        """Return a sign of life."""
+    def on_disconnect(self) -> None:
+        """Note that no session is open any more."""
 
-    def take_control(self) -> Sequence[Accept | Report | Maintenance]:
-        """Return, and forget, the control frames to send."""
 
-    async def next_log(self, welcome: Welcome) -> Log | None:
-        """Return the next piece of log that may be sent."""
+@dataclass(frozen=True)
+class Peer:
+    """The worker behind a session."""
+
+    hello: Callable[[], Hello]
+    heartbeat: Callable[[], Heartbeat]
+    next_log: Callable[[int, int], Awaitable[Log | None]]
+    """Return the next piece of log to send, given the chunk size and the window of unacknowledged bytes."""
+    busy: Callable[[], bool]
+    """Whether tasks run: then the worker keeps trying even if the edge API refuses it."""
+    participants: Sequence[Participant]
 
 
 class Session:
     """One connection."""
 
     def __init__(self, transport: Transport, peer: Peer) -> None:
-        self._transport = transport
+        self.transport = transport
+        self.welcome: Welcome | None = None
+        """The edge API's answer to `hello`; None before it came."""
         self._peer = peer
+        self._control: list[Frame] = []
         self._heartbeat_due = False
         self._finishing = False
         self._bye = False
         self._closed = asyncio.Event()
-        self.welcomed = False
-        """Whether the edge API has taken the session."""
-
-    @property
-    def transport_name(self) -> str:
-        """Return which transport carries the session."""
-        return self._transport.name
+        self._wake = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until the connection ends.
@@ -90,41 +87,53 @@ class Session:
         Raises:
             SessionOverError: `finish` was called.
             TransportError: the connection broke, or the edge API ended the session.
-            WorkerRefusedError: the edge API does not take this worker.
+            WorkerRefusedError: the edge API does not accept this worker.
 
         """
-        await self._transport.send([self._peer.hello().model_dump_json()])
+        await self.transport.send([self._peer.hello().model_dump_json()])
         try:
             async with asyncio.timeout(WELCOME_TIMEOUT_S):
-                welcome, early = await self._welcome()
+                welcome, early = await self._wait_for_welcome()
         except TimeoutError as error:
             raise TransportError(f"no welcome within {WELCOME_TIMEOUT_S:.0f} s") from error
-        self.welcomed = True
-        self._peer.on_welcome(welcome)
+        self.welcome = welcome
+        log.info("connected: session %s", welcome.session_id)
+        for participant in self._peer.participants:
+            self._control += participant.on_welcome(welcome)
         for text in early:
-            self._take(text)
+            self._on_text(text)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._read(), name="session reader")
+                group.create_task(self._receive(), name="session receiver")
                 group.create_task(self._send(welcome), name="session sender")
                 group.create_task(self._beat(welcome.heartbeat_interval_s), name="session heartbeat")
         except BaseExceptionGroup as failed:
             raise _main_cause(failed) from None
 
+    def send(self, frame: Frame) -> None:
+        """Send a control frame; dropped before the welcome, when participants repeat what is due."""
+        if self.welcome is not None:
+            self._control.append(frame)
+            self._wake.set()
+
     def beat_now(self) -> None:
-        """Send a heartbeat at once: something that people or the dispatcher watch has changed."""
+        """Send a heartbeat now: people or the dispatcher wait for what has changed."""
         self._heartbeat_due = True
-        self._peer.wake.set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Check whether a log has something to send."""
+        self._wake.set()
 
     def finish(self, *, bye: bool) -> None:
-        """End the session after what waits now has been sent; `bye` says that no lease is held any more."""
+        """End the session once the queued control frames are sent; `bye`: no lease is held any more."""
         self._finishing = True
         self._bye = bye
-        self._peer.wake.set()
+        self._wake.set()
 
-    async def _welcome(self) -> tuple[Welcome, list[str]]:
+    async def _wait_for_welcome(self) -> tuple[Welcome, list[str]]:
         while True:
-            texts = await self._transport.receive()
+            texts = await self.transport.receive()
             for index, text in enumerate(texts):
                 frame = _parse(text)
                 if isinstance(frame, Welcome):
@@ -132,61 +141,64 @@ class Session:
                 if isinstance(frame, Error):
                     raise _refusal(frame)
 
-    async def _read(self) -> None:
+    async def _receive(self) -> None:
         try:
             while True:
-                for text in await self._transport.receive():
-                    self._take(text)
+                for text in await self.transport.receive():
+                    self._on_text(text)
         except TransportError:
             if not self._bye:
                 raise
             self._closed.set()
 
-    def _take(self, text: str) -> None:
+    def _on_text(self, text: str) -> None:
         frame = _parse(text)
         if isinstance(frame, Error):
             if frame.fatal:
                 raise _refusal(frame)
-            log.warning("the edge API complains: %s (%s)", frame.message, frame.code)
+            log.warning("the edge API reports an error: %s (%s)", frame.message, frame.code)
         elif frame is not None:
-            self._peer.on_frame(frame)
-            self._peer.wake.set()
+            for participant in self._peer.participants:
+                participant.on_frame(frame)
+            # An acknowledgement may have made room for the next piece of a log.
+            self._wake.set()
 
     async def _send(self, welcome: Welcome) -> None:
-        limit = _LOG_FRAMES_PER_CALL[self._transport.name]
         while True:
-            self._peer.wake.clear()
-            if control := self._control():
-                await self._transport.send(control)
+            self._wake.clear()
+            if control := self._take_control():
+                await self.transport.send([frame.model_dump_json() for frame in control])
                 continue
             if self._finishing:
                 if self._bye:
                     await self._say_bye()
                 raise SessionOverError
             logs: list[str] = []
-            while len(logs) < limit and (frame := await self._peer.next_log(welcome)) is not None:
+            while len(logs) < self.transport.logs_per_send:
+                frame = await self._peer.next_log(welcome.log_chunk_bytes, welcome.log_window_bytes)
+                if frame is None:
+                    break
                 logs.append(frame.model_dump_json())
             if logs:
-                await self._transport.send(logs)
+                await self.transport.send(logs)
             else:
-                await self._peer.wake.wait()
+                await self._wake.wait()
+
+    def _take_control(self) -> list[Frame]:
+        heartbeat = [self._peer.heartbeat()] if self._heartbeat_due else []
+        self._heartbeat_due = False
+        frames = [*heartbeat, *self._control]
+        self._control.clear()
+        return frames
 
     async def _say_bye(self) -> None:
-        await self._transport.send([Bye().model_dump_json()])
-        if self._transport.sends_are_confirmed:
+        await self.transport.send([Bye().model_dump_json()])
+        if self.transport.sends_are_confirmed:
             return
-        # A connection that is closed with something unread is reset, and takes along what the other side has not read.
+        # Closing a connection with unread data resets it, and the other side may lose what it has not read yet.
         with suppress(TimeoutError):
             async with asyncio.timeout(BYE_TIMEOUT_S):
                 await self._closed.wait()
-
-    def _control(self) -> list[str]:
-        frames: list[Frame] = []
-        if self._heartbeat_due:
-            self._heartbeat_due = False
-            frames.append(self._peer.heartbeat())
-        frames += self._peer.take_control()
-        return [frame.model_dump_json() for frame in frames]
 
     async def _beat(self, interval_s: float) -> None:
         while True:
@@ -203,7 +215,7 @@ def _parse(text: str) -> ServerFrame | None:
 
 
 def _refusal(frame: Error) -> Exception:
-    if frame.code in _NOT_TAKEN:
+    if frame.code in _REFUSALS:
         return WorkerRefusedError(frame.message)
     if frame.code.startswith("credential_"):
         return UnauthorisedError(frame.message)
@@ -211,7 +223,7 @@ def _refusal(frame: Error) -> Exception:
 
 
 def _main_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one error that says most: a defect before a broken connection before a planned end."""
+    """Return the most telling error: a defect before a broken connection before a planned end."""
     leaves: list[BaseException] = []
     pending: list[BaseException] = [group]
     while pending:

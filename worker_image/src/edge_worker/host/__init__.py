@@ -1,4 +1,1 @@
-"""What systems do in different ways, a module for each concern: locks, files, signals.
-
-Process trees are in `edge_worker.host.processes`, the local control channel in `edge_worker.host.control.address`.
-"""
+"""The host: files, locks, signals and process trees (where systems differ), and the local control socket."""

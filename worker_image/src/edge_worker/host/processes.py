@@ -1,7 +1,7 @@
-"""Process trees: how nothing that belongs to a task outlives the one who supervises it.
+"""Process trees: no process of a task outlives its supervisor.
 
 On Linux the kernel helps: a process can ask to be killed when its parent dies, and to become the parent of orphans
-below it. Elsewhere the trees are only walked.
+below it. On other systems the agent walks the tree.
 """
 
 import ctypes
@@ -14,21 +14,26 @@ from collections.abc import Collection
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from edge_worker.host.signals import KILL
+if sys.platform == "win32":
+    KILL: Final = signal.SIGTERM
+else:
+    KILL: Final = signal.SIGKILL
+"""On Windows `os.kill` ends a process at once with any signal that is not a console event."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 STRAYS_WAIT_S = 5.0
+"""Most seconds that `kill_strays` waits."""
 
 
 def die_with_parent(parent_pid: int) -> None:
-    """Have this process killed when `parent_pid`, which has to be its parent, dies."""
+    """Have the kernel kill this process when its parent, `parent_pid`, dies."""
     _prctl(_PR_SET_PDEATHSIG, KILL)
     if os.getppid() != parent_pid:
-        # It died before the request: nobody will ever send the signal.
+        # The parent died before the request: the signal will never come.
         os._exit(1)
 
 
@@ -38,12 +43,13 @@ def adopt_orphans() -> None:
 
 
 def kill_strays(keep: Collection[int]) -> None:
-    """Kill the children of this process, and all below them, except those in `keep`; used by who adopts orphans.
+    """Kill the children of this process and everything below them, except those in `keep`.
 
-    Waits for their end, for a bounded time: a process in the middle of a system call may take its time to go.
+    For a process that adopts orphans. Waits for their end, but not indefinitely: a process in the middle of a system
+    call may take long to die.
     """
     deadline = time.monotonic() + STRAYS_WAIT_S
-    # Again and again: a stray's own children become strays when it dies.
+    # Repeated, since a stray's own children become strays when it dies.
     while strays := [child for child in own_children() if child not in keep]:
         for stray in strays:
             kill_tree(stray)
@@ -77,14 +83,14 @@ def descendants(pid: int) -> list[int]:
 
 
 def kill_tree(pid: int) -> None:
-    """Kill a process and everything below it, at once."""
+    """Kill a process and everything below it."""
     kill_below(pid)
     send(pid, KILL)
 
 
 def kill_below(pid: int) -> None:
     """Kill everything below a process."""
-    # Again and again: what they start meanwhile stays below `pid`, which adopts orphans.
+    # Repeated: processes they start meanwhile stay below `pid`, which adopts orphans.
     for _ in range(20):
         below = [child for child in descendants(pid) if _running(child)]
         if not below:
@@ -94,7 +100,7 @@ def kill_below(pid: int) -> None:
 
 
 def send(pid: int, number: signal.Signals) -> None:
-    """Send a signal; a process that is gone, or is another user's, is left alone."""
+    """Send a signal; does nothing if the process has ended or belongs to another user."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
 
@@ -107,7 +113,7 @@ def _running(pid: int) -> bool:
 def _children_by_parent() -> dict[int, list[int]]:
     children: dict[int, list[int]] = defaultdict(list)
     if sys.platform != "linux":
-        import psutil  # noqa: PLC0415 - costs memory that Linux can spare
+        import psutil  # noqa: PLC0415 - Linux does without it, and saves the memory
 
         for process in psutil.process_iter(["pid", "ppid"]):
             children[process.info["ppid"]].append(process.info["pid"])
@@ -119,7 +125,7 @@ def _children_by_parent() -> dict[int, list[int]]:
 
 
 def _stat_fields(pid: int) -> list[str] | None:
-    """Return state, parent and so on of a process: the fields behind its name, which may itself hold anything."""
+    """Return state, parent pid and so on: the fields after the process's name, which may contain any character."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""What a heartbeat tells about the host: cheap numbers, read straight from the system where it has them in files."""
+"""The host's load, memory and disk, as heartbeats report them. On Linux they are read from /proc, which is cheap."""
 
 import os
 import shutil
@@ -12,14 +12,14 @@ SysInfo = dict[str, float | int | str | None]
 
 @dataclass(slots=True)
 class SystemMonitor:
-    """Reads the numbers; CPU use is that since the last reading."""
+    """Reads the numbers; CPU use is measured since the previous reading."""
 
     disk_path: Path
     _busy: float = field(default=0.0)
     _total: float = field(default=0.0)
 
     def read(self) -> SysInfo:
-        """Return cpu_percent, memory_percent, disk_free_bytes and load1, as far as the system tells."""
+        """Return cpu_percent, memory_percent, disk_free_bytes and load1, as far as the system has them."""
         info: SysInfo = {}
         if sys.platform != "win32":
             with suppress(OSError):
@@ -47,6 +47,6 @@ class SystemMonitor:
 
 
 def _from_psutil() -> SysInfo:
-    import psutil  # noqa: PLC0415 - three megabytes of the agent's fifty, which Linux can spare
+    import psutil  # noqa: PLC0415 - 3 MB of the agent's 50, and Linux does without it
 
     return {"cpu_percent": psutil.cpu_percent(), "memory_percent": psutil.virtual_memory().percent}

@@ -1,1 +1,1 @@
-"""Shipping task logs: what to send next, what is safe to free, what has to be dropped."""
+"""Shipping task logs: which piece to send next, which disk space to free, what to drop when the spool is full."""

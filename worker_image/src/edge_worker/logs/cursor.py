@@ -1,20 +1,24 @@
-"""Where one lease's log stands: pure bookkeeping of offsets, no I/O.
+"""How far one lease's log is delivered: pure bookkeeping of offsets, and the file that keeps it over restarts.
 
     0 ........ freed ........ acked ........ sent ........ [hole) ........ size
-    gone from disk      the server has it    in flight     dropped         to send
+    freed on disk       the server has it    in flight     dropped         to send
 
-Offsets count bytes from the start of the task's log file. The server's acknowledgement is the truth about the next byte
-it wants: it can be ahead (it got chunks whose answer was lost) or behind (it lost something), and both are followed.
-A hole is what the bounded spool dropped. It always lies past every byte ever sent, so its end, where a notice for the
-reader stands in the file itself, is never cut by the server.
+Offsets count bytes from the start of the task's log file. The server's acknowledgement decides which byte it expects
+next: it can be ahead (the server got chunks whose answer was lost) or behind (it lost something), and the cursor
+follows both. A hole is the part that the bounded spool dropped. It always lies after every byte ever sent, so the
+server never cuts off its end, where a notice for the reader stands in the file itself.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_worker.host.files import read_json, write_json
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of the file to send. `skipped` bytes before `offset` are gone for good."""
+    """A piece of the file to send. `skipped` bytes before `offset` are permanently lost."""
 
     offset: int
     length: int
@@ -34,16 +38,16 @@ class LogCursor:
 
     def __init__(self, *, acked: int = 0, freed: int = 0, hole: Hole | None = None) -> None:
         self.acked = acked
-        """The server has every byte before this one (or knows that it is gone)."""
+        """The server has every byte before this one, or knows that it is lost."""
         self.freed = freed
-        """Bytes before this one are no longer on the disk."""
+        """Disk space before this byte is freed."""
         self.hole = hole
         self.size = 0
         """Bytes in the file, as last seen."""
         self.sent = acked
         """Next byte to send."""
         self.highest_sent = max(acked, hole.start if hole else 0)
-        # After a connect, and after an answer without progress, one chunk alone finds out what the server wants.
+        # After a connect, and after an answer without progress, one single chunk finds out what the server expects.
         self._probing = True
         self._probe_out = False
 
@@ -57,18 +61,18 @@ class LogCursor:
 
     @property
     def retained(self) -> int:
-        """Bytes that take room on the disk."""
+        """Bytes that occupy disk space."""
         hole = self.hole
         holed = max(0, hole.end - max(hole.start, self.freed)) if hole else 0
         return max(0, self.size - self.freed - holed)
 
     @property
     def delivered(self) -> bool:
-        """Whether the server has all that there is."""
+        """Whether the server has everything."""
         return self.acked >= self.size
 
     def next_chunk(self, limit: int) -> Chunk | None:
-        """Return what to send next, at most `limit` bytes, or None for now."""
+        """Return the next piece to send, at most `limit` bytes; None: nothing now."""
         if self._probing and self._probe_out:
             return None
         start, end = self.sent, self.size
@@ -83,19 +87,19 @@ class LogCursor:
         return Chunk(start, length, start - self.sent) if length > 0 else None
 
     def mark_sent(self, chunk: Chunk) -> None:
-        """Note that a chunk is on its way."""
+        """Note that a chunk was sent."""
         self.sent = chunk.offset + chunk.length
         self.highest_sent = max(self.highest_sent, self.sent)
         self._probe_out = True
 
     def on_ack(self, offset: int) -> None:
-        """Follow the server's word about the next byte."""
+        """Follow the server's answer about the byte that it expects next."""
         self._probe_out = False
         if offset > self.acked:
             self._probing = False
             self.sent = max(self.sent, offset)
         else:
-            # No progress: what was in flight did not fit. The answers to the rest of it say the same.
+            # No progress: the chunk did not fit. The answers to the other chunks in flight will be the same.
             self._probing = True
             self.sent = offset
         self.acked = offset
@@ -108,13 +112,13 @@ class LogCursor:
         self._probe_out = False
 
     def mark_freed(self, upto: int) -> None:
-        """Note that the file has no bytes before `upto` any more."""
+        """Note that disk space before `upto` is freed."""
         self.freed = max(self.freed, upto)
         if self.hole and self.freed >= self.hole.end:
             self.hole = None
 
     def drop_start(self) -> int:
-        """Return where bytes can be dropped from: behind everything that the server may have seen."""
+        """Return the first offset that can be dropped: after everything that the server may have seen."""
         if self.hole and self.acked < self.hole.end:
             return self.hole.start
         return max(self.highest_sent, self.freed)
@@ -124,7 +128,7 @@ class LogCursor:
         return max(self.highest_sent, self.freed, self.hole.end if self.hole else 0)
 
     def mark_dropped(self, end: int) -> None:
-        """Note that bytes from `drop_start()` up to `end` are gone; a notice stands at `end`.
+        """Note that bytes from `drop_start()` up to `end` were dropped; a notice stands at `end`.
 
         Raises:
             ValueError: `end` lies before bytes that were sent, or leaves no room for the notice.
@@ -133,3 +137,28 @@ class LogCursor:
         if not self.earliest_notice() <= end < self.size:
             raise ValueError(f"cannot drop up to {end} of {self.size} bytes, {self.highest_sent} were sent")
         self.hole = Hole(self.drop_start(), end)
+
+
+def write_progress(file: Path, cursor: LogCursor) -> None:
+    """Store what must not be read again; called before disk space is freed.
+
+    Raises:
+        OSError: the folder is missing, full or read-only.
+
+    """
+    hole = [cursor.hole.start, cursor.hole.end] if cursor.hole else None
+    write_json(file, {"acked": cursor.acked, "freed": cursor.freed, "hole": hole})
+
+
+def read_progress(file: Path) -> LogCursor:
+    """Return a cursor at the stored progress; at the start where nothing is stored or the file is damaged."""
+    content: Any = read_json(file)
+    try:
+        hole = content["hole"]
+        return LogCursor(
+            acked=int(content["acked"]),
+            freed=int(content["freed"]),
+            hole=Hole(int(hole[0]), int(hole[1])) if hole else None,
+        )
+    except (TypeError, KeyError, IndexError, ValueError, OverflowError):
+        return LogCursor()

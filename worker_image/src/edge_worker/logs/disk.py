@@ -1,7 +1,7 @@
-"""What is done to log files: reading pieces, and giving disk space back while a task still appends to the file.
+"""Operations on log files: reading pieces, and freeing disk space while a task still appends to the file.
 
-Freed and dropped ranges become holes in the file, so offsets stay what they are. Only Linux can do that; elsewhere the
-space comes back when the lease's folder is deleted.
+Freed and dropped ranges become holes in the file, so offsets do not change. Only Linux can do that; elsewhere the space
+is freed when the lease's folder is deleted.
 """
 
 import json
@@ -15,7 +15,7 @@ _LINE_SEARCH_BYTES = 1 << 16
 
 
 def file_size(path: Path) -> int:
-    """Return the bytes in a file; 0 where there is none (yet)."""
+    """Return the size of a file; 0 if it does not exist (yet)."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -23,7 +23,7 @@ def file_size(path: Path) -> int:
 
 
 def read_piece(path: Path, offset: int, length: int) -> bytes:
-    """Return up to `length` bytes from `offset` on; nothing where there is no file."""
+    """Return up to `length` bytes, starting at `offset`; nothing if the file does not exist."""
     try:
         descriptor = os.open(path, os.O_RDONLY | files.OWN)
     except FileNotFoundError:
@@ -35,13 +35,13 @@ def read_piece(path: Path, offset: int, length: int) -> bytes:
 
 
 def free(path: Path, start: int, end: int) -> None:
-    """Give the disk space of a range back, where the platform and the file system can."""
+    """Free the disk space of a range, where the system and the file system can."""
     if end > start:
         files.punch_hole(path, start, end)
 
 
 def next_line_start(path: Path, offset: int) -> int:
-    """Return the start of the first line at or after `offset`, or `offset` itself where lines are very long."""
+    """Return the start of the first line at or after `offset`, or `offset` itself if no line ends within 64 KiB."""
     if offset == 0:
         return 0
     piece = read_piece(path, offset - 1, _LINE_SEARCH_BYTES)
@@ -55,7 +55,7 @@ def ends_line(path: Path, offset: int) -> bool:
 
 
 def overwrite(path: Path, offset: int, data: bytes) -> None:
-    """Write over bytes in the middle of a file."""
+    """Overwrite bytes in the middle of a file."""
     descriptor = os.open(path, os.O_WRONLY | files.OWN)
     try:
         files.write_at(descriptor, data, offset)
@@ -70,7 +70,7 @@ def log_line(level: str, event: str) -> bytes:
 
 
 def append_line(path: Path, level: str, event: str) -> None:
-    """Append one line to a task's log, for what only the worker can tell."""
+    """Append one line to a task's log, for something that only the worker knows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     start = b"" if ends_line(path, file_size(path)) else b"\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | files.OWN, 0o664)

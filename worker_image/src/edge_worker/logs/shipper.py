@@ -1,6 +1,9 @@
-"""All leases' logs together: which log goes next, how much may be in flight, and the bound of the spool.
+r"""The way of task logs to the edge API: all leases' logs together, within a window and within the bound of the spool.
 
-File work runs in a thread; decisions are made on the event loop, so the cursors need no lock.
+    task appends --> `poll` sees the size --> `next_frame` reads a piece --> ack(log) moves the cursor --> disk is freed
+                          \-- spool full: the oldest unsent bytes of the largest backlog are dropped, with a notice
+
+File operations run in a thread; decisions are made on the event loop, so the cursors need no lock.
 """
 
 import asyncio
@@ -11,13 +14,12 @@ from uuid import UUID
 
 from edge_protocol.frames import Log
 from edge_worker.logs import disk
-from edge_worker.logs.cursor import LogCursor
-from edge_worker.tasks.spool import LeaseFolder
+from edge_worker.logs.cursor import LogCursor, read_progress, write_progress
 
 log = logging.getLogger(__name__)
 
 FREE_STEP_BYTES = 1 << 20
-"""Disk space is given back in steps of this size: one system call and one small file per step."""
+"""Disk space is freed in steps of this size: one system call and one small file per step."""
 _KEEP_BYTES = 4096
 _NOTICE_ROOM = 512
 
@@ -27,11 +29,12 @@ class ShippedLog:
     """One lease's log."""
 
     lease_id: UUID
-    folder: LeaseFolder
     path: Path
+    progress: Path
+    """The file that keeps the cursor over restarts."""
     cursor: LogCursor
     ended: bool = False
-    """The task is over: the file does not grow any more."""
+    """The task has ended: the file no longer grows."""
 
 
 class LogShipper:
@@ -41,14 +44,14 @@ class LogShipper:
         self._max_bytes = spool_max_bytes
         self._logs: dict[UUID, ShippedLog] = {}
 
-    def add(self, lease_id: UUID, folder: LeaseFolder, path: Path | None, cursor: LogCursor) -> None:
-        """Follow a log; a job without a log file has none."""
+    def add(self, lease_id: UUID, path: Path | None, progress: Path) -> None:
+        """Follow a log from the stored progress on; `path` is None for a job without a log."""
         if path is not None:
-            self._logs[lease_id] = ShippedLog(lease_id, folder, path, cursor)
+            self._logs[lease_id] = ShippedLog(lease_id, path, progress, read_progress(progress))
 
     async def end(self, lease_id: UUID) -> None:
-        """Note that a log does not grow any more."""
-        # With its size read first: else it could count as delivered too early.
+        """Note that a log no longer grows."""
+        # The size is read first: otherwise the log could count as delivered too early.
         if (shipped := self._logs.get(lease_id)) is not None:
             shipped.cursor.size = await asyncio.to_thread(disk.file_size, shipped.path)
             shipped.ended = True
@@ -58,17 +61,17 @@ class LogShipper:
         self._logs.pop(lease_id, None)
 
     def delivered(self, lease_id: UUID) -> bool:
-        """Return whether nothing of a log is left to deliver."""
+        """Return whether a log is delivered to its end."""
         shipped = self._logs.get(lease_id)
         return shipped is None or (shipped.ended and shipped.cursor.delivered)
 
     def on_ack(self, lease_id: UUID, offset: int) -> None:
-        """Follow the server's word about a log."""
+        """Follow the server's answer about a log."""
         if lease_id in self._logs:
             self._logs[lease_id].cursor.on_ack(offset)
 
     def on_refused(self, lease_id: UUID) -> None:
-        """Try again with a log that the server may not know any more."""
+        """Try again with a log that the server may no longer know."""
         if lease_id in self._logs:
             self._logs[lease_id].cursor.rewind()
 
@@ -79,11 +82,11 @@ class LogShipper:
 
     @property
     def active(self) -> bool:
-        """Whether there is a log to look at."""
+        """Whether any log is followed."""
         return bool(self._logs)
 
     async def poll(self) -> bool:
-        """Look at the files, keep the spool within its bound, and return whether there is something to send."""
+        """Check the files, keep the spool within its bound, and return whether there is something to send."""
         watched = list(self._logs.values())
         sizes = await asyncio.to_thread(lambda: [disk.file_size(shipped.path) for shipped in watched])
         for shipped, size in zip(watched, sizes, strict=True):
@@ -106,7 +109,7 @@ class LogShipper:
             if len(data) != chunk.length or shipped.cursor.next_chunk(min(chunk_bytes, room)) != chunk:
                 continue
             shipped.cursor.mark_sent(chunk)
-            # Taking turns: one chatty task must not hold up the others' logs.
+            # Logs take turns: one task that logs much must not delay the others' logs.
             if lease_id in self._logs:
                 self._logs[lease_id] = self._logs.pop(lease_id)
             return Log(lease_id=lease_id, offset=chunk.offset, skipped=chunk.skipped, data=data)
@@ -114,7 +117,7 @@ class LogShipper:
 
     async def _free_delivered(self, shipped: ShippedLog) -> None:
         cursor = shipped.cursor
-        # The last acknowledged bytes stay: they tell whether a notice has to start a new line.
+        # The last acknowledged bytes stay: they show whether a notice must start a new line.
         upto = (cursor.acked - _KEEP_BYTES) // FREE_STEP_BYTES * FREE_STEP_BYTES
         if cursor.hole and cursor.acked >= cursor.hole.end:
             upto = max(upto, cursor.hole.end)
@@ -122,23 +125,23 @@ class LogShipper:
             return
         start = cursor.freed
         cursor.mark_freed(upto)
-        await asyncio.to_thread(_write_and_free, shipped.folder, cursor, shipped.path, start, upto)
+        await asyncio.to_thread(_store_and_free, shipped, start, upto)
 
     async def _enforce_bound(self) -> None:
         excess = sum(shipped.cursor.retained for shipped in self._logs.values()) - self._max_bytes
         if excess <= 0:
             return
-        # The largest backlog gives way first, so that one chatty task does not cost the others their logs.
+        # The largest backlog is dropped first, so that one task that logs much does not cost the others their logs.
         for shipped in sorted(self._logs.values(), key=lambda shipped: shipped.cursor.retained, reverse=True):
             if excess <= 0:
                 return
             excess -= await self._drop(shipped, max(excess, min(FREE_STEP_BYTES, self._max_bytes // 8)))
 
-    async def _drop(self, shipped: ShippedLog, wanted: int) -> int:
-        """Drop about `wanted` of the oldest bytes that were never sent; return how many."""
+    async def _drop(self, shipped: ShippedLog, amount: int) -> int:
+        """Drop about `amount` of the oldest bytes that were never sent; return how many."""
         cursor, before = shipped.cursor, shipped.cursor.retained
         first = cursor.earliest_notice() + _NOTICE_ROOM
-        end = await asyncio.to_thread(disk.next_line_start, shipped.path, min(first + wanted, cursor.size))
+        end = await asyncio.to_thread(disk.next_line_start, shipped.path, min(first + amount, cursor.size))
         end = min(end, cursor.size)
         if end < first or shipped.lease_id not in self._logs:
             return 0
@@ -149,17 +152,16 @@ class LogShipper:
             return 0
         cursor.mark_dropped(end - len(notice))
         log.warning("spool is full: dropped %d bytes of log of lease %s", end - start, shipped.lease_id)
-        await asyncio.to_thread(_write_and_free, shipped.folder, cursor, shipped.path, start, end - len(notice), notice)
+        await asyncio.to_thread(_store_and_free, shipped, start, end - len(notice), notice)
         return before - cursor.retained
 
 
-def _write_and_free(
-    folder: LeaseFolder, cursor: LogCursor, path: Path, start: int, end: int, notice: bytes = b""
-) -> None:
+def _store_and_free(shipped: ShippedLog, start: int, end: int, notice: bytes = b"") -> None:
+    """Store the cursor before the disk space of a range is freed, so that a restart does not send zeros."""
     try:
         if notice:
-            disk.overwrite(path, end, notice)
-        folder.write_progress(cursor)
-        disk.free(path, start, end)
+            disk.overwrite(shipped.path, end, notice)
+        write_progress(shipped.progress, shipped.cursor)
+        disk.free(shipped.path, start, end)
     except OSError as error:
-        log.warning("cannot give back disk space of %s: %s", path, error.strerror)
+        log.warning("cannot free disk space of %s: %s", shipped.path, error.strerror)

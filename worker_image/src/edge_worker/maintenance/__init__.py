@@ -1,1 +1,1 @@
-"""Maintenance and the way to a stop: when this worker takes no more jobs, and how it ends."""
+"""Maintenance, health and drain: when the worker takes no jobs, and how it stops."""

@@ -1,7 +1,7 @@
-"""The health function: code of the site that says whether this host should take jobs.
+"""The health function: code of the site that decides whether this host should take jobs.
 
-It is somebody else's code inside the agent, so it runs in a thread of its own, is given a time, and its failures are
-reasons, not crashes.
+It is foreign code inside the agent. It runs in a thread of its own with a time limit, and a failure counts as
+unhealthy; it does not crash the agent.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ class HealthCheck:
         self._timeout_s = timeout_s
         self._call: asyncio.Future[str | None] | None = None
 
-    async def ask(self) -> str | None:
+    async def run(self) -> str | None:
         """Return why the host is not healthy, or None if it is."""
         if self._call is None:
             self._call = asyncio.get_running_loop().create_future()
-            # A daemon, since a call that hangs for ever must not hold up the end of this process.
+            # A daemon: a call that never returns must not keep this process from exiting.
             threading.Thread(target=self._run, args=(self._call,), name="health check", daemon=True).start()
         await asyncio.wait({self._call}, timeout=self._timeout_s)
         if not self._call.done():
@@ -37,17 +37,17 @@ class HealthCheck:
         return call.result()
 
     def _run(self, call: "asyncio.Future[str | None]") -> None:
-        verdict = _judged(self._function)
-        # The loop may be closed by now: then nobody waits for the answer.
+        result = _result(self._function)
+        # The loop may be closed by now: then nobody waits for the result.
         with contextlib.suppress(RuntimeError):
-            call.get_loop().call_soon_threadsafe(_settle, call, verdict)
+            call.get_loop().call_soon_threadsafe(_finish, call, result)
 
 
 def load_health_check(name: str, timeout_s: float) -> HealthCheck:
     """Import `module:function`.
 
     Raises:
-        ConfigError: there is no such thing.
+        ConfigError: there is no such module or function.
 
     """
     module_name, _, function_name = name.partition(":")
@@ -56,7 +56,7 @@ def load_health_check(name: str, timeout_s: float) -> HealthCheck:
     try:
         function = getattr(importlib.import_module(module_name), function_name, None)
     except Exception as error:
-        # Whatever the module raises is its own mistake.
+        # Importing foreign code may raise anything.
         raise ConfigError(
             f"{_SETTING}: module {module_name!r} cannot be imported ({type(error).__name__}: {error}); "
             "install it where the worker runs, or set PYTHONPATH"
@@ -66,11 +66,11 @@ def load_health_check(name: str, timeout_s: float) -> HealthCheck:
     return HealthCheck(function, timeout_s)
 
 
-def _judged(function: Callable[[], Any]) -> str | None:
-    """Call the function; None, True, an empty text and `ok` say that all is well."""
+def _result(function: Callable[[], Any]) -> str | None:
+    """Call the function; None, True, an empty text and `ok` mean healthy."""
     try:
         answer = function()
-    except Exception as error:  # noqa: BLE001 - the site's code may raise anything, and that is a verdict
+    except Exception as error:  # noqa: BLE001 - the site's code may raise anything, and any failure means unhealthy
         return f"the health check failed: {type(error).__name__}: {error}"
     if answer is None or answer is True:
         return None
@@ -78,6 +78,6 @@ def _judged(function: Callable[[], Any]) -> str | None:
     return None if text.lower() in ("", "ok") else text
 
 
-def _settle(call: "asyncio.Future[str | None]", verdict: str | None) -> None:
+def _finish(call: "asyncio.Future[str | None]", result: str | None) -> None:
     if not call.done():
-        call.set_result(verdict)
+        call.set_result(result)

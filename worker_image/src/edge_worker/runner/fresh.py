@@ -2,7 +2,7 @@
 
     python -m edge_worker.runner.fresh --control-fd N --lock-fd N
 
-For systems without a safe fork, and for tasks that do not get along with a warm process. It imports no Airflow itself.
+For systems without a safe fork, and for tasks that fail in a warm process. It does not import Airflow itself.
 """
 
 import json
@@ -11,8 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from edge_worker.runner.loop import RunnerLoop
-from edge_worker.runner.template import connect
+from edge_worker.runner.loop import RunnerLoop, connect
 
 
 def main() -> int:
@@ -21,7 +20,7 @@ def main() -> int:
     if channel.receive_one() is None:
         return 0
 
-    def spawn(message: dict[str, Any], _let_go: Callable[[], None]) -> int:
+    def spawn(message: dict[str, Any], _close_in_child: Callable[[], None]) -> int:
         process = subprocess.Popen(
             [sys.executable, "-m", "edge_worker.runner.single"],
             stdin=subprocess.PIPE,
@@ -31,7 +30,7 @@ def main() -> int:
         if process.stdin is not None:
             with process.stdin as pipe:
                 pipe.write(json.dumps(message | {"lock_fd": lock_fd}).encode())
-        # The loop waits for all children itself; to Popen this one is settled.
+        # The loop waits for all children itself; Popen must not.
         process.returncode = 0
         return process.pid
 

@@ -1,8 +1,11 @@
-"""What a runner process does all day: start task supervisors on request, say how they ended, end them when told.
+"""The runner's side of the channel to the agent, and its loop: start task supervisors, report how they exit, end them.
 
-It has no thread and does nothing else, since every task is a copy of this process.
+Messages are JSON objects, one per line, over a socket pair; workloads pass here, never on a command line. The loop has
+no threads and does nothing else, since every task is a fork of this process.
 """
 
+import argparse
+import json
 import os
 import selectors
 import signal
@@ -13,16 +16,66 @@ from contextlib import suppress
 from typing import Any
 
 from edge_worker.host import processes
-from edge_worker.runner.channel import Channel
 
 Spawn = Callable[[dict[str, Any], Callable[[], None]], int]
-"""Start a supervisor for an order and return its pid. A forked child calls the second argument first, to let go of what
-is the runner's."""
+"""Start a supervisor for an order and return its pid. A forked child calls the second argument first, to close what
+belongs to the runner."""
 
 _ORPHANED_GRACE_S = 5.0
-"""Seconds that tasks get to end when the agent is gone."""
+"""Seconds for tasks to end after the agent has died."""
 _LAST_WORDS_S = 3.0
-"""Seconds that a supervisor has, once its task is killed, to tell Airflow and finish the log."""
+"""Seconds for a supervisor, once its task is killed, to report to Airflow and finish the log."""
+
+
+def connect() -> tuple["Channel", int]:
+    """Return the channel to the agent and the descriptor of the lock, both given on the command line."""
+    parser = argparse.ArgumentParser(prog="edge-worker-runner")
+    parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--lock-fd", type=int, required=True, help="stays open in every task process, and in no other")
+    arguments = parser.parse_args()
+    os.set_inheritable(arguments.lock_fd, False)
+    processes.adopt_orphans()
+    return Channel(arguments.control_fd), arguments.lock_fd
+
+
+class Channel:
+    """The runner's end of the socket pair."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.socket = socket.socket(fileno=descriptor)
+        self.socket.set_inheritable(False)
+        self._buffer = bytearray()
+
+    def send(self, **message: Any) -> None:
+        """Send a message; that the agent has died is noticed when reading."""
+        try:
+            self.socket.sendall(json.dumps(message).encode() + b"\n")
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def receive(self) -> list[dict[str, Any]] | None:
+        """Wait for bytes and return the complete messages, maybe none; None: the agent has died."""
+        try:
+            piece = self.socket.recv(1 << 16)
+        except ConnectionResetError:
+            return None
+        if not piece:
+            return None
+        self._buffer += piece
+        *lines, rest = self._buffer.split(b"\n")
+        self._buffer = bytearray(rest)
+        return [json.loads(line) for line in lines]
+
+    def receive_one(self) -> dict[str, Any] | None:
+        """Wait for the first message; None: the agent has died."""
+        while (messages := self.receive()) is not None:
+            if messages:
+                return messages[0]
+        return None
+
+    def close(self) -> None:
+        """Close this process's end."""
+        self.socket.close()
 
 
 class RunnerLoop:
@@ -35,7 +88,7 @@ class RunnerLoop:
         self._kill_at: dict[int, float] = {}
         self._task_killed: set[int] = set()
         self._left_behind: set[int] = set()
-        """Background processes of tasks that ended by themselves: they may stay until the worker stops."""
+        """Background processes of tasks that ended by themselves: they may run until the worker stops."""
         self._retiring = False
         self._agent_gone = False
         self._selector = selectors.DefaultSelector()
@@ -44,10 +97,10 @@ class RunnerLoop:
             end.setblocking(False)
 
     def run(self) -> None:
-        """Serve until the agent is gone, or until it retires this runner and the last task has ended."""
+        """Serve until the agent dies, or until it retires this runner and the last task has ended."""
         self._selector.register(self._channel.socket, selectors.EVENT_READ, self._on_messages)
         self._selector.register(self._wakeup, selectors.EVENT_READ, self._on_wakeup)
-        # The number alone has to reach the wake-up socket; the agent decides what a signal means.
+        # A signal only has to wake the loop; the agent decides what SIGTERM and SIGINT mean.
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _ignore)
         signal.set_wakeup_fd(self._wakeup_end.fileno(), warn_on_full_buffer=False)
@@ -84,7 +137,7 @@ class RunnerLoop:
 
     def _start(self, order: dict[str, Any]) -> None:
         try:
-            pid = self._spawn(order, self._let_go)
+            pid = self._spawn(order, self._close_in_child)
         except OSError as error:
             self._channel.send(
                 event="exit", lease=order["lease"], status=None, detail=f"cannot start: {error.strerror}"
@@ -92,8 +145,8 @@ class RunnerLoop:
             return
         self._leases[pid] = order["lease"]
 
-    def _let_go(self) -> None:
-        """Give up, in a forked child, what belongs to the runner."""
+    def _close_in_child(self) -> None:
+        """Close, in a forked child, what belongs to the runner."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
@@ -121,7 +174,7 @@ class RunnerLoop:
         ended_by_us = self._kill_at.pop(pid, None) is not None
         self._task_killed.discard(pid)
         if ended_by_us or status < 0:
-            # Nothing below a task that was ended goes on without its supervisor.
+            # No process of a task that was ended survives its supervisor.
             processes.kill_strays(self._leases.keys() | self._left_behind)
         else:
             self._left_behind |= set(processes.own_children()) - self._leases.keys()
@@ -146,4 +199,4 @@ class RunnerLoop:
 
 
 def _ignore(_number: int, _frame: object) -> None:
-    """Let the signal through to the wake-up socket."""
+    """Do nothing: Python writes the signal to the wake-up socket."""

@@ -1,7 +1,7 @@
 """Which modules a task's processes had to import, so that the next template has them already.
 
-Only modules of installed packages and the standard library count: what lies in a DAG bundle changes under the worker's
-feet and is never taken into a template.
+Only modules of installed packages and the standard library count: modules of a DAG bundle may change at any time and
+never go into a template.
 """
 
 import sys
@@ -20,7 +20,7 @@ _INSTALLED = tuple(
 
 
 class ImportObserver:
-    """Compares what is imported now with what the template had."""
+    """Compares the modules imported now with those that the template had."""
 
     def __init__(self) -> None:
         self._known = frozenset(sys.modules)
@@ -36,7 +36,7 @@ class ImportObserver:
             self.folder.write_modules(process, names)
 
     def watch(self, main: Callable[[], None]) -> Callable[[], None]:
-        """Return the task process's `main`, followed by a note of its imports."""
+        """Return `main` of the task's process, extended to write down its imports at the end."""
 
         @wraps(main)
         def observed() -> None:
@@ -49,7 +49,7 @@ class ImportObserver:
 
 
 def installed_modules(modules: dict[str, Any], prefixes: Collection[str] = _INSTALLED) -> list[str]:
-    """Return the names of those modules that anybody can import by that name from an installed package."""
+    """Return the names of modules that can be imported by that name from an installed package."""
     return [name for name, module in modules.items() if _is_installed(name, module, prefixes)]
 
 

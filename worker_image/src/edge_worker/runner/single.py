@@ -8,21 +8,20 @@ import os
 import sys
 from typing import Any
 
-from edge_worker.runner.child import Order, run_and_record, settle_in
+from edge_worker.runner.task import Order, execute, lead_process_tree, run_and_record
 
 
 def main() -> None:
     """Run the task."""
     message: dict[str, Any] = json.load(sys.stdin)
     os.set_inheritable(message["lock_fd"], False)
-    settle_in(os.getppid())
+    lead_process_tree(os.getppid())
     run_and_record(Order.from_message(message), _execute)
 
 
 def _execute(order: Order) -> int:
-    # Here and not above: an Airflow that cannot be imported becomes the outcome that is reported.
+    # Not at the top: if Airflow cannot be imported, that becomes the outcome.
     from edge_worker.runner import warm  # noqa: PLC0415
-    from edge_worker.runner.execute import execute  # noqa: PLC0415
 
     warm.notice_exits_at_once()
     warm.log_problems_only()

@@ -1,1 +1,1 @@
-"""Starting tasks from the agent's side: runner processes, their replacement, and what they have learned."""
+"""Leases and their tasks: accepted, started in a runner process, ended, reported, released."""

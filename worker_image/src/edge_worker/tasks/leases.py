@@ -1,34 +1,37 @@
-"""The leases a worker has, and what follows from each thing that happens: pure decisions, no I/O, no clock.
+"""The leases of this worker and what follows from each event: pure decisions, no I/O, no clock.
 
-    job --> OFFERED --ack(accept)--> RUNNING --process ended--> ENDED --ack(report) or fenced--> SETTLED --> forgotten
+    job --> OFFERED --ack(accept)--> RUNNING --process ended--> ENDED --ack(report) or fenced--> DECIDED --> released
                                                                           (its log may still be on its way)
 
-Whoever drives this hands in events and carries out the actions it returns. Frames to send collect in `outbox`.
+Every method returns its effects: frames to send, tasks to start or to end, leases to release. `Work` carries them out.
 """
 
 import logging
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
 from uuid import UUID
 
 from edge_protocol.frames import Accept, Job, Report
 from edge_protocol.limits import ERROR_TEXT_MAX
-from edge_worker.tasks.spool import JobInfo, Outcome
+from edge_worker.tasks.outcome import Outcome
+from edge_worker.tasks.spool import JobInfo
 
 log = logging.getLogger(__name__)
 
 UNWANTED_LOG_ANSWERS = 3
-"""So many `fenced` without progress for a lease of which only the log is left: the server does not know it any more."""
+"""After this many `fenced` without progress for a lease with only its log left, the server no longer knows it."""
 
 
 class Phase(Enum):
-    """Where a lease is on this side of the wire."""
+    """The state of a lease on this side of the wire."""
 
     OFFERED = auto()
+    """Accepted here, not confirmed by the edge API."""
     RUNNING = auto()
     ENDED = auto()
-    SETTLED = auto()
+    """The task has ended, its report is not acknowledged."""
+    DECIDED = auto()
+    """The edge API needs no report any more; only the log may be left to deliver."""
 
 
 @dataclass(eq=False)
@@ -38,7 +41,7 @@ class Lease:
     job: JobInfo
     phase: Phase
     workload: str | None = None
-    """Only until the task has started: it holds the task's token."""
+    """Kept only until the task has started: it holds the task's token."""
     outcome: Outcome | None = None
     kill_reason: str | None = None
     """Why this worker ends the task, for the report."""
@@ -49,6 +52,13 @@ class Lease:
     def id(self) -> UUID:
         """The lease's id."""
         return self.job.lease_id
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a frame."""
+
+    frame: Accept | Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +77,14 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
-class Tidy:
-    """See whether everything of a lease is delivered, and forget it then."""
+class Release:
+    """Forget a lease if its log is delivered, too."""
 
     lease: Lease
     drop_log: bool = False
 
 
-Action = Start | Kill | Tidy
+Effect = Send | Start | Kill | Release
 
 
 class Leases:
@@ -82,9 +92,10 @@ class Leases:
 
     def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
-        self.taking_jobs = True
-        """Off while the worker drains or is in maintenance."""
-        self.outbox: deque[Accept | Report] = deque()
+        self.cordoned = False
+        """The worker takes no jobs: it is in maintenance."""
+        self.draining = False
+        """The worker takes no jobs: it is stopping."""
         self._leases: dict[UUID, Lease] = {}
 
     def __len__(self) -> int:
@@ -105,7 +116,7 @@ class Leases:
 
     @property
     def active(self) -> int:
-        """Tasks that run or are about to."""
+        """Tasks that run or are about to start."""
         return len(self.in_phase(Phase.OFFERED, Phase.RUNNING))
 
     @property
@@ -113,36 +124,31 @@ class Leases:
         """Slots that no task uses."""
         return max(0, self.concurrency - sum(lease.job.slots for lease in self.in_phase(Phase.OFFERED, Phase.RUNNING)))
 
-    def restore(self, job: JobInfo, outcome: Outcome) -> Lease:
-        """Take over the lease of a former agent, whose task is over."""
-        lease = Lease(job, Phase.ENDED, outcome=outcome)
-        self._leases[lease.id] = lease
-        return lease
+    def restore(self, job: JobInfo, outcome: Outcome) -> None:
+        """Take over the lease of a former agent, whose task has ended."""
+        self._leases[job.lease_id] = Lease(job, Phase.ENDED, outcome=outcome)
 
-    def on_session(self) -> None:
-        """Say everything again that the server has not acknowledged: a new session is on."""
-        self.outbox.clear()
-        for lease in self._leases.values():
-            self._say(lease)
+    def on_session(self) -> list[Send]:
+        """Repeat everything that the server has not acknowledged: a new session is open."""
+        return [effect for lease in self._leases.values() for effect in _unacknowledged(lease)]
 
-    def on_job(self, frame: Job) -> list[Action]:
-        """Take an offered job, or let the offer lapse: the server then gives it to another worker."""
+    def on_job(self, frame: Job) -> list[Effect]:
+        """Accept an offered job, or let the offer lapse: the server then gives it to another worker."""
         lease = self._leases.get(frame.lease_id)
         if lease is not None:
-            self.outbox.append(Accept(lease_id=lease.id))
-        elif not self.taking_jobs:
+            return [Send(Accept(lease_id=lease.id))]
+        if self.cordoned or self.draining:
             log.info("job %s is not accepted: the worker takes no jobs now", frame.job_id)
-        elif frame.slots > self.free_slots:
+            return []
+        if frame.slots > self.free_slots:
             log.warning("job %s is not accepted: %d slots, %d free", frame.job_id, frame.slots, self.free_slots)
-        else:
-            job = JobInfo(frame.lease_id, frame.job_id, frame.kind, frame.slots, frame.log_path)
-            lease = Lease(job, Phase.OFFERED, workload=frame.workload)
-            self._leases[lease.id] = lease
-            self._say(lease)
-        return []
+            return []
+        job = JobInfo(frame.lease_id, frame.job_id, frame.kind, frame.slots, frame.log_path)
+        self._leases[job.lease_id] = Lease(job, Phase.OFFERED, workload=frame.workload)
+        return [Send(Accept(lease_id=job.lease_id))]
 
-    def on_accept_ack(self, lease_id: UUID) -> list[Action]:
-        """Start the task: the store now says that this lease runs it."""
+    def on_accept_ack(self, lease_id: UUID) -> list[Effect]:
+        """Start the task: the store now records that this lease runs it."""
         lease = self._leases.get(lease_id)
         if lease is None or lease.phase is not Phase.OFFERED or lease.workload is None:
             return []
@@ -150,24 +156,35 @@ class Leases:
         workload, lease.workload = lease.workload, None
         return [Start(lease, workload)]
 
-    def on_report_ack(self, lease_id: UUID) -> list[Action]:
-        """Settle the lease: the server knows how its task ended."""
+    def on_ended(self, lease: Lease, outcome: Outcome) -> list[Effect]:
+        """Report how a task ended; of a fenced lease nothing is reported."""
+        if lease.phase is not Phase.RUNNING:
+            return []
+        lease.outcome = outcome
+        if lease.fenced:
+            lease.phase = Phase.DECIDED
+            return [Release(lease)]
+        lease.phase = Phase.ENDED
+        return [*_unacknowledged(lease)]
+
+    def on_report_ack(self, lease_id: UUID) -> list[Effect]:
+        """Note that the server has stored how the task ended."""
         lease = self._leases.get(lease_id)
         if lease is None or lease.phase is not Phase.ENDED:
             return []
-        lease.phase = Phase.SETTLED
-        return [Tidy(lease)]
+        lease.phase = Phase.DECIDED
+        return [Release(lease)]
 
-    def on_log_ack(self, lease_id: UUID) -> list[Action]:
-        """See whether that was the last of the log."""
+    def on_log_ack(self, lease_id: UUID) -> list[Effect]:
+        """Check whether that was the last of the log."""
         lease = self._leases.get(lease_id)
         if lease is None:
             return []
         lease.unwanted = 0
-        return [Tidy(lease)] if lease.phase is Phase.SETTLED else []
+        return [Release(lease)] if lease.phase is Phase.DECIDED else []
 
-    def on_fenced(self, lease_id: UUID, reason: str) -> list[Action]:
-        """Give the lease up: another worker may have the job. Its log still goes to the server."""
+    def on_fenced(self, lease_id: UUID, reason: str) -> list[Effect]:
+        """Give the lease up: another worker may have the job. Its log is still sent."""
         lease = self._leases.get(lease_id)
         if lease is None:
             return []
@@ -178,13 +195,13 @@ class Leases:
             return []
         if lease.phase is Phase.RUNNING:
             return self.kill(lease, f"fenced: {reason}")
-        if lease.phase is Phase.SETTLED:
+        if lease.phase is Phase.DECIDED:
             lease.unwanted += 1
-        lease.phase = Phase.SETTLED
-        return [Tidy(lease, drop_log=lease.unwanted >= UNWANTED_LOG_ANSWERS)]
+        lease.phase = Phase.DECIDED
+        return [Release(lease, drop_log=lease.unwanted >= UNWANTED_LOG_ANSWERS)]
 
-    def on_cancel(self, lease_id: UUID, reason: str) -> list[Action]:
-        """End a task that is not wanted any more."""
+    def on_cancel(self, lease_id: UUID, reason: str) -> list[Effect]:
+        """End a task that Airflow no longer wants."""
         lease = self._leases.get(lease_id)
         if lease is None:
             return []
@@ -192,43 +209,32 @@ class Leases:
             lease.workload = None
             lease.phase = Phase.ENDED
             lease.outcome = Outcome("failed", error=f"cancelled before it started: {reason}")
-            self._say(lease)
-            return []
+            return [*_unacknowledged(lease)]
         return self.kill(lease, f"cancelled: {reason}") if lease.phase is Phase.RUNNING else []
 
-    def kill(self, lease: Lease, reason: str) -> list[Action]:
+    def kill(self, lease: Lease, reason: str) -> list[Effect]:
         """End a running task for a reason that goes into its report."""
         if lease.kill_reason is not None:
             return []
         lease.kill_reason = reason
         return [Kill(lease)]
 
-    def on_ended(self, lease: Lease, outcome: Outcome) -> list[Action]:
-        """Report how a task ended."""
-        if lease.phase is not Phase.RUNNING:
-            return []
-        lease.outcome = outcome
-        if lease.fenced:
-            lease.phase = Phase.SETTLED
-            return [Tidy(lease)]
-        lease.phase = Phase.ENDED
-        self._say(lease)
-        return []
-
     def forget(self, lease: Lease) -> None:
-        """Drop a settled lease: nothing of it is left to deliver."""
+        """Drop a released lease: nothing of it is left to deliver."""
         self._leases.pop(lease.id, None)
 
-    def _say(self, lease: Lease) -> None:
-        if lease.phase is Phase.OFFERED:
-            self.outbox.append(Accept(lease_id=lease.id))
-        elif lease.phase is Phase.ENDED and lease.outcome is not None:
-            error = lease.outcome.error
-            self.outbox.append(
-                Report(
-                    lease_id=lease.id,
-                    outcome=lease.outcome.outcome,
-                    exit_code=lease.outcome.exit_code,
-                    error=error[:ERROR_TEXT_MAX] if error else None,
-                )
-            )
+
+def _unacknowledged(lease: Lease) -> list[Send]:
+    """Return the accept or report that the server has not acknowledged."""
+    if lease.phase is Phase.OFFERED:
+        return [Send(Accept(lease_id=lease.id))]
+    if lease.phase is Phase.ENDED and lease.outcome is not None:
+        error = lease.outcome.error
+        report = Report(
+            lease_id=lease.id,
+            outcome=lease.outcome.outcome,
+            exit_code=lease.outcome.exit_code,
+            error=error[:ERROR_TEXT_MAX] if error else None,
+        )
+        return [Send(report)]
+    return []

@@ -1,23 +1,29 @@
-"""The warm runner, seen as one thing that starts tasks: templates come and go behind it.
+"""Runner processes, as the agent sees them: one pool that starts tasks; templates come and go behind it.
 
 A template is never changed. When tasks turn out to import more than it has, a new one is started in the background;
-once that is ready new tasks go there, and the old one leaves with its last task. A template that does not become ready
-is thrown away, with the module that is to blame kept out from then on, and the last good one stays.
+once it is ready, new tasks go there, and the old one exits after its last task. A template that does not become ready
+is discarded, the module that caused it is left out from then on, and the previous template stays in use.
 """
 
 import asyncio
+import json
 import logging
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 from uuid import UUID
 
 from edge_worker.backoff import Backoff
+from edge_worker.errors import RunnerBrokenError
 from edge_worker.host import processes
-from edge_worker.tasks.launcher import ExitListener, RunnerBrokenError, StartOrder, TaskExit
-from edge_worker.tasks.learned import LearnedModules
-from edge_worker.tasks.refresh import RefreshPolicy
-from edge_worker.tasks.runner_process import Ready, RunnerProcess, RunnerStartError
+from edge_worker.tasks.learned import LearnedModules, RefreshPolicy
+from edge_worker.tasks.outcome import TaskExit
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +32,152 @@ START_TIMEOUT_S = 120.0
 CLOSE_TIMEOUT_S = 15.0
 """Seconds for a runner process to end its tasks and itself."""
 FIRST_ATTEMPTS = 3
-"""Failed starts, before any has worked, after which the host counts as not able to run tasks."""
+"""Failed starts, before the first success, after which this host counts as unable to run tasks."""
 _BLAME_MAX = 25
+_LINE_MAX_BYTES = 1 << 20
+
+ExitListener = Callable[[TaskExit], None]
+"""Called when the supervisor process of a task has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartOrder:
+    """A task to start."""
+
+    lease_id: UUID
+    folder: Path
+    workload: str
+    log_file: Path | None
+    server: str | None
+    """URL of the Execution API; None: the one in Airflow's configuration."""
+
+
+class RunnerStartError(Exception):
+    """A runner process did not become ready."""
+
+    def __init__(self, reason: str, *, module: str | None = None) -> None:
+        super().__init__(reason)
+        self.module = module
+        """The module that caused it, if one did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a runner reports when it is ready."""
+
+    modules: int
+    resident_bytes: int | None
+    skipped: Mapping[str, str]
+
+
+class RunnerProcess:
+    """A runner process. When the agent dies, the runner sees the end of the stream and ends its tasks."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self.running: set[UUID] = set()
+
+    @classmethod
+    async def spawn(cls, command: Sequence[str], lock_fd: int, environ: Mapping[str, str]) -> Self:
+        """Start a runner process.
+
+        Raises:
+            OSError: it cannot be started.
+
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            process = await asyncio.to_thread(_popen, command, theirs.fileno(), lock_fd, environ)
+        reader, writer = await asyncio.open_connection(sock=ours, limit=_LINE_MAX_BYTES)
+        return cls(process, reader, writer)
+
+    @property
+    def pid(self) -> int:
+        """The runner's process id."""
+        return self._process.pid
+
+    async def become_ready(self, modules: Sequence[str]) -> Ready:
+        """Have the runner import `modules` and wait until it is ready.
+
+        Raises:
+            RunnerStartError: it reports that it must not be forked, or it dies.
+
+        """
+        self._send({"op": "preload", "modules": list(modules)})
+        importing: str | None = None
+        while (message := await self._receive()) is not None:
+            match message["event"]:
+                case "importing":
+                    importing = message["module"]
+                case "unfit":
+                    raise RunnerStartError(message["reason"], module=message["module"])
+                case "broken":
+                    raise RunnerStartError(message["reason"])
+                case "ready":
+                    return Ready(message["modules"], message["resident_bytes"], message["skipped"])
+        raise RunnerStartError("the runner process died while it started", module=importing)
+
+    async def serve(self, on_exit: Callable[[TaskExit], None]) -> None:
+        """Report ends of tasks until the process has ended."""
+        while (message := await self._receive()) is not None:
+            if message["event"] == "exit":
+                lease_id = UUID(message["lease"])
+                self.running.discard(lease_id)
+                on_exit(TaskExit(lease_id, message["status"], message["detail"]))
+
+    def start(self, order: StartOrder) -> None:
+        """Send the order to start a task."""
+        self.running.add(order.lease_id)
+        self._send(
+            {
+                "op": "run",
+                "lease": str(order.lease_id),
+                "folder": str(order.folder),
+                "workload": order.workload,
+                "log_file": str(order.log_file) if order.log_file else None,
+                "server": order.server,
+            }
+        )
+
+    def kill(self, lease_id: UUID, grace_s: float) -> None:
+        """Send the order to end a task."""
+        self._send({"op": "kill", "lease": str(lease_id), "grace_s": grace_s})
+
+    def retire(self) -> None:
+        """Send the order to exit once all tasks have ended."""
+        self._send({"op": "retire"})
+
+    async def close(self, wait_s: float) -> None:
+        """End the runner and everything below it."""
+        self._writer.close()
+        try:
+            await asyncio.to_thread(self._process.wait, wait_s)
+        except subprocess.TimeoutExpired:
+            await asyncio.to_thread(processes.kill_tree, self.pid)
+            await asyncio.to_thread(self._process.wait)
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        # A runner that has died is noticed in `serve`; its tasks are reported as lost there.
+        if not self._writer.is_closing():
+            self._writer.write(json.dumps(message).encode() + b"\n")
+
+    async def _receive(self) -> dict[str, Any] | None:
+        try:
+            line = await self._reader.readline()
+        except ConnectionError:
+            return None
+        return json.loads(line) if line.endswith(b"\n") else None
 
 
 class RunnerPool:
-    """The current runner process, its retiring predecessors and its coming successor."""
+    """The current runner process, its retiring predecessors and its starting successor."""
 
     def __init__(
         self,
@@ -40,32 +186,30 @@ class RunnerPool:
         lock_fd: int,
         environ: Mapping[str, str],
         learned: LearnedModules | None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Set up. `learned`: None for runners that do not preload."""
+        """Set up; `learned` is None for runners that do not preload."""
         self._command = command
         self._lock_fd = lock_fd
         self._environ = environ
         self._learned = learned
-        self._clock = clock
         self._policy = RefreshPolicy()
         self._listener: ExitListener | None = None
         self._current: RunnerProcess | None = None
         self._alive: set[RunnerProcess] = set()
         self._pids: set[int] = set()
-        """All runner processes, those that still start included: what else hangs below the agent is a stray."""
+        """All runner processes, also those that are still starting; any other process below the agent is a stray."""
         self._births = asyncio.Lock()
         self._starting: dict[UUID, float | None] = {}
-        """Tasks on their way to a runner; with a grace: to be ended as soon as they are there."""
+        """Tasks on their way to a runner; with a grace period: to be ended as soon as they have arrived."""
         self._ready = asyncio.Event()
         self._changed = asyncio.Event()
 
     def listen(self, listener: ExitListener) -> None:
-        """Say who is told about ends of tasks."""
+        """Set the listener for ends of tasks; called once, before anything else."""
         self._listener = listener
 
     async def prepare(self) -> None:
-        """Wait for the first runner; `supervise` raises if there will never be one."""
+        """Wait until tasks can be started; `supervise` raises if that will never be."""
         await self._ready.wait()
 
     async def supervise(self) -> None:
@@ -83,7 +227,7 @@ class RunnerPool:
                     fresh = await self._start_process()
                 except (RunnerStartError, OSError) as error:
                     failures += 1
-                    log.error("the runner could not be started: %s", error)  # noqa: TRY400 - the cause says it all
+                    log.error("the runner could not be started: %s", error)  # noqa: TRY400 - the message is enough
                     if not worked and failures >= FIRST_ATTEMPTS:
                         raise RunnerBrokenError(
                             f"the runner cannot be started: {error}; is airflow-edge-worker[airflow] installed?"
@@ -99,7 +243,12 @@ class RunnerPool:
                 await self._until_due()
 
     async def start(self, order: StartOrder) -> None:
-        """Start a task in the current runner, waiting for one if there is none right now."""
+        """Start a task in the current runner, waiting for one if there is none right now.
+
+        Raises:
+            RunnerBrokenError: no runner could be started in time.
+
+        """
         self._starting[order.lease_id] = None
         try:
             runner = await self._wait_for_runner()
@@ -111,17 +260,17 @@ class RunnerPool:
         self._note_running()
 
     async def _wait_for_runner(self) -> RunnerProcess:
-        deadline = self._clock() + 2 * START_TIMEOUT_S
+        deadline = time.monotonic() + 2 * START_TIMEOUT_S
         while self._current is None:
             try:
-                async with asyncio.timeout(max(0.0, deadline - self._clock())):
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                     await self._ready.wait()
             except TimeoutError as error:
                 raise RunnerBrokenError("no runner could be started on this worker in time") from error
         return self._current
 
     def kill(self, lease_id: UUID, grace_s: float) -> None:
-        """End a task, whichever runner has it."""
+        """End a task, whichever runner has it: SIGTERM, and SIGKILL after the grace period."""
         if lease_id in self._starting:
             self._starting[lease_id] = grace_s
         for process in self._alive:
@@ -129,17 +278,17 @@ class RunnerPool:
                 process.kill(lease_id, grace_s)
 
     def learn(self, modules: set[str]) -> None:
-        """Take in what a task had to import."""
+        """Learn which modules a task had to import."""
         if self._learned is None or not modules:
             return
         count = self._learned.add(modules)
         if count:
             log.info("learned %d modules to preload", count)
-            self._policy.learned(count, self._clock())
+            self._policy.learned(count, time.monotonic())
             self._changed.set()
 
     async def close(self) -> None:
-        """End all runner processes, and with them all tasks."""
+        """End all runner processes, and with them all tasks, in bounded time."""
         async with asyncio.TaskGroup() as group:
             for process in self._alive:
                 group.create_task(process.close(CLOSE_TIMEOUT_S), name=f"close runner {process.pid}")
@@ -147,7 +296,7 @@ class RunnerPool:
         await asyncio.to_thread(processes.kill_strays, ())
 
     async def _start_process(self) -> RunnerProcess:
-        """Start one runner process, leaving out modules that make it unfit."""
+        """Start one runner process; a module that makes it unfit to fork is left out and the start repeated."""
         for _ in range(_BLAME_MAX):
             async with self._births:
                 process = await RunnerProcess.spawn(self._command, self._lock_fd, self._environ)
@@ -168,7 +317,7 @@ class RunnerPool:
             else:
                 await self._note_ready(process, ready)
                 return process
-        raise RunnerStartError("too many modules make it unfit")
+        raise RunnerStartError("too many modules make it unfit to fork")
 
     async def _discard(self, process: RunnerProcess) -> None:
         await process.close(wait_s=1)
@@ -202,7 +351,7 @@ class RunnerPool:
         await process.close(CLOSE_TIMEOUT_S)
         self._pids.discard(process.pid)
         if lost:
-            # The kernel has ended the supervisors and tasks with their runner; what those had started is still there.
+            # The kernel has killed the supervisors and tasks with their runner, but not what the tasks had started.
             async with self._births:
                 await asyncio.to_thread(processes.kill_strays, frozenset(self._pids))
         for lease_id in lost:
@@ -214,17 +363,46 @@ class RunnerPool:
             self._listener(task_exit)
 
     def _note_running(self) -> None:
-        self._policy.tasks_running(sum(len(process.running) for process in self._alive), self._clock())
+        self._policy.tasks_running(sum(len(process.running) for process in self._alive), time.monotonic())
         self._changed.set()
 
     async def _until_due(self) -> None:
-        """Wait until another process should be started."""
+        """Wait until another runner process should be started."""
         while self._current is not None:
             due = self._policy.due_at()
-            if due is not None and due <= self._clock():
+            if due is not None and due <= time.monotonic():
                 break
             self._changed.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(None if due is None else due - self._clock()):
+                async with asyncio.timeout(None if due is None else due - time.monotonic()):
                     await self._changed.wait()
-        self._policy.started(self._clock())
+        self._policy.started(time.monotonic())
+
+
+def runner_environ(environ: Mapping[str, str], ca_bundle: str | None) -> dict[str, str]:
+    """Return the environment of runner processes: the agent's, without its join token, with the CA bundle for the
+    Execution API.
+    """
+    kept = {name: value for name, value in environ.items() if name != "EDGE_WORKER_JOIN_TOKEN"}
+    if ca_bundle is not None:
+        kept.setdefault("AIRFLOW__API__SSL_CA_FILE", ca_bundle)
+    return kept
+
+
+def runner_command(module: str) -> list[str]:
+    """Return the command that starts a runner module of this package."""
+    return [sys.executable, "-m", f"edge_worker.runner.{module}"]
+
+
+def _popen(
+    command: Sequence[str], control_fd: int, lock_fd: int, environ: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*command, "--control-fd", str(control_fd), "--lock-fd", str(lock_fd)],
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr.fileno(),
+        env=dict(environ),
+        pass_fds=(control_fd, lock_fd),
+        # Detached from the terminal: Ctrl-C reaches only the agent, which then lets tasks finish.
+        start_new_session=True,
+    )

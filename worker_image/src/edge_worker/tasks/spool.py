@@ -1,40 +1,29 @@
-"""The spool: one folder per lease, which holds what must outlive the agent until the edge API has it.
+"""The spool: one folder per lease, with everything that must survive the agent until the edge API has it.
 
 leases/<lease id>/
-  job.json       what the lease is; never the workload, which holds the task's token
+  job.json       the lease's job, without the workload, which holds the task's token
   logs/<path>    the task's log, written by Airflow's supervisor
-  log.json       how far that log was delivered, once disk space was given back
-  outcome.json   how the task ended, written durably by the process that supervised it
-  modules-*.json what the task's processes had to import
+  log.json       how far that log is delivered, once disk space was freed (`edge_worker.logs.cursor`)
+  outcome.json   how the task ended, written durably by its supervisor process (`edge_worker.tasks.outcome`)
+  modules-*.json the modules that the task's processes had to import
 """
 
 import logging
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
-from edge_worker.host.atomic import read_json, write_json
-from edge_worker.logs.cursor import Hole, LogCursor
+from edge_worker.host.files import read_json, write_json
 
 log = logging.getLogger(__name__)
-
-Result = Literal["succeeded", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a task's process ended."""
-
-    outcome: Result
-    exit_code: int | None = None
-    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class JobInfo:
-    """What is kept of a job."""
+    """The part of a job that is kept."""
 
     lease_id: UUID
     job_id: UUID
@@ -54,8 +43,13 @@ class LeaseFolder:
         """Airflow's log folder for this task."""
         return self.root / "logs"
 
+    @property
+    def log_progress(self) -> Path:
+        """The file that says how far the log is delivered."""
+        return self.root / "log.json"
+
     def log_file(self, log_path: str | None) -> Path | None:
-        """Return the task's log file; None for a job without one, or one that points out of the folder."""
+        """Return the task's log file; None for a job without a log, or if the path leads out of the folder."""
         if log_path is None:
             return None
         relative = PurePosixPath(log_path)
@@ -69,7 +63,7 @@ class LeaseFolder:
         write_json(self.root / "job.json", {**asdict(job), "lease_id": str(job.lease_id), "job_id": str(job.job_id)})
 
     def read_job(self) -> JobInfo | None:
-        """Return the job, or None where the file is missing or foreign."""
+        """Return the job, or None where the file is missing or damaged."""
         content = read_json(self.root / "job.json")
         try:
             return JobInfo(
@@ -82,47 +76,19 @@ class LeaseFolder:
         except (TypeError, KeyError, ValueError):
             return None
 
-    def write_outcome(self, outcome: Outcome) -> None:
-        """Note durably how the task ended."""
-        write_json(self.root / "outcome.json", asdict(outcome), durable=True)
-
-    def read_outcome(self) -> Outcome | None:
-        """Return how the task ended, or None while nothing says so."""
-        content = read_json(self.root / "outcome.json")
-        if not isinstance(content, dict) or content.get("outcome") not in ("succeeded", "failed"):
-            return None
-        return Outcome(content["outcome"], content.get("exit_code"), content.get("error"))
-
     def write_modules(self, process: str, modules: list[str]) -> None:
-        """Note modules that one of the task's processes imported."""
+        """Write the modules that one of the task's processes imported."""
         write_json(self.root / f"modules-{process}.json", modules)
 
     def read_modules(self) -> set[str]:
-        """Return all noted modules."""
+        """Return the modules that all of the task's processes imported, as far as they can be read."""
         names: set[str] = set()
-        for path in self.root.glob("modules-*.json"):
-            content = read_json(path)
-            if isinstance(content, list):
-                names.update(name for name in content if isinstance(name, str))
+        with suppress(OSError):
+            for path in self.root.glob("modules-*.json"):
+                content = read_json(path)
+                if isinstance(content, list):
+                    names.update(name for name in content if isinstance(name, str))
         return names
-
-    def write_progress(self, cursor: LogCursor) -> None:
-        """Note what must not be read again; called before disk space is given back."""
-        hole = [cursor.hole.start, cursor.hole.end] if cursor.hole else None
-        write_json(self.root / "log.json", {"acked": cursor.acked, "freed": cursor.freed, "hole": hole})
-
-    def read_cursor(self) -> LogCursor:
-        """Return where the log's delivery stood."""
-        content: Any = read_json(self.root / "log.json")
-        try:
-            hole = content["hole"]
-            return LogCursor(
-                acked=int(content["acked"]),
-                freed=int(content["freed"]),
-                hole=Hole(int(hole[0]), int(hole[1])) if hole else None,
-            )
-        except (TypeError, KeyError, IndexError, ValueError, OverflowError):
-            return LogCursor()
 
     def remove(self) -> None:
         """Delete the folder."""
@@ -142,7 +108,7 @@ class Spool:
     def recover(self) -> list[tuple[JobInfo, LeaseFolder]]:
         """Return what a former agent left behind, oldest first; folders without a job are deleted.
 
-        One that the system does not let be read is left alone: a worker that can't start for it would be worse.
+        A folder that cannot be read is left alone, since it must not keep the worker from starting.
         """
         found = []
         for path in sorted(self._root.iterdir(), key=lambda path: path.stat().st_mtime):
@@ -150,7 +116,7 @@ class Spool:
             try:
                 job = folder.read_job()
             except OSError as error:
-                log.warning("%s cannot be read (%s) and is left alone; see to its owner and mode", path, error.strerror)
+                log.warning("%s cannot be read (%s) and is left alone; check its owner and mode", path, error.strerror)
                 continue
             if job is None or str(job.lease_id) != path.name:
                 folder.remove()

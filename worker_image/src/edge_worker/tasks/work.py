@@ -1,14 +1,23 @@
-"""The tasks of the worker's leases: started, ended, settled, and forgotten once everything of them is delivered."""
+"""A task's story on this worker, top-down: offered, accepted, started, ended, reported, released.
+
+- job → accept: `on_frame`; `Leases` decides.
+- ack(accept) → start: `_start` creates the folder in the spool, follows the log and sends an order to a runner process.
+- The supervisor process exits → end: `_end` concludes the outcome and sends the report.
+- ack(report), and the log is delivered: `_release` forgets the lease and deletes the folder.
+"""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 
+from edge_protocol.frames import Accept, Ack, Cancel, Fenced, Job, Report, ServerFrame, Welcome
+from edge_worker.connection.reconnect import Connection
+from edge_worker.errors import RunnerBrokenError
 from edge_worker.logs.shipper import LogShipper
 from edge_worker.settings import WorkerSettings
-from edge_worker.tasks.launcher import Launcher, RunnerBrokenError, StartOrder, TaskExit
-from edge_worker.tasks.leases import Action, Kill, Lease, Leases, Phase, Start, Tidy
-from edge_worker.tasks.settle import settle, settle_left_over
+from edge_worker.tasks.leases import Effect, Kill, Lease, Leases, Phase, Release, Send, Start
+from edge_worker.tasks.outcome import Outcome, TaskExit, conclude
+from edge_worker.tasks.runners import RunnerPool, StartOrder
 from edge_worker.tasks.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -18,71 +27,111 @@ LOG_POLL_S = 0.2
 
 
 class Work:
-    """Carries out what the leases decide.
-
-    `spawn` starts a supervised task of the event loop; `wake` is set when there may be something to send, and `changed`
-    when a lease has moved on.
-    """
+    """Carries out what the leases decide."""
 
     def __init__(
         self,
         settings: WorkerSettings,
+        spool: Spool,
         leases: Leases,
-        launcher: Launcher,
-        spawn: Callable[[Awaitable[object], str], None],
-        *,
-        wake: asyncio.Event,
-        changed: asyncio.Event,
+        runners: RunnerPool,
+        connection: Connection,
+        group: asyncio.TaskGroup,
     ) -> None:
         self.shipper = LogShipper(settings.spool_max_bytes)
-        self.execution_api_url = settings.execution_api_url
-        """Airflow's Execution API for task processes; None: Airflow's own setting."""
-        self._kill_grace_s = settings.kill_grace_s
-        self._spool = Spool(settings.state_folder / "leases")
+        self.initialised = False
+        """Tasks can be started. Until then the platform sees a starting worker and gives it no jobs."""
+        self.changed = asyncio.Event()
+        """Set when a lease or the connection has changed: a stop may go on."""
+        self._settings = settings
+        self._execution_api_url = settings.execution_api_url
+        self._spool = spool
         self._leases = leases
-        self._launcher = launcher
-        self._spawn = spawn
-        self._wake = wake
-        self._changed = changed
+        self._runners = runners
+        self._connection = connection
+        self._group = group
         self._log_watch = asyncio.Event()
-        launcher.listen(self._on_exit)
+        runners.listen(self._on_exit)
 
-    def carry_out(self, actions: Iterable[Action]) -> None:
-        """Act."""
-        for action in actions:
-            match action:
+    async def initialise(self) -> None:
+        """Wait until tasks can be started, and report that."""
+        await self._runners.prepare()
+        self.initialised = True
+        self._connection.beat_now()
+
+    async def recover(self) -> None:
+        """Take over the leases of a former agent: their tasks have ended, reports and logs may be due."""
+        for job, folder in await asyncio.to_thread(self._spool.recover):
+            log_file = folder.log_file(job.log_path)
+            outcome = await asyncio.to_thread(conclude, folder.root, log_file, None, None)
+            self._leases.restore(job, outcome)
+            self.shipper.add(job.lease_id, log_file, folder.log_progress)
+            await self.shipper.end(job.lease_id)
+            log.info("left by a former agent: lease %s, %s", job.lease_id, outcome.outcome)
+        self._log_watch.set()
+
+    def on_welcome(self, welcome: Welcome) -> list[Accept | Report]:
+        """Return the accepts and reports that are not acknowledged."""
+        self._execution_api_url = self._settings.execution_api_url or welcome.execution_api_url
+        return [effect.frame for effect in self._leases.on_session()]
+
+    def on_frame(self, frame: ServerFrame) -> None:
+        """Act on a frame about a lease."""
+        match frame:
+            case Job():
+                self._carry_out(self._leases.on_job(frame))
+            case Ack(of="accept"):
+                self._carry_out(self._leases.on_accept_ack(frame.lease_id))
+            case Ack(of="report"):
+                self._carry_out(self._leases.on_report_ack(frame.lease_id))
+            case Ack(of="log"):
+                if frame.offset is not None:
+                    self.shipper.on_ack(frame.lease_id, frame.offset)
+                self._carry_out(self._leases.on_log_ack(frame.lease_id))
+            case Fenced():
+                self.shipper.on_refused(frame.lease_id)
+                self._carry_out(self._leases.on_fenced(frame.lease_id, frame.reason))
+            case Cancel():
+                self._carry_out(self._leases.on_cancel(frame.lease_id, frame.reason))
+
+    def on_disconnect(self) -> None:
+        """Forget which log pieces were in flight."""
+        self.shipper.on_disconnect()
+        self.changed.set()
+
+    def end_all(self, reason: str) -> None:
+        """End all running tasks."""
+        for lease in self._leases.in_phase(Phase.RUNNING):
+            self._carry_out(self._leases.kill(lease, reason))
+
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send(frame):
+                    self._connection.send(frame)
                 case Start(lease, workload):
-                    self._spawn(self._start(lease, workload), f"start {lease.id}")
+                    self._group.create_task(self._start(lease, workload), name=f"start {lease.id}")
                 case Kill(lease):
                     log.info("ending task of lease %s: %s", lease.id, lease.kill_reason)
-                    self._launcher.kill(lease.id, self._kill_grace_s)
-                case Tidy(lease, drop_log):
+                    self._runners.kill(lease.id, self._settings.kill_grace_s)
+                case Release(lease, drop_log):
                     if drop_log:
-                        log.warning("the edge API does not take the log of lease %s any more: dropped", lease.id)
+                        log.warning("the edge API no longer accepts the log of lease %s: dropped", lease.id)
                         self.shipper.discard(lease.id)
-                    self._tidy(lease)
-        self._wake.set()
-
-    def _tidy(self, lease: Lease) -> None:
-        if lease.phase is Phase.SETTLED and self.shipper.delivered(lease.id):
-            self.shipper.discard(lease.id)
-            self._leases.forget(lease)
-            self._changed.set()
-            self._spawn(asyncio.to_thread(self._spool.folder(lease.id).remove), f"tidy {lease.id}")
+                    self._release(lease)
 
     async def _start(self, lease: Lease, workload: str) -> None:
         folder = self._spool.folder(lease.id)
         log_file = folder.log_file(lease.job.log_path)
         try:
             await asyncio.to_thread(folder.create, lease.job)
-            self.shipper.add(lease.id, folder, log_file, folder.read_cursor())
+            self.shipper.add(lease.id, log_file, folder.log_progress)
             self._log_watch.set()
             if lease.kill_reason is not None:
                 # Fenced or cancelled in the meantime.
                 await self._end(lease, TaskExit(lease.id, None))
                 return
-            order = StartOrder(lease.id, folder.root, workload, log_file, self.execution_api_url)
-            await self._launcher.start(order)
+            await self._runners.start(StartOrder(lease.id, folder.root, workload, log_file, self._execution_api_url))
             log.info("started %s %s, lease %s", lease.job.kind, lease.job.job_id, lease.id)
         except (OSError, RunnerBrokenError) as error:
             log.exception("task of lease %s could not be started", lease.id)
@@ -91,29 +140,32 @@ class Work:
     def _on_exit(self, task_exit: TaskExit) -> None:
         lease = self._leases.get(task_exit.lease_id)
         if lease is not None and lease.phase is Phase.RUNNING:
-            self._spawn(self._end(lease, task_exit), f"end {lease.id}")
+            self._group.create_task(self._end(lease, task_exit), name=f"end {lease.id}")
 
     async def _end(self, lease: Lease, task_exit: TaskExit) -> None:
-        """Settle how a task ended, durably, and report it."""
-        folder = self._spool.folder(lease.id)
-        outcome, modules = await asyncio.to_thread(settle, folder, lease, task_exit)
+        """Conclude durably how a task ended, report it, and learn which modules it imported."""
+        outcome, modules = await asyncio.to_thread(self._conclude, lease, task_exit)
         log.info("ended %s %s, lease %s: %s", lease.job.kind, lease.job.job_id, lease.id, outcome.outcome)
-        self.carry_out(self._leases.on_ended(lease, outcome))
+        self._carry_out(self._leases.on_ended(lease, outcome))
         await self.shipper.end(lease.id)
-        self._tidy(lease)
-        self._changed.set()
-        self._wake.set()
-        self._launcher.learn(modules)
+        self._release(lease)
+        self.changed.set()
+        self._connection.wake()
+        self._runners.learn(modules)
 
-    async def recover(self) -> None:
-        """Take over what a former agent left behind: its tasks are gone, reports and logs may be due."""
-        for job, folder in await asyncio.to_thread(self._spool.recover):
-            outcome = await asyncio.to_thread(settle_left_over, folder, job.log_path)
-            self._leases.restore(job, outcome)
-            self.shipper.add(job.lease_id, folder, folder.log_file(job.log_path), folder.read_cursor())
-            await self.shipper.end(job.lease_id)
-            log.info("left over from a former start: lease %s, %s", job.lease_id, outcome.outcome)
-        self._log_watch.set()
+    def _conclude(self, lease: Lease, task_exit: TaskExit) -> tuple[Outcome, set[str]]:
+        folder = self._spool.folder(lease.id)
+        log_file = folder.log_file(lease.job.log_path)
+        return conclude(folder.root, log_file, task_exit, lease.kill_reason), folder.read_modules()
+
+    def _release(self, lease: Lease) -> None:
+        """Forget a lease of which nothing is left to deliver, and delete its folder."""
+        if lease.phase is Phase.DECIDED and self.shipper.delivered(lease.id):
+            self.shipper.discard(lease.id)
+            self._leases.forget(lease)
+            self.changed.set()
+            folder = self._spool.folder(lease.id)
+            self._group.create_task(asyncio.to_thread(folder.remove), name=f"remove folder of {lease.id}")
 
     async def watch_logs(self) -> None:
         """Read what running tasks have written, until cancelled."""
@@ -122,5 +174,5 @@ class Work:
                 self._log_watch.clear()
                 await self._log_watch.wait()
             if await self.shipper.poll():
-                self._wake.set()
+                self._connection.wake()
             await asyncio.sleep(LOG_POLL_S)

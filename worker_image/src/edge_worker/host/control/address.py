@@ -1,7 +1,7 @@
 """Where the local socket is: a Unix socket in the state folder, or a loopback port with a secret in a file.
 
-The port is for hosts without Unix sockets, and for state folders where none can be: a path that is too long for the
-system, or a file system that does not know them.
+The port is for hosts without Unix sockets, and for state folders that cannot hold one: their path is too long for the
+system, or their file system does not support sockets.
 """
 
 import json
@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_worker.host.atomic import read_json, write_json
+from edge_worker.host.files import read_json, write_json
 
 _PATH_MAX = 100
 """Bytes; Linux allows 107, macOS 103."""
@@ -21,7 +21,7 @@ _PATH_MAX = 100
 
 @dataclass(frozen=True)
 class ControlFiles:
-    """What the agent leaves in its state folder for commands to find it."""
+    """The files in the state folder by which commands find the agent."""
 
     root: Path
 
@@ -36,12 +36,12 @@ class ControlFiles:
         return self.root / "control.json"
 
     def remove(self) -> None:
-        """Delete both; only whoever holds the state folder's lock may."""
+        """Delete both; the caller holds the lock of the state folder."""
         self.unix.unlink(missing_ok=True)
         self.port.unlink(missing_ok=True)
 
     def listen(self) -> tuple[socket.socket, str | None]:
-        """Return a bound socket, and the secret that each request must carry (None: the file's mode is enough).
+        """Return a bound socket, and the secret that each request must carry (None: the file mode is enough).
 
         Raises:
             OSError: neither kind of socket can be made.
@@ -59,8 +59,8 @@ class ControlFiles:
         return self._listen_on_port()
 
     def _bind_unix(self, made: socket.socket) -> None:
-        # The mode has to be right from the first moment on. A umask for a moment would be for good in a process that is
-        # started just then, and its folders could not be opened.
+        # The socket must have its mode from the first moment. Changing the umask for that moment is no alternative: a
+        # process started just then would keep it, and could not open its own folders.
         with tempfile.TemporaryDirectory(prefix=".", dir=self.root) as private:
             path = Path(private) / "s"
             made.bind(str(path))
@@ -79,7 +79,7 @@ class ControlFiles:
         return made, token
 
     def connect(self, timeout_s: float) -> tuple[socket.socket, str | None]:
-        """Return a connection to the agent, and the secret to show.
+        """Return a connection to the agent, and the secret to send.
 
         Raises:
             OSError: nobody listens, or this user may not connect.

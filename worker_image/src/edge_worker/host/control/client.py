@@ -21,13 +21,13 @@ _ANSWER_S = 15.0
 
 
 def call(folder: Path, request: Request, *, timeout_s: float | None, on_news: Callable[[WorkerStatus], None]) -> Answer:
-    """Send a command and return its last answer; `on_news` hears what comes before that.
+    """Send a command and return its last answer; `on_news` is called with each status before that.
 
-    Without a final answer the agent has ended: that is what `stop` waits for, and the last status says nothing more.
+    If the last answer is not final the agent has ended, which is what `stop` waits for.
 
     Raises:
         NotRunningError: no agent runs on this state folder.
-        NotReachedError: what was waited for did not come, or not within `timeout_s` seconds (None: no limit).
+        NotReachedError: the awaited state was not reached, or not within `timeout_s` seconds (None: no limit).
         ConfigError: this user may not talk to the agent.
 
     """
@@ -35,7 +35,7 @@ def call(folder: Path, request: Request, *, timeout_s: float | None, on_news: Ca
     try:
         connection, token = ControlFiles(folder).connect(_ANSWER_S)
     except PermissionError as error:
-        raise ConfigError(f"the edge worker of {folder} is another user's; run this as that user") from error
+        raise ConfigError(f"the edge worker of {folder} belongs to another user; run this as that user") from error
     except OSError as error:
         raise _not_running(folder) from error
     with closing(connection), connection.makefile("rb") as lines:
@@ -90,7 +90,7 @@ def _left(deadline: float | None) -> float | None:
 
 
 def _watch(pid: int) -> int | None:
-    """Return a descriptor that tells when the agent's process has ended, where the system has such."""
+    """Return a descriptor that becomes readable when the agent's process ends, where the system has them."""
     if sys.platform != "linux":
         return None
     try:
@@ -100,7 +100,7 @@ def _watch(pid: int) -> int | None:
 
 
 def _wait_gone(watch: int | None, deadline: float | None) -> None:
-    """Wait until the process is gone, too: its lock on the state folder is free then."""
+    """Wait until the process has ended, which releases its lock on the state folder."""
     if watch is None:
         return
     left = _left(deadline)
@@ -110,6 +110,6 @@ def _wait_gone(watch: int | None, deadline: float | None) -> None:
 
 def _not_running(folder: Path) -> NotRunningError:
     return NotRunningError(
-        f"no edge worker runs on state folder {folder}; start it with edge-worker run, or name another with --name or "
-        "--state-dir"
+        f"no edge worker runs on state folder {folder}; start it with edge-worker run, or choose another with "
+        "--name or --state-dir"
     )

@@ -1,4 +1,4 @@
-"""What goes over the local socket."""
+"""The messages on the local socket."""
 
 from datetime import datetime
 from typing import Literal
@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field
 from edge_protocol.worker_state import WorkerState
 
 LINE_MAX = 4 << 20
-"""Bytes of one line; a status lists each of up to 10,000 jobs."""
+"""Bytes of one line; a status lists up to 10,000 jobs."""
 
-IN_MAINTENANCE = frozenset(
+_IN_MAINTENANCE = frozenset(
     {
         WorkerState.MAINTENANCE_REQUEST,
         WorkerState.MAINTENANCE_PENDING,
@@ -43,19 +43,19 @@ class WorkerStatus(BaseModel):
     drain: bool
     maintenance_by: str | None
     maintenance_stored: bool
-    """False: asked for here, and the edge API has not confirmed it yet."""
+    """False: requested here, and not yet confirmed by the edge API."""
     connected: bool
     transport: str | None
     api_url: str
     team: str | None
     queues: list[str] | None
-    """Effective queues; None before the edge API has said."""
+    """Effective queues; None before the edge API has sent them."""
     concurrency: int
     free_slots: int
     undelivered: int
     """Leases of which a report or a part of the log is still to be delivered."""
     health: str | None
-    """Why the health check is not content; None: it is, or there is none."""
+    """Why the health check failed; None: it passed, or there is none."""
     credential_expires_at: datetime
     pid: int
     version: str
@@ -70,26 +70,26 @@ class Request(BaseModel):
     comment: str | None = None
     wait: bool = False
     token: str | None = Field(default=None, repr=False)
-    """For the loopback port, which anybody on the host can reach."""
+    """For the loopback port, which every user of the host can reach."""
 
 
 class Answer(BaseModel):
-    """One line back; more follow until one is `final`, or until the agent is gone."""
+    """One line back; more follow until one is `final`, or until the agent ends."""
 
     status: WorkerStatus | None = None
     final: bool = False
     reached: bool = True
-    """Of a final line: whether what was waited for has come."""
+    """Final answers: whether the awaited state was reached."""
     problem: str | None = None
 
 
 def verdict(request: Request, status: WorkerStatus) -> Answer | None:
-    """Return the last answer to a command that waits, or None if it is to wait on. A stop ends with the connection."""
+    """Return the final answer to a command that waits, or None to go on waiting. A stop ends with the connection."""
     if request.command == "maintenance":
         if request.on and status.state is WorkerState.MAINTENANCE_MODE:
             return Answer(status=status, final=True)
         if request.on and not status.maintenance:
             return Answer(status=status, final=True, reached=False, problem="maintenance was ended by somebody else")
-        if not request.on and status.state not in IN_MAINTENANCE:
+        if not request.on and status.state not in _IN_MAINTENANCE:
             return Answer(status=status, final=True)
     return None

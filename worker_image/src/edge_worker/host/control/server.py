@@ -15,22 +15,22 @@ from edge_worker.host.control.messages import LINE_MAX, Answer, Request, WorkerS
 log = logging.getLogger(__name__)
 
 _REQUEST_S = 10.0
-"""Seconds that a caller has for its request, and to take an answer."""
+"""Seconds that a caller has to send its request, and to read an answer."""
 _LOOK_S = 0.1
-"""Seconds between looks for a caller that waits."""
+"""Seconds between two checks of the status for a caller that waits."""
 
 
 class Controllable(Protocol):
     """The agent, as commands see it."""
 
     def status(self) -> WorkerStatus:
-        """Return how the worker is."""
+        """Return the status of the worker."""
 
-    async def ask_maintenance(self, *, on: bool, comment: str | None) -> None:
-        """Wish to enter or to leave maintenance; durable on return."""
+    async def request_maintenance(self, *, on: bool, comment: str | None) -> None:
+        """Request to enter or to leave maintenance; the request is durable on return."""
 
-    def ask_stop(self) -> None:
-        """Drain and stop; a repeat changes nothing."""
+    def request_stop(self) -> None:
+        """Drain and stop; a repeated request changes nothing."""
 
 
 class ControlServer:
@@ -43,11 +43,11 @@ class ControlServer:
         self._callers: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
-        """Listen. A worker whose socket cannot be made works all the same, and says so."""
+        """Listen. A worker that cannot create its socket logs that and works without it."""
         try:
             listening, self._token = await asyncio.to_thread(self._files.listen)
         except OSError as error:
-            log.warning("commands on this host will not find this worker: no local socket (%s)", error.strerror)
+            log.warning("no local socket (%s): commands on this host will not find this worker", error.strerror)
             return
         server = await asyncio.start_server(self._on_connect, sock=listening, limit=LINE_MAX)
         try:
@@ -67,10 +67,10 @@ class ControlServer:
                 line = await reader.readline()
             await self._answer(line, reader, writer)
         except (OSError, ValueError, TimeoutError) as error:
-            log.debug("a command on this host broke off: %s", error)
+            log.debug("connection of a command on this host broke: %s", error)
         except asyncio.CancelledError:
-            # The agent ends: that the connection ends too is the answer to whoever waits for that.
-            log.debug("a command on this host is cut off by the end of the agent")
+            # The agent ends. A caller that waits for the stop takes the end of the connection as the answer.
+            log.debug("the agent ends: connection of a command on this host closed")
         finally:
             self._callers.discard(task)
             writer.close()
@@ -86,21 +86,18 @@ class ControlServer:
         if self._token is not None and not hmac.compare_digest(request.token or "", self._token):
             await _send(writer, Answer(final=True, reached=False, problem="the secret of the request is wrong"))
             return
-        await self._carry_out(request)
+        if request.command == "maintenance":
+            log.info("maintenance %s, requested on this host", "on" if request.on else "off")
+            await self._worker.request_maintenance(on=request.on, comment=request.comment)
+        elif request.command == "stop":
+            self._worker.request_stop()
         if request.wait:
             await self._stream(request, reader, writer)
         else:
             await _send(writer, Answer(status=self._worker.status(), final=True))
 
-    async def _carry_out(self, request: Request) -> None:
-        if request.command == "maintenance":
-            log.info("maintenance %s, asked for on this host", "on" if request.on else "off")
-            await self._worker.ask_maintenance(on=request.on, comment=request.comment)
-        elif request.command == "stop":
-            self._worker.ask_stop()
-
     async def _stream(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        told: tuple[object, ...] = ()
+        sent: tuple[object, ...] = ()
         while not reader.at_eof():
             status = self._worker.status()
             last = verdict(request, status)
@@ -108,8 +105,8 @@ class ControlServer:
                 await _send(writer, last)
                 return
             news = (status.state, status.job_count, status.connected)
-            if news != told:
-                told = news
+            if news != sent:
+                sent = news
                 await _send(writer, Answer(status=status))
             await asyncio.sleep(_LOOK_S)
 

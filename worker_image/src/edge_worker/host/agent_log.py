@@ -22,8 +22,8 @@ class KeyValueFormatter(logging.Formatter):
         return line
 
 
-def configure(level: str) -> None:
-    """Log to stderr from `level` on."""
+def log_to_stderr(level: str) -> None:
+    """Log to stderr what is at least of `level`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(KeyValueFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
