@@ -14,7 +14,7 @@
 
 {{/* Keys of former versions. The schema lets them pass, so that they are refused here with a helpful text. */}}
 {{- define "airflow-edge.check.removed" }}
-{{- range $old, $new := dict "central" "controlPlane" }}
+{{- range $old, $new := dict "central" "controlPlane" "pools" "workerPools" }}
 {{- if hasKey $.Values $old }}
   {{ $old }} was renamed. Use {{ $new }} instead; the keys in it are the same.
 {{- end }}
@@ -60,11 +60,11 @@
   operator.externalNamespace is {{ . }}, a namespace that the operator does not watch. Add it to operator.namespaces.
 {{- end }}
 {{- end }}
-{{- if and .Values.pools (not .Values.operator.enabled) }}
-  pools need the operator. Set operator.enabled=true.
+{{- if and .Values.workerPools (not .Values.operator.enabled) }}
+  workerPools need the operator. Set operator.enabled=true.
 {{- end }}
-{{- if and .Values.pools (not .Values.operator.clusterWide) (not (has .Release.Namespace $namespaces)) }}
-  pools are created in the namespace {{ .Release.Namespace }}, which the operator does not watch. Add it to operator.namespaces.
+{{- if and .Values.workerPools (not .Values.operator.clusterWide) (not (has .Release.Namespace $namespaces)) }}
+  workerPools are created in the namespace {{ .Release.Namespace }}, which the operator does not watch. Add it to operator.namespaces.
 {{- end }}
 {{- end -}}
 

@@ -75,7 +75,7 @@ def test_an_invalid_value_is_reported_with_its_key_and_a_fix(oldest: Path, value
 
 def test_install_upgrade_rollback_and_uninstall(place: Installation, program: Path) -> None:
     place.program = program
-    place.install("--set", "pools.north.queues={press}")
+    place.install("--set", "workerPools.north.queues={press}")
     assert place.get("edgeworkerpools.airflow-edge.io")["items"][0]["metadata"]["name"] == "north"
     secrets = place.secrets()
     place.upgrade("--set", "edgeApi.replicas=3")

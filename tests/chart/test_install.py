@@ -18,7 +18,7 @@ from edge_testing.kubernetes.control_plane import ControlPlane
 from edge_testing.repository import CHART
 
 ROOT = CHART.parent
-POOL = ("--set", "pools.north.queues={press}")
+POOL = ("--set", "workerPools.north.queues={press}")
 
 
 def test_pools_come_with_the_crds_of_the_same_install(cluster: ControlPlane, place: Installation) -> None:

@@ -122,14 +122,14 @@ def test_dags_reach_airflow_and_the_workers_of_pools() -> None:
         "AIRFLOW__CORE__DAGS_FOLDER": "/opt/airflow/dags",
         "MINE": "3",
     }
-    claim = render("platform", "--set", "dags.existingClaim=shared", "--set", "pools.a.replicas=1")
+    claim = render("platform", "--set", "dags.existingClaim=shared", "--set", "workerPools.a.replicas=1")
     template = claim.one("EdgeWorkerPool", "a")["spec"]["template"]["spec"]["template"]
     assert template["volumes"][0]["persistentVolumeClaim"] == {"claimName": "shared", "readOnly": True}
 
 
 def test_bundles_are_the_same_in_airflow_and_in_pools() -> None:
     bundles = [{"name": "dags-folder", "classpath": "a.B", "kwargs": {"path": "/x"}}]
-    made = render("platform", "--set-json", f"dags.bundles={json.dumps(bundles)}", "--set", "pools.a.replicas=1")
+    made = render("platform", "--set-json", f"dags.bundles={json.dumps(bundles)}", "--set", "workerPools.a.replicas=1")
     settings = made.one("ConfigMap", "edge-airflow")["data"]
     assert json.loads(settings["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"]) == bundles
     assert made.one("EdgeWorkerPool", "a")["spec"]["template"]["spec"]["dagBundles"] == bundles

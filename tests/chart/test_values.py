@@ -80,7 +80,7 @@ def test_every_value_is_in_the_schema_with_its_description() -> None:
 def test_the_schema_has_no_value_that_values_yaml_lacks() -> None:
     known = set(paths(DEFAULTS))
     # Removed keys pass the schema, so that a template can refuse them with a helpful text.
-    free = {("global",), ("central",), ("edgeApi", "settings"), ("operator", "settings")}
+    free = {("global",), ("central",), ("pools",), ("edgeApi", "settings"), ("operator", "settings")}
 
     def lacking(node: dict[str, Any], before: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         reference = node.get("$ref", "").rpartition("/")[2]
@@ -144,12 +144,13 @@ REMOTE = ("--set", "edgeApi.enabled=false,airflow.enabled=false,postgresql.enabl
         (("edgeApi.settings.heartbeat=3",), "/edgeApi/settings", "'heartbeat' not allowed"),
         (("edgeApi.settings.database_url=x",), "/edgeApi/settings", "'database_url' not allowed"),
         (("operator.settings.namespaces=x",), "/operator/settings", "'namespaces' not allowed"),
-        (("pools.North.replicas=1",), "/pools", "'North' not allowed"),
-        (("pools.north.replica=1",), "/pools/north", "'replica' not allowed"),
-        (("pools.north.concurrency=0",), "/pools/north/concurrency", "1"),
+        (("workerPools.North.replicas=1",), "/workerPools", "'North' not allowed"),
+        (("workerPools.north.replica=1",), "/workerPools/north", "'replica' not allowed"),
+        (("workerPools.north.concurrency=0",), "/workerPools/north/concurrency", "1"),
         (("ingress.host=https://x",), "/ingress/host", "pattern"),
         # Removed keys.
         (("central.url=https://x",), "central was renamed", "Use controlPlane instead"),
+        (("pools.north.replicas=1",), "pools was renamed", "Use workerPools instead"),
         # Values that contradict each other.
         (
             ("controlPlane.url=https://x",),
@@ -171,8 +172,8 @@ REMOTE = ("--set", "edgeApi.enabled=false,airflow.enabled=false,postgresql.enabl
         (("edgeApi.enabled=false,operator.enabled=false",), "edgeApi.enabled", "airflow.enabled=false"),
         (("operator.clusterWide=true,operator.namespaces={a}",), "operator.namespaces", "Leave one of them out"),
         (("operator.externalNamespace=far",), "operator.externalNamespace", "Add it to operator.namespaces"),
-        (("pools.a.replicas=1,operator.enabled=false",), "pools", "operator.enabled=true"),
-        (("pools.a.replicas=1,operator.namespaces={far}",), "pools", "Add it to operator.namespaces"),
+        (("workerPools.a.replicas=1,operator.enabled=false",), "workerPools", "operator.enabled=true"),
+        (("workerPools.a.replicas=1,operator.namespaces={far}",), "workerPools", "Add it to operator.namespaces"),
         (("dags.configMap=a,dags.existingClaim=b",), "dags.configMap and dags.existingClaim", "Set only one"),
         (("edgeApi.autoscaling.enabled=true",), "edgeApi.pod.resources.requests.cpu is empty", "500m"),
         (("ingress.enabled=true",), "ingress.host", "Set it to the name"),
