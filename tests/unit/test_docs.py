@@ -9,6 +9,16 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("docs", "docs/adr", "examples", "worker_image", "chart")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))])
 
+HISTORY = ROOT / "docs" / "adr"
+BASES = (
+    ROOT,
+    ROOT / "docs",
+    ROOT / "worker_image" / "src" / "edge_worker",
+    ROOT / "operator" / "src" / "edge_operator",
+)
+"""Folders to which pages name files relatively."""
+
+NAMED_FILE = re.compile(r"`([\w./@-]+/[\w.@-]+\.(?:py|yaml|yml|md|sh|json|toml|txt|ps1|env))`")
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 CODE_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -38,6 +48,14 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(target), f"{path}#{anchor}"
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.parent != HISTORY], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_files_that_are_named_exist(page: Path) -> None:
+    named = {name for name in NAMED_FILE.findall(text(page)) if not name.startswith("/")}
+    assert {name for name in named if not any((base / name).exists() for base in BASES)} == set()
+
+
 def test_the_index_lists_every_page() -> None:
     listed = targets(ROOT / "docs" / "README.md")
     unlisted = {page for page in (ROOT / "docs").glob("*.md") if page.name != "README.md"} - listed
@@ -45,9 +63,8 @@ def test_the_index_lists_every_page() -> None:
 
 
 def test_the_decisions_are_listed_with_their_numbers() -> None:
-    folder = ROOT / "docs" / "adr"
-    index = (folder / "README.md").read_text()
-    pages = {page.name for page in folder.glob("[0-9]*.md")}
+    index = (HISTORY / "README.md").read_text()
+    pages = {page.name for page in HISTORY.glob("[0-9]*.md")}
     listed = dict(re.findall(r"^\| \[(\d{4})\]\(([^)]+)\)", index, re.MULTILINE))
     assert set(listed.values()) == pages
     assert all(name.startswith(number) for number, name in listed.items())
