@@ -1,16 +1,16 @@
 """The frames of protocol v2: one set for both transports (WebSocket and long-poll).
 
 A frame is a JSON object with a `type`. Unknown fields are ignored and unknown types are skipped, so either side may be
-newer. Delivery is at least once: `report` and `log` repeat until acknowledged, and every handler is idempotent.
+newer. Delivery is at least once: `report` and `log` are repeated until acknowledged, and every handler is idempotent.
 
-The order of a job's life on the wire:
+The life of a job on the wire:
 
     server: job -> agent: accept -> server: ack(accept) -> the agent starts the task
     agent: log* (any time, also after the report) -> server: ack(log, offset)
     agent: report -> server: ack(report)
 
-The agent starts a task only after ack(accept): from then on the store says that this lease runs it, so a claim whose
-accept never arrived can be given to somebody else without a second run (design: I-3).
+The agent starts a task only after ack(accept): by then the store has recorded that this lease runs it. So a claim whose
+accept never arrived can be given to another worker without a second run (I-3 in docs/architecture.md).
 """
 
 from typing import Annotated, Literal, TypeVar
@@ -21,24 +21,24 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from edge_protocol.limits import COMMENT_MAX, CONCURRENCY_MAX, ERROR_TEXT_MAX, QueueName, WorkerName
 
 PROTOCOL_MIN = 2
-"""Oldest protocol this code speaks."""
+"""Oldest protocol that this code speaks."""
 PROTOCOL_MAX = 2
-"""Newest protocol this code speaks."""
+"""Newest protocol that this code speaks."""
 
 BY_HOST = "worker host"
-"""Who set a maintenance that was asked for on the worker's own machine."""
+"""Who set maintenance that was requested on the worker's own host."""
 BY_HEALTH = "worker health check"
-"""Who set a maintenance that the worker's health check asked for."""
+"""Who set maintenance that the worker's health check requested."""
 
 
 class Frame(BaseModel):
-    """Base of all frames. Bytes travel as base64, since JSON has no bytes."""
+    """Base of all frames. Bytes are sent as base64, since JSON has no bytes."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, ser_json_bytes="base64", val_json_bytes="base64")
 
 
 class Versions(Frame):
-    """What runs on the worker's host; shown to people and checked against the skew policy."""
+    """Versions on the worker's host; shown to people and checked against the skew policy."""
 
     worker: str = Field(max_length=64)
     airflow: str | None = Field(default=None, max_length=64)
@@ -47,10 +47,10 @@ class Versions(Frame):
 
 
 class Hello(Frame):
-    """First frame of a session: who is there, and which leases it still holds.
+    """First frame of a session: which worker connects, and which leases it still holds.
 
-    `held` lists every lease whose report was not acknowledged, running or finished: the server settles the rest of the
-    worker's unfinished leases at once. `instance` is fresh for each start of the agent process.
+    `held` lists every lease whose report was not acknowledged, running or finished. The server ends the worker's other
+    unfinished leases at once. `instance` is new for each start of the agent process.
     """
 
     type: Literal["hello"] = "hello"
@@ -64,14 +64,14 @@ class Hello(Frame):
     concurrency: int = Field(ge=1, le=CONCURRENCY_MAX)
     held: list[UUID] = Field(default_factory=list, max_length=CONCURRENCY_MAX)
     initialised: bool = True
-    """Tasks can be started; False while the worker's runner still loads. Such a worker is given no job."""
+    """Whether tasks can be started: False while the worker's runner loads. Such a worker is given no jobs."""
     maintenance: bool = False
-    """The worker's host asked for maintenance."""
+    """Whether the worker's host requested maintenance."""
     maintenance_comment: str | None = Field(default=None, max_length=COMMENT_MAX)
 
 
 class Heartbeat(Frame):
-    """Sign of life; coalesced by the server. `held` as in Hello lets the server find leases that are no longer good."""
+    """Heartbeat; the server writes those of many workers together. `held`, as in Hello, reveals stale leases."""
 
     type: Literal["heartbeat"] = "heartbeat"
     free_slots: int = Field(ge=0, le=CONCURRENCY_MAX)
@@ -94,7 +94,7 @@ class Accept(Frame):
 
 
 class Report(Frame):
-    """The task's process ended. `succeeded` means that it ran to its end, as in Airflow's own executors."""
+    """The task's process ended. `succeeded` means that it ran to its end, as with Airflow's own executors."""
 
     type: Literal["report"] = "report"
     lease_id: UUID
@@ -106,8 +106,8 @@ class Report(Frame):
 class Log(Frame):
     """Bytes of a task's log. `offset` counts from the start of the lease's log, in bytes.
 
-    The server appends only at the end it knows: an older part is cut off, a gap is answered with the expected offset,
-    unless `skipped` says that so many bytes before `offset` are gone for good (spool full).
+    The server appends only at the end of what it has: it cuts off an older part, and answers a gap with the expected offset,
+    unless `skipped` says that so many bytes before `offset` are permanently lost (spool full).
     """
 
     type: Literal["log"] = "log"
@@ -118,10 +118,10 @@ class Log(Frame):
 
 
 class Maintenance(Frame):
-    """The worker's own side wishes to enter maintenance (or to change its comment), or to leave it.
+    """The worker's host requests to enter maintenance (or to change its comment), or to leave it.
 
-    Repeated until `maintained` comes back. `host`: somebody on the worker's machine asked, which counts like the wish
-    of an administrator. `health`: its health check did; that never touches a maintenance that somebody else set.
+    Repeated until `maintained` comes back. `host`: somebody on the worker's host requested it, which has the same effect as
+    a request of an administrator. `health`: its health check did; that never changes maintenance that somebody else set.
     """
 
     type: Literal["maintenance"] = "maintenance"
@@ -132,13 +132,13 @@ class Maintenance(Frame):
 
 
 class Bye(Frame):
-    """The agent stops. It holds no unfinished lease any more."""
+    """The agent disconnects cleanly. It holds no unfinished lease any more."""
 
     type: Literal["bye"] = "bye"
 
 
 class Welcome(Frame):
-    """Answer to `hello`: the session is on, with these intervals and limits."""
+    """Answer to `hello`: the session is open, with these intervals and limits."""
 
     type: Literal["welcome"] = "welcome"
     protocol: int
@@ -147,13 +147,13 @@ class Welcome(Frame):
     log_chunk_bytes: int
     """Largest `data` of one `log` frame."""
     log_window_bytes: int
-    """Log bytes that may be sent and not yet acknowledged, over all leases."""
+    """Log bytes that may be unacknowledged at a time, over all leases."""
     execution_api_url: str | None = None
-    """Airflow's Execution API for task processes, where the platform has set one."""
+    """Airflow's Execution API for task processes, if the platform sets one."""
 
 
 class Job(Frame):
-    """A lease is granted. `workload` is Airflow's own JSON, opaque here; it holds the task's token, so never log it."""
+    """A lease is granted. `workload` is Airflow's own JSON, opaque here; it contains the task's token, so never log it."""
 
     type: Literal["job"] = "job"
     lease_id: UUID
@@ -165,7 +165,7 @@ class Job(Frame):
 
 
 class DesiredFrame(Frame):
-    """What is wanted of the worker, whole each time (level-based). Sent after welcome and on every change."""
+    """The desired state of the worker, always complete (level-based). Sent after welcome and on every change."""
 
     type: Literal["desired"] = "desired"
     version: int
@@ -175,12 +175,12 @@ class DesiredFrame(Frame):
     """Who set it: a person, `worker host` or `worker health check`."""
     shutdown: bool = False
     queues: list[str]
-    """Effective queues: asked for, granted, added and removed, worked out by the server."""
+    """Effective queues, computed by the server from those requested, granted, added and removed."""
     concurrency: int = Field(ge=1, le=CONCURRENCY_MAX)
 
 
 class Cancel(Frame):
-    """The job is not wanted any more: stop its task and report."""
+    """The job was revoked: stop its task and report."""
 
     type: Literal["cancel"] = "cancel"
     lease_id: UUID
@@ -188,7 +188,7 @@ class Cancel(Frame):
 
 
 class Ack(Frame):
-    """A frame has taken effect and is durable. `offset` is set for logs: the next byte expected."""
+    """A frame has taken effect and is durable. `offset` is set for logs: the next expected byte."""
 
     type: Literal["ack"] = "ack"
     of: Literal["accept", "report", "log"]
@@ -197,14 +197,14 @@ class Ack(Frame):
 
 
 class Maintained(Frame):
-    """A `maintenance` frame is stored as far as it counts; the `desired` frame before this one has the outcome."""
+    """A `maintenance` frame was processed and stored. The preceding `desired` frame has the outcome."""
 
     type: Literal["maintained"] = "maintained"
     id: UUID
 
 
 class Fenced(Frame):
-    """The lease is not good (any more): kill its task, drop its report, keep sending its log."""
+    """The lease is stale or invalid: kill its task, drop its report, and keep sending its log."""
 
     type: Literal["fenced"] = "fenced"
     lease_id: UUID
@@ -212,7 +212,7 @@ class Fenced(Frame):
 
 
 class Error(Frame):
-    """Something is wrong with what was sent. `fatal`: the session ends; the message says what mends it."""
+    """A frame was invalid or refused. `fatal`: the session ends. The message says how to fix it."""
 
     type: Literal["error"] = "error"
     code: str
@@ -241,20 +241,20 @@ class FrameError(ValueError):
 
 
 def parse_agent_frame(data: str | bytes) -> AgentFrame | None:
-    """Read one frame of a worker; None for a type that this version does not know.
+    """Parse a worker's frame. Returns None for a type that this version does not know.
 
     Raises:
-        FrameError: not JSON, or a known type with wrong fields; the message names the field, never its value.
+        FrameError: Not JSON, or a known type with invalid fields. The message names the field, never its value.
 
     """
     return _parse(_agent_frames, data)
 
 
 def parse_server_frame(data: str | bytes) -> ServerFrame | None:
-    """Read one frame of the edge API; None for a type that this version does not know.
+    """Parse a frame of the edge API. Returns None for a type that this version does not know.
 
     Raises:
-        FrameError: as for `parse_agent_frame`.
+        FrameError: For the same reasons as in `parse_agent_frame`.
 
     """
     return _parse(_server_frames, data)
@@ -273,6 +273,6 @@ def _parse(adapter: TypeAdapter[T], data: str | bytes) -> T | None:
 
 
 def choose_protocol(theirs_min: int, theirs_max: int) -> int | None:
-    """Return the newest protocol that both sides speak, or None where the ranges do not meet."""
+    """Return the newest protocol that both sides speak, or None if there is none."""
     newest = min(theirs_max, PROTOCOL_MAX)
     return newest if newest >= max(theirs_min, PROTOCOL_MIN) else None

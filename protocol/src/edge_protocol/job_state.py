@@ -5,15 +5,15 @@
       +-- not accepted -+                   +-- worker lost --> lost
     any unfinished --revoke--> removed
 
-A job whose task Airflow queues again under the same id (a deferred task that resumes, a sensor in reschedule mode)
-starts over from `queued`, whatever state it was in: Airflow is the one who decides that.
+A job whose task Airflow queues again under the same ID (a deferred task that resumes, a sensor in reschedule mode)
+starts again from `queued`, whatever state it was in: that is Airflow's decision.
 """
 
 from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job is. The values are stored and shown; they never change meaning."""
+    """The state of a job. The values are stored and shown; their meaning never changes."""
 
     QUEUED = "queued"
     LEASED = "leased"
@@ -47,20 +47,21 @@ TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
     (JobState.QUEUED, JobEvent.CLAIM): JobState.LEASED,
     (JobState.LEASED, JobEvent.ACCEPT): JobState.RUNNING,
     (JobState.LEASED, JobEvent.EXPIRE): JobState.QUEUED,
-    # A repeat of an accept that was acknowledged but whose answer was lost.
+    # A repeated accept: the first one was acknowledged, but the acknowledgement was lost.
     (JobState.RUNNING, JobEvent.ACCEPT): JobState.RUNNING,
     (JobState.RUNNING, JobEvent.REPORT_SUCCESS): JobState.SUCCEEDED,
     (JobState.RUNNING, JobEvent.REPORT_FAILURE): JobState.FAILED,
-    # The accept went before the report on the same wire, so the report implies it.
+    # The accept was sent before the report on the same wire, so the report implies it.
     (JobState.LEASED, JobEvent.REPORT_SUCCESS): JobState.SUCCEEDED,
     (JobState.LEASED, JobEvent.REPORT_FAILURE): JobState.FAILED,
     (JobState.RUNNING, JobEvent.LOSE): JobState.LOST,
     **{(state, JobEvent.ENQUEUE): JobState.QUEUED for state in JobState},
     **{(state, JobEvent.REVOKE): JobState.REMOVED for state in (JobState.QUEUED, JobState.LEASED, JobState.RUNNING)},
 }
-"""Every allowed step. What is not here does not happen: the store's statements name these states in their WHERE."""
+"""Every allowed transition. The store's statements decide transitions, by the states in their WHERE clauses;
+tests/store/test_stateful.py checks them against this table."""
 
 
 def next_state(state: JobState, event: JobEvent) -> JobState | None:
-    """Return the state after `event`, or None where the event does not apply (a stale or foreign message)."""
+    """Return the state after `event`, or None if the event does not apply (a stale message or one from another worker)."""
     return TRANSITIONS.get((state, event))

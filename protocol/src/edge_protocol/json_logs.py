@@ -1,6 +1,6 @@
 """The log format of the services in a cluster (edge API, operator): JSON lines, so that any collector can read them.
 
-The worker's agent logs `key=value` lines instead: people read those in journald.
+The worker's agent logs `key=value` lines instead, since people read them in journald.
 """
 
 import json
@@ -12,7 +12,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per record; what was passed as `extra` becomes its own fields."""
+    """One JSON object per record. Values of `extra` become fields of their own."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""

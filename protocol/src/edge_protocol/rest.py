@@ -1,4 +1,4 @@
-"""Bodies of the v2 calls that are not frames: enrolment and the long-poll transport."""
+"""Bodies of the v2 requests that are not frames: enrolment and the long-poll transport."""
 
 from datetime import datetime
 from uuid import UUID
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from edge_protocol.limits import QueueName, WorkerName
 
 API_NAME = "airflow-edge"
-"""Value of the `api` field of `GET /edge_worker/v2/`: how a client knows that a URL is this API."""
+"""Value of the `api` field of `GET /edge_worker/v2/`, by which a client recognizes this API."""
 
 ENROLL_PATH = "/edge_worker/v2/enroll"
 SESSION_PATH = "/edge_worker/v2/session"
@@ -27,16 +27,16 @@ class ApiInfo(BaseModel):
 
 
 class EnrollRequest(BaseModel):
-    """Trade a join token for a credential of one worker."""
+    """Exchange a join token for the credential of one worker."""
 
     join_token: str = Field(min_length=1, max_length=512, repr=False)
     worker: WorkerName
     queues: list[QueueName] | None = Field(default=None, max_length=256)
-    """Queues that the credential is to be good for; None: all that the join token grants."""
+    """Queues that the credential should grant. None: all that the join token grants."""
 
 
 class EnrollResponse(BaseModel):
-    """The credential, shown once; the server keeps only a hash."""
+    """The credential. It cannot be shown again, since the server keeps only a hash."""
 
     worker: str
     credential: str = Field(repr=False)
@@ -48,16 +48,16 @@ class EnrollResponse(BaseModel):
 
 
 class RotateResponse(EnrollResponse):
-    """The successor of the credential that the call was made with. Identity, team and queues stay."""
+    """The successor of the credential that the request was made with. Identity, team and queues stay the same."""
 
     previous_good_until: datetime
     """The old credential is refused from then on."""
 
 
 class SyncRequest(BaseModel):
-    """One turn of the long-poll transport. Each frame is the very text that a WebSocket message would hold.
+    """One round trip of the long-poll transport. Each frame is the text that a WebSocket message would contain.
 
-    The first call of a session carries a `hello` and no `session_id`; the answer starts with `welcome`.
+    The first request of a session carries a `hello` and no `session_id`; the response starts with `welcome`.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -65,7 +65,7 @@ class SyncRequest(BaseModel):
     session_id: UUID | None = None
     frames: list[str] = Field(default_factory=list, max_length=1000)
     wait_s: float = Field(default=0, ge=0, le=30)
-    """How long the server may hold the call while it has nothing to say."""
+    """How long the server may hold the request while it has nothing to send."""
 
 
 class SyncResponse(BaseModel):
@@ -75,12 +75,12 @@ class SyncResponse(BaseModel):
 
 
 class Problem(BaseModel):
-    """Error body of every HTTP answer (RFC 9457, `application/problem+json`)."""
+    """Body of every HTTP error (RFC 9457, `application/problem+json`)."""
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
-    """One sentence: what is wrong and what mends it."""
+    """One sentence: what is wrong and how to fix it."""
     code: str
     """Stable word for programs, for example `join_token_expired`."""

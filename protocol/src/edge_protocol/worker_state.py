@@ -1,7 +1,7 @@
-"""The state of a worker that people see, as one pure function of what is desired and what is observed.
+"""The state of a worker that people see, as a pure function of its desired and its observed state.
 
-The twelve names and their meaning are those that Airflow's edge provider documents, so that dashboards and habits carry
-over. Nothing stores a state: the store keeps the two inputs, and every reader derives the same answer.
+The twelve names and their meaning are those of Airflow's edge provider, so that dashboards and habits carry
+over. No state is stored: the store keeps the two inputs, and every reader computes the same result.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 MISSED_HEARTBEATS = 3
-"""Heartbeat intervals without a sign of life after which a worker counts as unknown (design: I-4)."""
+"""Heartbeat intervals of silence after which a worker counts as unknown (I-4 in docs/architecture.md)."""
 
 
 class WorkerState(StrEnum):
@@ -35,7 +35,7 @@ GONE_STATES = frozenset({WorkerState.OFFLINE, WorkerState.UNKNOWN, WorkerState.O
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What an administrator (or the worker's own host) asked for."""
+    """What an administrator or the worker's host requested."""
 
     maintenance: bool = False
     shutdown: bool = False
@@ -43,38 +43,38 @@ class Desired:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the worker last told."""
+    """What the worker last reported."""
 
     last_heartbeat: datetime | None = None
     """None until the first hello."""
     heartbeat_interval: timedelta = timedelta(seconds=10)
     initialised: bool = True
-    """False from the hello until the worker says that it can take jobs."""
+    """False from the hello until the worker reports that it can take jobs."""
     jobs_active: int = 0
     maintenance_acknowledged: bool = False
-    """The worker has seen the maintenance request and takes no new job."""
+    """The worker has seen the maintenance request and takes no new jobs."""
     terminating: bool = False
-    """The worker drains in order to stop."""
+    """The worker drains and then stops."""
     offline: bool = False
-    """The worker said good-bye."""
+    """The worker disconnected cleanly (bye)."""
 
 
 def heartbeat_deadline(observed: Observed) -> datetime | None:
-    """Return the moment from which the worker counts as unknown, or None if it never was there."""
+    """Return the time from which the worker counts as unknown, or None if it was never connected."""
     if observed.last_heartbeat is None:
         return None
     return observed.last_heartbeat + MISSED_HEARTBEATS * observed.heartbeat_interval
 
 
 def is_cordoned(desired: Desired) -> bool:
-    """Return whether a worker may not be given jobs for what is desired of it (design: I-5)."""
+    """Return whether the desired state forbids to give the worker jobs (I-5 in docs/architecture.md)."""
     return desired.maintenance or desired.shutdown
 
 
 def worker_state(desired: Desired, observed: Observed, now: datetime) -> WorkerState:
     """Return the state to show for a worker.
 
-    `now` and the times in `observed` must agree in being timezone aware.
+    `now` and the times in `observed` must either all be timezone-aware or all be naive.
     """
     gone = _gone_state(desired, observed, now)
     if gone is not None:
@@ -91,7 +91,7 @@ def worker_state(desired: Desired, observed: Observed, now: datetime) -> WorkerS
 
 
 def _gone_state(desired: Desired, observed: Observed, now: datetime) -> WorkerState | None:
-    """Return the state of a worker that is not there, or None if it is."""
+    """Return the state of a worker that is gone, or None if it is connected."""
     deadline = heartbeat_deadline(observed)
     in_maintenance = desired.maintenance or observed.maintenance_acknowledged
     if observed.offline:
@@ -104,7 +104,7 @@ def _gone_state(desired: Desired, observed: Observed, now: datetime) -> WorkerSt
 
 
 def _maintenance_state(desired: Desired, observed: Observed) -> WorkerState:
-    """Return where a live worker is on its way into, in, or out of maintenance."""
+    """Return how far a live worker is on its way into or out of maintenance."""
     if not desired.maintenance:
         return WorkerState.MAINTENANCE_EXIT
     if not observed.maintenance_acknowledged:

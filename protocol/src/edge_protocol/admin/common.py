@@ -1,4 +1,4 @@
-"""What models of several nouns share."""
+"""Types that several models share."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,5 +12,5 @@ Lifetime = Annotated[int, Field(ge=1, le=10 * 366 * 86400)]
 
 
 def example(value: dict[str, Any], extra: Literal["ignore", "forbid"] = "ignore") -> ConfigDict:
-    """Return the settings of a model: an example for its description, and whether unknown fields are an error."""
+    """Return a model's settings: an example for the OpenAPI description, and whether unknown fields are an error."""
     return ConfigDict(json_schema_extra={"examples": [value]}, extra=extra)

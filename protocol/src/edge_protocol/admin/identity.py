@@ -10,15 +10,15 @@ from edge_protocol.admin.common import Lifetime, example
 from edge_protocol.limits import QueueName, WorkerPattern
 
 LABEL_MAX = 128
-"""Characters of the name of a credential."""
+"""Characters of a credential's label."""
 TEAM_MAX = 256
-"""Characters of the name of a team."""
+"""Characters of a team's name."""
 
 
 class TokenRequest(BaseModel):
-    """A join token: what a worker that enrols with it may be.
+    """A join token: the limits of a worker that enrols with it.
 
-    What is left open is bound as its maker is, where the maker's own credential is for a part of the fleet.
+    If the creator's credential is for a part of the fleet, omitted limits are taken from that credential.
     """
 
     model_config = example(
@@ -26,12 +26,12 @@ class TokenRequest(BaseModel):
     )
 
     worker_pattern: str = Field(default="*", min_length=1, max_length=512)
-    """A glob of worker names."""
+    """A glob pattern of worker names."""
     queues: list[QueueName] | None = Field(default=None, max_length=256)
     """None: any queue."""
     team: str | None = Field(default=None, min_length=1, max_length=TEAM_MAX)
     uses: int | None = Field(default=1, ge=1, le=1_000_000)
-    """None: as often as wanted until it expires."""
+    """None: any number of times until it expires."""
     expires_s: Lifetime = 86_400
 
 
@@ -49,22 +49,22 @@ class TokenView(BaseModel):
 
 
 class TokenCreated(TokenView):
-    """The token itself, shown this once."""
+    """The token itself. It cannot be shown again."""
 
     token: str = Field(repr=False)
 
 
 class TokenPage(BaseModel):
-    """Join tokens, the newest first."""
+    """Join tokens, newest first."""
 
     items: list[TokenView]
     next: str | None = None
 
 
 class CredentialRequest(BaseModel):
-    """A credential for people or programs, for the whole fleet or a part of it. Those of workers come from enrolment.
+    """A credential for people or programs, for the whole fleet or a part of it. Workers get theirs by enrolment.
 
-    What is left open is bound as its maker is. With all bounds open it is for the whole fleet.
+    Omitted limits are taken from the creator's credential. Without any limits it is for the whole fleet.
     """
 
     model_config = example(
@@ -74,13 +74,13 @@ class CredentialRequest(BaseModel):
 
     role: Literal["admin", "read"]
     label: str = Field(min_length=1, max_length=LABEL_MAX)
-    """Who or what uses it: shown in lists and as the actor of the audit trail."""
+    """Who or what uses it: shown in lists and as the actor in the audit trail."""
     worker_pattern: WorkerPattern | None = None
-    """The only workers that it sees: a name, or the start of names and `*`."""
+    """The only workers that it can see: a name, or a prefix and `*`."""
     team: str | None = Field(default=None, min_length=1, max_length=TEAM_MAX)
-    """The only team whose workers and jobs it sees."""
+    """The only team whose workers and jobs it can see."""
     queues: list[QueueName] | None = Field(default=None, min_length=1, max_length=256)
-    """The only queues that it may add and grant, and whose waiting jobs it sees."""
+    """The only queues that it may add and grant, and whose waiting jobs it can see."""
     expires_s: Lifetime = 90 * 86_400
 
 
@@ -92,31 +92,31 @@ class CredentialView(BaseModel):
     label: str | None
     worker: str | None
     worker_pattern: str | None
-    """Of role admin or read: the only workers that it sees; None: all."""
+    """For role admin or read: the only workers that it can see. None: all workers."""
     team: str | None
     queues: list[str] | None
     created_at: datetime
     expires_at: datetime
     rotated_at: datetime | None
-    """Since then there is a successor; it is good until `expires_at` all the same."""
+    """When its successor was issued. The old credential stays valid until `expires_at`."""
     revoked_at: datetime | None
 
 
 class CredentialCreated(CredentialView):
-    """The credential itself, shown this once."""
+    """The credential itself. It cannot be shown again."""
 
     credential: str = Field(repr=False)
 
 
 class CredentialPage(BaseModel):
-    """Credentials, the newest first."""
+    """Credentials, newest first."""
 
     items: list[CredentialView]
     next: str | None = None
 
 
 class CredentialPatch(BaseModel):
-    """Which queues a worker's credential grants from the next claim on; null: any that the caller may grant."""
+    """The queues that a worker's credential grants, from the next claim on. Null: any that the caller may grant."""
 
     model_config = example({"queues": ["press"]}, extra="forbid")
 
@@ -124,6 +124,6 @@ class CredentialPatch(BaseModel):
 
 
 class RevokedCredentials(BaseModel):
-    """How many credentials were good until now."""
+    """The number of credentials that were valid until now."""
 
     revoked: int

@@ -1,4 +1,4 @@
-"""Queues and jobs, and why a job is not starting."""
+"""Queues and jobs, and why a job does not start."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -35,7 +35,7 @@ _JOB_EXAMPLE: dict[str, Any] = {
 
 
 class QueueView(BaseModel):
-    """Backlog and room of a queue."""
+    """Backlog and capacity of a queue."""
 
     model_config = example(
         {
@@ -51,21 +51,21 @@ class QueueView(BaseModel):
 
     queue: str
     depth: int
-    """Jobs that wait."""
+    """Number of waiting jobs."""
     oldest_s: float
-    """Seconds that the oldest of them has waited; 0 where none waits."""
+    """Seconds that the oldest of them has waited; 0 if none waits."""
     slots_free: int
-    """Over the workers that may be given jobs now."""
+    """Free slots of the workers that may be given jobs now."""
     slots_used: int
-    """Over all live workers of the queue; workers of several queues count in each."""
+    """Used slots of all live workers of the queue. A worker of several queues counts in each of them."""
     workers_capable: int
     """Live workers that serve the queue and may be given jobs."""
     workers_cordoned: int
-    """Live workers that serve it and may not."""
+    """Live workers that serve the queue and may not be given jobs."""
 
 
 class QueueList(BaseModel):
-    """All queues that have a job waiting or a worker, by name."""
+    """All queues with a waiting job or a worker, by name."""
 
     items: list[QueueView]
 
@@ -97,7 +97,7 @@ class JobView(BaseModel):
 
 
 class JobPage(BaseModel):
-    """Jobs, the newest queued first."""
+    """Jobs, most recently queued first."""
 
     items: list[JobView]
     next: str | None = None
@@ -111,34 +111,34 @@ class Verdict(StrEnum):
     LEASED = "leased"
     """Given to a worker that has not accepted yet."""
     DISPATCHING = "dispatching"
-    """A worker could take it: it is about to be given out."""
+    """A worker can take it: it is about to be dispatched."""
     NO_WORKER = "no_worker"
     """No worker of the fleet serves the queue."""
     TEAM = "team"
     """Workers serve the queue, but none of them for the job's team."""
     GONE = "gone"
-    """All workers that would do are offline or unknown."""
+    """All suitable workers are offline or unknown."""
     CORDONED = "cordoned"
-    """All live workers that would do are in maintenance or shutting down."""
+    """All suitable live workers are in maintenance or shutting down."""
     VERSION = "version"
-    """All live workers that would do are cordoned for their version."""
+    """All suitable live workers are cordoned because of their version."""
     STARTING = "starting"
-    """All workers that would do are starting."""
+    """All suitable workers are starting."""
     SLOTS_NEVER = "slots_never"
-    """No worker that would do has as many slots as the job needs."""
+    """No suitable worker has as many slots as the job needs."""
     SLOTS_BUSY = "slots_busy"
-    """Workers would do, but not enough of their slots are free now."""
+    """There are suitable workers, but not enough of their slots are free now."""
 
 
 class WorkerVerdict(BaseModel):
-    """Why one worker does not run the job; no reasons: it could."""
+    """Why one worker does not run the job. Without reasons, it can."""
 
     name: str
     reasons: list[Reason]
 
 
 class Explanation(BaseModel):
-    """The answer to "why is my job not starting?"."""
+    """The answer to "why does my job not start?"."""
 
     model_config = example(
         {
@@ -158,6 +158,6 @@ class Explanation(BaseModel):
     job: JobView
     verdict: Verdict
     message: str
-    """One or two sentences a human can act on."""
+    """One or two sentences that say what to do."""
     workers: list[WorkerVerdict]
-    """The workers that serve the queue (of any team); at most 100, the nearest to a yes first."""
+    """The workers that serve the queue (of any team): at most 100, the closest matches first."""

@@ -33,23 +33,23 @@ class AuditEntry(BaseModel):
 
 
 class AuditPage(BaseModel):
-    """The audit trail, the newest first."""
+    """The audit trail, newest first."""
 
     items: list[AuditEntry]
     next: str | None = None
 
 
 class ChangeKind(StrEnum):
-    """Events of the change stream. Each but the first carries an id for `Last-Event-ID`, good on any replica."""
+    """Events of the change stream. All except the first carry an ID for `Last-Event-ID`, valid on any replica."""
 
     RESET = "reset"
-    """Forget what you know: the whole fleet follows. Data: `{}`."""
+    """Discard what you know: the whole fleet follows. Data: `{}`."""
     WORKER = "worker"
     """A worker is new or has changed. Data: `WorkerView`."""
     REMOVED = "removed"
-    """A worker is no more. Data: `RemovedWorker`."""
+    """A worker was removed. Data: `RemovedWorker`."""
     READY = "ready"
-    """What came before this is up to date: the start is complete. Data: `{}`."""
+    """The initial events are complete: what was sent so far is up to date. Data: `{}`."""
 
 
 class RemovedWorker(BaseModel):

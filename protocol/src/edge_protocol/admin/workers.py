@@ -1,4 +1,4 @@
-"""Workers, and what is done with them."""
+"""Workers, and actions on them."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -36,28 +36,28 @@ _WORKER_EXAMPLE: dict[str, Any] = {
 
 
 class ReasonCode(StrEnum):
-    """Why a worker is given no job, or not this one."""
+    """Why a worker is given no jobs, or not this job."""
 
     MAINTENANCE = "maintenance"
-    """An administrator, or the worker's own host, asked for maintenance."""
+    """An administrator or the worker's host requested maintenance."""
     SHUTDOWN = "shutdown"
-    """It is asked to shut down."""
+    """Its shutdown was requested."""
     TERMINATING = "terminating"
-    """It drains in order to stop."""
+    """It drains and then stops."""
     VERSION = "version"
     """Its version is outside the skew policy."""
     STARTING = "starting"
     """Its runner still loads."""
     OFFLINE = "offline"
-    """It said good-bye."""
+    """It disconnected cleanly (bye)."""
     UNKNOWN = "unknown"
-    """It has not been heard of for three heartbeats."""
+    """It has been silent for three heartbeats."""
     QUEUE = "queue"
     """It does not serve the job's queue."""
     TEAM = "team"
     """It belongs to another team than the job."""
     SLOTS_NEVER = "slots_never"
-    """The job needs more slots than the worker has in all."""
+    """The job needs more slots than the worker has in total."""
     SLOTS_BUSY = "slots_busy"
     """The job needs more slots than are free now."""
 
@@ -70,7 +70,7 @@ class Reason(BaseModel):
 
 
 class MaintenanceView(BaseModel):
-    """The maintenance that is wished for."""
+    """The requested maintenance."""
 
     comment: str | None
     by: str | None
@@ -78,7 +78,7 @@ class MaintenanceView(BaseModel):
 
 
 class CordonView(BaseModel):
-    """Why the worker may not be given any job; `reasons` is empty where it may."""
+    """Why the worker may not be given any jobs. `reasons` is empty if it may."""
 
     reasons: list[Reason]
 
@@ -92,13 +92,13 @@ class WorkerView(BaseModel):
     state: WorkerState
     team: str | None
     queues: list[str]
-    """Effective queues: asked for, granted, added and removed. `["*"]`: any (only v1 workers without a list)."""
+    """Effective queues: requested, granted, added and removed. `["*"]`: any (only v1 workers without a list)."""
     queues_added: list[str]
     queues_removed: list[str]
     concurrency: int
-    """Effective slots in all."""
+    """Effective total number of slots."""
     concurrency_override: int | None
-    """Set by an administrator; None: as the worker says."""
+    """Set by an administrator. None: the worker's own setting."""
     jobs_active: int
     slots_free: int
     slots_used: int
@@ -113,7 +113,7 @@ class WorkerView(BaseModel):
     first_online: datetime
     last_heartbeat: datetime
     revision: int
-    """Grows with every change that people see; equal revisions of a worker are equal views but for the clock."""
+    """Grows with every visible change. Views of a worker with the same revision differ in times only."""
 
 
 class WorkerPage(BaseModel):
@@ -124,7 +124,7 @@ class WorkerPage(BaseModel):
 
 
 class MaintenanceRequest(BaseModel):
-    """Enter maintenance, or change the comment of one. Why, for whoever finds the worker cordoned."""
+    """Enter maintenance, or change its comment. The comment says why, for whoever finds the worker cordoned."""
 
     model_config = example({"comment": "replacing the disk"})
 
@@ -132,12 +132,12 @@ class MaintenanceRequest(BaseModel):
 
 
 class WorkerPatch(BaseModel):
-    """Changes of what is desired; a field that is left out stays as it is."""
+    """Changes of the desired state. Omitted fields are left alone."""
 
     model_config = example({"concurrency": 4, "add_queues": ["paint"], "remove_queues": ["press"]}, extra="forbid")
 
     concurrency: int | None = Field(default=None, ge=1, le=CONCURRENCY_MAX)
-    """Null takes an override back: the worker's own setting counts again."""
+    """Null removes an override: the worker's own setting applies again."""
     add_queues: list[QueueName] = Field(default_factory=list, max_length=256)
     remove_queues: list[QueueName] = Field(default_factory=list, max_length=256)
 
@@ -150,7 +150,7 @@ class WorkerPatch(BaseModel):
 
 
 class WorkerFilter(BaseModel):
-    """Which workers: all conditions that are given must hold."""
+    """Selects workers: all given conditions must hold."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -164,7 +164,7 @@ class WorkerFilter(BaseModel):
 
 
 class BulkAction(StrEnum):
-    """What can be done to many workers at once."""
+    """Actions on many workers at once."""
 
     MAINTENANCE = "maintenance"
     EXIT_MAINTENANCE = "exit_maintenance"
@@ -174,7 +174,7 @@ class BulkAction(StrEnum):
 
 
 class BulkRequest(BaseModel):
-    """One action for the workers named, or for those that a filter finds (an empty filter: all)."""
+    """One action on the named workers, or on those that a filter selects (an empty filter: all)."""
 
     model_config = example(
         {"action": "maintenance", "comment": "network works", "filter": {"name": "plant-*", "queue": ["press"]}},
@@ -197,7 +197,7 @@ class BulkRequest(BaseModel):
 
 
 class BulkResult(BaseModel):
-    """How the action went for one worker. `code` is `done`, or that of the problem that a single call would give."""
+    """The result for one worker. `code` is `done`, or the problem code of the corresponding single request."""
 
     name: str
     ok: bool
