@@ -106,8 +106,8 @@ class Report(Frame):
 class Log(Frame):
     """Bytes of a task's log. `offset` counts from the start of the lease's log, in bytes.
 
-    The server appends only at the end of what it has: it cuts off an older part, and answers a gap with the expected offset,
-    unless `skipped` says that so many bytes before `offset` are permanently lost (spool full).
+    The server appends only at the end of what it has: it cuts off an older part, and answers a gap with the expected
+    offset, unless `skipped` says that so many bytes before `offset` are permanently lost (spool full).
     """
 
     type: Literal["log"] = "log"
@@ -120,8 +120,8 @@ class Log(Frame):
 class Maintenance(Frame):
     """The worker's host requests to enter maintenance (or to change its comment), or to leave it.
 
-    Repeated until `maintained` comes back. `host`: somebody on the worker's host requested it, which has the same effect as
-    a request of an administrator. `health`: its health check did; that never changes maintenance that somebody else set.
+    Repeated until `maintained` comes back. `host`: somebody on the worker's host requested it, which has the same effect
+    as a request of an administrator. `health`: its health check did; that never changes maintenance set by others.
     """
 
     type: Literal["maintenance"] = "maintenance"
@@ -153,7 +153,7 @@ class Welcome(Frame):
 
 
 class Job(Frame):
-    """A lease is granted. `workload` is Airflow's own JSON, opaque here; it contains the task's token, so never log it."""
+    """A lease is granted. `workload` is Airflow's own JSON, opaque here; it has the task's token, so never log it."""
 
     type: Literal["job"] = "job"
     lease_id: UUID

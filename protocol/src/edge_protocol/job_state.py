@@ -63,5 +63,5 @@ tests/store/test_stateful.py checks them against this table."""
 
 
 def next_state(state: JobState, event: JobEvent) -> JobState | None:
-    """Return the state after `event`, or None if the event does not apply (a stale message or one from another worker)."""
+    """Return the state after `event`, or None if the event does not apply (a stale or foreign message)."""
     return TRANSITIONS.get((state, event))

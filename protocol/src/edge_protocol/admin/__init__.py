@@ -1,7 +1,8 @@
 """Bodies and paths of the admin API (`/edge_worker/admin/v1`): one contract for server, command line and operator.
 
-Every request except for the OpenAPI description carries `Authorization: Bearer CREDENTIAL` with role admin (everything) or
-read (GET only). Errors are `edge_protocol.rest.Problem`. Lists are paged: pass `next` back as `cursor` until it is None.
+Every request except for the OpenAPI description carries `Authorization: Bearer CREDENTIAL` with role admin (everything)
+or read (GET only). Errors are `edge_protocol.rest.Problem`. Lists are paged: pass `next` back as `cursor` until it is
+None.
 """
 
 from edge_protocol.admin.common import (
