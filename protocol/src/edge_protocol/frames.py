@@ -120,7 +120,7 @@ class Log(Frame):
 class Maintenance(Frame):
     """The worker's host requests to enter maintenance (or to change its comment), or to leave it.
 
-    Repeated until `maintained` comes back. `host`: somebody on the worker's host requested it, which has the same effect
+    Repeated until `maintained` comes back. `host`: somebody on the worker's host requested it, with the same effect
     as a request of an administrator. `health`: its health check did; that never changes maintenance set by others.
     """
 
