@@ -4,11 +4,9 @@ Many tests share one API process and one database (`shared`, `shared_db`), which
 that need settings of their own, or kill a process, start their own (`api`, `start_api`, `db`).
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +14,7 @@ from edge_demo.postgres import EmbeddedPostgres
 from edge_testing.database.db import Db
 from edge_testing.edge_api.admin import BOUNDS, ELSEWHERE, MINE, OTHER_TEAM, AdminClient, admin_client
 from edge_testing.edge_api.credentials import admin_credential, worker_credential
-from edge_testing.edge_api.process import ApiProcess, StartApi
+from edge_testing.edge_api.process import ApiProcess, StartApi, api_starter
 from edge_testing.edge_api.session import Client, heartbeat, session
 
 
@@ -44,22 +42,10 @@ def db(database: str) -> Iterator[Db]:
 
 
 @pytest.fixture
-def start_api(database: str, tmp_path: Path) -> Iterator[StartApi]:
-    """Start API processes on `db`; all are stopped at the end, and none may have logged an exception."""
-    started: list[ApiProcess] = []
-
-    async def start(**settings: Any) -> ApiProcess:
-        api = ApiProcess(database, tmp_path / f"api-{len(started)}.log", **settings)
-        started.append(api)
-        api.start()
-        await asyncio.to_thread(api.wait_ready)
-        return api
-
-    yield start
-    for api in started:
-        api.stop()
-    for api in started:
-        assert "Traceback" not in api.log.read_text(), api.log.read_text()
+async def start_api(database: str, tmp_path: Path) -> AsyncIterator[StartApi]:
+    """Start API processes on `db`."""
+    async with api_starter(database, tmp_path) as start:
+        yield start
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ async def test_a_replica_stops_while_streams_are_open(start_api: StartApi, db: D
     api = await start_api()
     async with admin_client(api.url, admin_credential(db)) as admin, admin.changes() as changes:
         await changes.until("ready")
-        stopped = asyncio.create_task(asyncio.to_thread(api.terminate))
+        stopped = asyncio.create_task(asyncio.to_thread(api.end))
         with pytest.raises(EOFError):
             await asyncio.wait_for(changes.until("never"), 10)
         assert await stopped == 0

@@ -119,7 +119,7 @@ async def test_sigterm_sends_workers_elsewhere(start_api: StartApi, db: Db) -> N
         lease = await worker.accept()
         await worker.send(frame("report", lease_id=lease, outcome="succeeded"), heartbeat())
         await until(lambda: db.state(job) == "succeeded", "the report is written")
-        ended = asyncio.create_task(asyncio.to_thread(api.terminate))
+        ended = asyncio.create_task(asyncio.to_thread(api.end))
         assert not (await worker.expect("error", code="going_away"))["fatal"]
         assert await worker.closed() == 1012
         assert await ended == 0

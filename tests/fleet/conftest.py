@@ -1,7 +1,6 @@
 """A fleet: an edge API of its own for each test, and real workers."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from edge_testing.database.db import Db
 from edge_testing.edge_api.admin import AdminClient, admin_client
 from edge_testing.edge_api.credentials import admin_credential, worker_credential
-from edge_testing.edge_api.process import ApiProcess
+from edge_testing.edge_api.process import ApiProcess, StartApi, api_starter
 from edge_testing.workers.worker import Tasks, Worker, reaches
 
 
@@ -22,25 +21,16 @@ def db(database: str) -> Iterator[Db]:
 
 
 @pytest.fixture
-def make_api(database: str, tmp_path: Path) -> Iterator[Any]:
-    """Start the edge API with settings."""
-    started: list[ApiProcess] = []
-
-    def make(**settings: Any) -> ApiProcess:
-        log = tmp_path / f"api-{len(started)}.log"
-        api = stack.enter_context(ApiProcess(database, log, **{"heartbeat_interval_s": 1, **settings}))
-        started.append(api)
-        return api
-
-    with ExitStack() as stack:
-        yield make
+async def start_api(database: str, tmp_path: Path) -> AsyncIterator[StartApi]:
+    """Start edge APIs on `db`, by default with a heartbeat of one second."""
+    async with api_starter(database, tmp_path, heartbeat_interval_s=1) as start:
+        yield start
 
 
 @pytest.fixture
-def api(make_api: Any) -> ApiProcess:
+async def api(start_api: StartApi) -> ApiProcess:
     """The edge API, with a heartbeat of one second."""
-    made: ApiProcess = make_api()
-    return made
+    return await start_api()
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ async def test_remote_shutdown_and_removal(airflow: Airflow, worker: Worker, adm
     assert out.startswith("Requested shutdown of Edge Worker host w1 by ")
     await reaches(admin, "terminating")
     tasks.let_go("one")
-    assert await worker.exit_code() == 0
+    assert await worker.agent.exit_code() == 0
     await reaches(admin, "offline")
     one_line(await airflow.edge("shutdown-remote-edge-worker", "-H", "w1"), 1, "nothing to shut down")
     await airflow.done("remove-remote-edge-worker", "-H", "w1")
@@ -151,7 +151,7 @@ async def test_shutdown_of_all(airflow: Airflow, worker: Worker, api: ApiProcess
     await until(both_there, "both workers are idle")
     out = await airflow.done("shutdown-all-workers", "--yes")
     assert "Requested shutdown of 2 edge workers" in out
-    assert (await worker.exit_code(), await other.exit_code()) == (0, 0)
+    assert (await worker.agent.exit_code(), await other.agent.exit_code()) == (0, 0)
     assert await airflow.done("shutdown-all-workers", "--yes") == "No edge workers to shut down.\n"
 
 
@@ -227,7 +227,7 @@ async def test_local_commands_go_to_the_worker(airflow: Airflow, worker: Worker,
     result = await airflow.edge("maintenance", "on", **here)
     assert (result.code, result.err.count("\n")) == (2, 1)
     assert await airflow.done("stop", "--wait", **here) == "w1 has stopped\n"
-    assert await worker.exit_code() == 0
+    assert await worker.agent.exit_code() == 0
     assert (await airflow.edge("status", **here)).code == 3
 
 

@@ -170,7 +170,7 @@ async def test_stop_waits_for_tasks_and_process(worker: Worker, admin: AdminClie
     tasks.let_go("one")
     result = await waiting
     assert (result.code, result.out) == (0, "w1 has stopped\n")
-    assert await worker.exit_code() == 0
+    assert await worker.agent.exit_code() == 0
     await reaches(admin, "offline")
     assert db.state(job) == "succeeded"
     one_line(await worker.command("status"), 3, "no edge worker runs on state folder", str(worker.state_dir))
@@ -182,7 +182,7 @@ async def test_stop_that_takes_too_long(worker: Worker, tasks: Tasks) -> None:
     await tasks.begun("one")
     result = await worker.command("stop", "--wait", "--timeout", "0.5")
     assert (result.code, result.out) == (1, "")
-    assert worker.running
+    assert worker.agent.running
 
 
 async def test_all_of_it_over_long_polls(api: ApiProcess, make_worker: Any, admin: AdminClient) -> None:
@@ -281,8 +281,7 @@ async def test_wrong_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
 
 async def test_pid_file_has_to_match(worker: Worker, tmp_path: Path) -> None:
     right, wrong = tmp_path / "right.pid", tmp_path / "wrong.pid"
-    assert worker.process is not None
-    right.write_text(f"{worker.process.pid}\n")
+    right.write_text(f"{worker.agent.pid}\n")
     wrong.write_text("1\n")
     assert (await worker.command("status", "--pid", str(right))).code == 0
     one_line(await worker.command("stop", "--pid", str(wrong)), 3, "not 1 as in", str(wrong))

@@ -12,7 +12,7 @@ from edge_testing.database.db import Db
 from edge_testing.edge_api.admin import AdminClient, admin_client
 from edge_testing.edge_api.commands import join_token
 from edge_testing.edge_api.credentials import admin_credential
-from edge_testing.edge_api.process import ApiProcess
+from edge_testing.edge_api.process import ApiProcess, StartApi
 from edge_testing.waiting import until
 from edge_testing.workers.worker import Tasks, Worker, reaches
 from edge_worker.connection.credential import StoredCredential
@@ -85,7 +85,7 @@ async def test_health_maintenance_ends_after_a_restart(watched: Worker, admin: A
 async def test_wrong_health_check_is_one_clear_line(api: ApiProcess, make_worker: Any) -> None:
     worker = make_worker(api.url)
     await worker.start("--health-check", "no_such_module:look")
-    assert await worker.exit_code() == 2
+    assert await worker.agent.exit_code() == 2
     [line] = [line for line in worker.log.read_text().splitlines() if line.startswith("edge-worker: ")]
     assert "no_such_module" in line
 
@@ -136,38 +136,38 @@ async def test_states_of_a_worker_that_is_killed_and_comes_back(
 
 
 async def test_states_between_a_wish_and_its_acknowledgement(
-    make_api: Any, make_worker: Any, db: Db, tasks: Tasks
+    start_api: StartApi, make_worker: Any, db: Db, tasks: Tasks
 ) -> None:
     """An agent that is stopped for a moment lets those states be seen that it leaves at once as a rule."""
-    worker: Worker = make_worker(make_api(heartbeat_interval_s=10).url)
+    worker: Worker = make_worker((await start_api(heartbeat_interval_s=10)).url)
     await worker.start()
     async with admin_client(worker.api_url, admin_credential(db)) as admin:
         await reaches(admin, "idle")
-        with worker.held_up():
+        with worker.paused():
             await admin.call("PUT", "/workers/w1/maintenance", json={"comment": "new disk"})
             await reaches(admin, "maintenance request")
             job = tasks.queue("one")
         await reaches(admin, "maintenance mode")
         assert db.state(job) == "queued"
-        with worker.held_up():
+        with worker.paused():
             await admin.call("DELETE", "/workers/w1/maintenance")
             await reaches(admin, "maintenance exit")
         await tasks.begun("one")
         await reaches(admin, "running")
-        with worker.held_up():
+        with worker.paused():
             await admin.call("PUT", "/workers/w1/shutdown")
             await reaches(admin, "shutdown request")
         await reaches(admin, "terminating")
         tasks.let_go("one")
-        assert await worker.exit_code() == 0
+        assert await worker.agent.exit_code() == 0
         await reaches(admin, "offline")
 
 
 async def test_worker_outlives_its_credentials(
-    make_api: Any, make_worker: Any, db: Db, tasks: Tasks, tmp_path: Path
+    start_api: StartApi, make_worker: Any, db: Db, tasks: Tasks, tmp_path: Path
 ) -> None:
     """Credentials are good for five seconds here; a task runs over two of their ends, and its session goes on."""
-    api = make_api(credential_lifetime_s=5, credential_overlap_s=1)
+    api = await start_api(credential_lifetime_s=5, credential_overlap_s=1)
     worker: Worker = make_worker(api.url)
     state = StateFolder(worker.state_dir)
     first = StoredCredential.read(state)
@@ -189,15 +189,15 @@ async def test_worker_outlives_its_credentials(
         assert (await reaches(admin, "running"))["jobs_active"] == 1
     tasks.let_go("one")
     await until(lambda: db.state(job) == "succeeded", "the task ends well")
-    assert worker.running
+    assert worker.agent.running
     assert first.credential not in worker.log.read_text()
 
 
 async def test_expired_credential_is_traded_anew_where_a_join_token_is_given(
-    make_api: Any, make_worker: Any, db: Db, tmp_path: Path
+    start_api: StartApi, make_worker: Any, db: Db, tmp_path: Path
 ) -> None:
     past = datetime(2025, 1, 1, tzinfo=UTC)
-    worker: Worker = make_worker(make_api().url, expires_at=past)
+    worker: Worker = make_worker((await start_api()).url, expires_at=past)
     state = StateFolder(worker.state_dir)
     expired = StoredCredential.read(state)
     assert expired is not None
@@ -211,8 +211,8 @@ async def test_expired_credential_is_traded_anew_where_a_join_token_is_given(
     assert fresh.expires_at > datetime.now(UTC)
 
 
-async def test_expired_credential_says_how_to_enrol_again(make_api: Any, make_worker: Any) -> None:
-    worker: Worker = make_worker(make_api().url, expires_at=datetime(2025, 1, 1, tzinfo=UTC))
+async def test_expired_credential_says_how_to_enrol_again(start_api: StartApi, make_worker: Any) -> None:
+    worker: Worker = make_worker((await start_api()).url, expires_at=datetime(2025, 1, 1, tzinfo=UTC))
     await worker.start()
-    assert await worker.exit_code() == 3
+    assert await worker.agent.exit_code() == 3
     assert "enrol this worker again with a new join token: edge-worker enroll" in worker.log.read_text()

@@ -50,7 +50,7 @@ def edge_api(database: str, tmp_path: Path) -> Iterator[ApiProcess]:
     api.start()
     yield api
     api.kill()
-    assert "Traceback" not in api.log.read_text(), api.log.read_text()
+    api.assert_no_traceback()
 
 
 @pytest.fixture

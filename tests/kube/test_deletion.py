@@ -1,6 +1,5 @@
 """Deletions always finish, wait for running tasks as long as they may, and say what they had to leave behind."""
 
-import signal
 from typing import Any
 
 import yaml
@@ -98,7 +97,7 @@ def test_host_that_does_not_stop_is_cut_off_at_the_deadline(site: Site) -> None:
         site.kubectl("delete", "ew", "bare-1", "--wait=false")
         site.wait_gone("ew", "bare-1", deadline_s=120)
         assert site.fleet("bare-1") is None
-        host.end(signal.SIGKILL)
+        host.crash()
 
 
 def test_namespace_can_be_deleted(bare_site: Site) -> None:

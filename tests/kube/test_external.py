@@ -1,7 +1,6 @@
 """Workers that somebody else runs: shown, and managed like the others."""
 
 import base64
-import signal
 
 from edge_testing.operator.host import Host
 from edge_testing.operator.site import Site
@@ -16,7 +15,7 @@ def test_worker_that_enrolled_by_itself_appears(site: Site) -> None:
         assert site.worker("bare-1")["spec"]["mode"] == "External"
         assert site.find("secret", "edge-bare-1") is None
         assert site.find("statefulset", "edge-bare-1") is None
-        host.end(signal.SIGKILL)
+        host.crash()
         site.wait_condition("bare-1", "Ready", "HeartbeatLost")
         site.wait_event("bare-1", "HeartbeatLost")
 
@@ -61,7 +60,7 @@ def test_deletion_drains_and_removes_the_worker(site: Site) -> None:
 def test_worker_removed_elsewhere_disappears(site: Site) -> None:
     with Host(site, "bare-1") as host:
         eventually(lambda: site.find("ew", "bare-1"), "it appears")
-        host.end(signal.SIGTERM)
+        host.end()
         site.wait_state("bare-1", "offline")
         site.admin("DELETE", "/workers/bare-1")
         site.wait_gone("ew", "bare-1")

@@ -154,7 +154,7 @@ def test_two_operators_do_not_fight(site: Site) -> None:
     assert "airflow_edge_operator_leading 1.0" in first.metrics()
     assert "airflow_edge_operator_leading 0.0" in second.metrics()
     # A clean stop hands over at once.
-    assert first.stop() == 0
+    assert first.end() == 0
     eventually(lambda: "airflow_edge_operator_leading 1.0" in second.metrics(), "the second leads")
     site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/maintenance=fan")
     site.wait_state("plant-7", "maintenance mode")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from edge_demo.processes import ProcessError
 from edge_testing.operator.site import GROUP, Site
 from edge_testing.waiting import eventually
 
@@ -74,7 +75,7 @@ def test_missing_right_is_noticed(bare_site: Site) -> None:
     operator = bare_site.start_operator()
     bare_site.apply_worker("plant-7", **SPEC)
     eventually(operator.problems, "it logs the missing right")
-    operator.stop()
+    operator.end()
     bare_site.operators.clear()
 
 
@@ -84,7 +85,7 @@ def test_without_crds_or_rights_it_says_what_to_do(bare_site: Site) -> None:
             rule["verbs"] = [verb for verb in rule["verbs"] if verb != "list"]
 
     bare_site.grant(change=without_list)
-    with pytest.raises(AssertionError, match="apply its RBAC rules"):
+    with pytest.raises(ProcessError, match="apply its RBAC rules"):
         bare_site.start_operator()
     bare_site.operators.clear()
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_protocol.frames import Accept, Ack, Cancel, DesiredFrame, Fenced, Heartbeat, Hello, Report
+from edge_testing.waiting import until
 from edge_testing.workers.processes import alive, started, wait_for_file
 
 
@@ -24,7 +25,7 @@ async def test_own_execution_api_url_wins(api: Any, start_agent: Any) -> None:
     assert await api.wait_log(lease, b"\n") == b"to http://mine.example/execution\n"
 
 
-async def test_delivered_lease_leaves_nothing_on_disk(api: Any, start_agent: Any, state_dir: Path, until: Any) -> None:
+async def test_delivered_lease_leaves_nothing_on_disk(api: Any, start_agent: Any, state_dir: Path) -> None:
     await start_agent()
     lease = api.offer("echo hello")
     await api.wait_log(lease, b"hello")
@@ -74,10 +75,10 @@ async def test_job_that_does_not_fit_is_left_to_lapse(api: Any, start_agent: Any
     await api.wait_for(Report, large)
 
 
-async def test_cancelled_task_is_ended_and_reported(api: Any, start_agent: Any, until: Any) -> None:
+async def test_cancelled_task_is_ended_and_reported(api: Any, start_agent: Any) -> None:
     await start_agent()
     lease = api.offer("echo $$; (setsid sleep 1000 & echo $!; wait)")
-    await started(until, api, lease)
+    await started(api, lease)
     log = await until(lambda: api.logs[lease].count(b"\n") >= 2 and bytes(api.logs[lease]), "background process")
     api.send(Cancel(lease_id=lease, reason="marked failed"))
     report = await api.wait_for(Report, lease)
@@ -88,11 +89,11 @@ async def test_cancelled_task_is_ended_and_reported(api: Any, start_agent: Any, 
 
 
 async def test_fenced_task_is_killed_without_a_report_but_with_its_log(
-    api: Any, start_agent: Any, until: Any, state_dir: Path
+    api: Any, start_agent: Any, state_dir: Path
 ) -> None:
     await start_agent(environ={"EDGE_WORKER_KILL_GRACE_S": "0.2"})
     lease = api.offer("trap '' TERM; echo $$; while true; do sleep 0.1; done")
-    pid = await started(until, api, lease)
+    pid = await started(api, lease)
     api.send(Fenced(lease_id=lease, reason="leased again"))
     await until(lambda: not alive(pid), "end of the fenced task")
     await api.wait_log(lease, b"fenced: leased again")
@@ -100,7 +101,7 @@ async def test_fenced_task_is_killed_without_a_report_but_with_its_log(
     assert not api.seen(Report, lease)
 
 
-async def test_lease_fenced_before_its_start_never_runs(api: Any, start_agent: Any, until: Any, tmp_path: Path) -> None:
+async def test_lease_fenced_before_its_start_never_runs(api: Any, start_agent: Any, tmp_path: Path) -> None:
     api.ack_accepts = False
     await start_agent()
     lease = api.offer(f"touch {tmp_path}/ran")
@@ -113,7 +114,7 @@ async def test_lease_fenced_before_its_start_never_runs(api: Any, start_agent: A
     await until(lambda: lease not in api.seen(Heartbeat)[-1].held, "lease given up")
 
 
-async def test_maintenance_is_acknowledged_and_takes_no_jobs(api: Any, start_agent: Any, until: Any) -> None:
+async def test_maintenance_is_acknowledged_and_takes_no_jobs(api: Any, start_agent: Any) -> None:
     await start_agent()
     await api.wait_for(Hello)
     api.send(DesiredFrame(version=5, maintenance=True, queues=["default"], concurrency=2))

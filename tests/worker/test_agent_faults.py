@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from edge_protocol.frames import Ack, Heartbeat, Hello, Report
+from edge_testing.waiting import until
 from edge_testing.workers.processes import alive, children, started, wait_for_file
 
 
-async def test_api_gone_while_a_task_runs(api: Any, start_agent: Any, until: Any, tmp_path: Path) -> None:
+async def test_api_gone_while_a_task_runs(api: Any, start_agent: Any, tmp_path: Path) -> None:
     await start_agent()
     lease = api.offer(f"echo $$; {wait_for_file(tmp_path / 'go')}; echo after the outage")
-    pid = await started(until, api, lease)
+    pid = await started(api, lease)
     await api.stop()
     (tmp_path / "go").touch()
     await until(lambda: not alive(pid), "end of the task")
@@ -36,11 +37,11 @@ async def test_unacknowledged_report_is_repeated_after_a_cut(api: Any, start_age
 
 
 async def test_killed_agent_takes_its_tasks_along_and_reports_after_restart(
-    api: Any, start_agent: Any, until: Any, state_dir: Path
+    api: Any, start_agent: Any, state_dir: Path
 ) -> None:
     agent = await start_agent()
     lease = api.offer("trap '' TERM; echo $$; while true; do sleep 0.1; done")
-    pid = await started(until, api, lease)
+    pid = await started(api, lease)
     runners = children(agent.pid)
     agent.signal(signal.SIGKILL)
     await agent.exit_code()
@@ -52,7 +53,7 @@ async def test_killed_agent_takes_its_tasks_along_and_reports_after_restart(
     assert report.outcome == "failed"
     await until(lambda: not any((state_dir / "leases").iterdir()), "empty spool")
     assert (await api.wait_for(Report, api.offer("true"))).outcome == "succeeded"
-    assert successor.process.returncode is None
+    assert successor.running
 
 
 async def test_report_that_was_due_survives_a_killed_agent(api: Any, start_agent: Any) -> None:
@@ -69,10 +70,10 @@ async def test_report_that_was_due_survives_a_killed_agent(api: Any, start_agent
     assert await api.wait_log(lease, b"done\n") == b"done\n"
 
 
-async def test_killed_runner_is_replaced_and_its_tasks_are_reported(api: Any, start_agent: Any, until: Any) -> None:
+async def test_killed_runner_is_replaced_and_its_tasks_are_reported(api: Any, start_agent: Any) -> None:
     agent = await start_agent()
     lease = api.offer("echo $$; setsid sleep 1000 & echo $!; wait")
-    pid = await started(until, api, lease)
+    pid = await started(api, lease)
     (runner,) = children(agent.pid)
     os.kill(runner, signal.SIGKILL)
     report = await api.wait_for(Report, lease)
@@ -82,10 +83,10 @@ async def test_killed_runner_is_replaced_and_its_tasks_are_reported(api: Any, st
     assert (await api.wait_for(Report, api.offer("true"))).outcome == "succeeded"
 
 
-async def test_killed_supervisor_leaves_nothing_running(api: Any, start_agent: Any, until: Any) -> None:
+async def test_killed_supervisor_leaves_nothing_running(api: Any, start_agent: Any) -> None:
     agent = await start_agent()
     lease = api.offer("echo $$; setsid sleep 1000 & echo $!; wait")
-    pid = await started(until, api, lease)
+    pid = await started(api, lease)
     (runner,) = children(agent.pid)
     (supervisor,) = children(runner)
     os.kill(supervisor, signal.SIGKILL)
@@ -103,10 +104,10 @@ async def test_refused_credential_stops_an_idle_worker(api: Any, start_agent: An
     assert "edge-worker enroll" in agent.output().splitlines()[-1]
 
 
-async def test_refused_credential_lets_tasks_finish(api: Any, start_agent: Any, until: Any, tmp_path: Path) -> None:
+async def test_refused_credential_lets_tasks_finish(api: Any, start_agent: Any, tmp_path: Path) -> None:
     agent = await start_agent()
     lease = api.offer(f"echo $$; {wait_for_file(tmp_path / 'go')}; touch {tmp_path}/finished")
-    await started(until, api, lease)
+    await started(api, lease)
     api.credential = "another"
     await api.cut()
     await until(lambda: "tasks still run" in agent.output(), "refusal in the log")
@@ -123,7 +124,7 @@ async def test_broken_runner_stops_the_worker_before_it_takes_jobs(api: Any, sta
     assert not any(frame.initialised for frame in frames)
 
 
-async def test_spool_bound_drops_the_oldest_unsent_log(api: Any, start_agent: Any, until: Any) -> None:
+async def test_spool_bound_drops_the_oldest_unsent_log(api: Any, start_agent: Any) -> None:
     api.ack_logs = False
     agent = await start_agent(environ={"EDGE_WORKER_SPOOL_MAX_BYTES": str(1 << 20)})
     lease = api.offer("seq 1 700000; echo the end")

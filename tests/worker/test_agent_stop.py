@@ -5,18 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from edge_protocol.frames import Accept, Bye, Cancel, DesiredFrame, Heartbeat, Hello, Report
+from edge_testing.waiting import until
 from edge_testing.workers.processes import alive, started, wait_for_file
 
 
-async def test_background_process_of_a_finished_task_lives_until_the_worker_stops(
-    api: Any, start_agent: Any, until: Any
-) -> None:
+async def test_background_process_of_a_finished_task_lives_until_the_worker_stops(api: Any, start_agent: Any) -> None:
     agent = await start_agent()
     lease = api.offer("setsid sleep 1000 & echo $!")
     await api.wait_for(Report, lease)
     left = int(await api.wait_log(lease, b"\n"))
     killed = api.offer("echo $$; sleep 1000")
-    await started(until, api, killed)
+    await started(api, killed)
     api.send(Cancel(lease_id=killed, reason="test"))
     await api.wait_for(Report, killed)
     assert alive(left)
@@ -25,10 +24,10 @@ async def test_background_process_of_a_finished_task_lives_until_the_worker_stop
     assert not alive(left)
 
 
-async def test_sigterm_drains(api: Any, start_agent: Any, until: Any, tmp_path: Path) -> None:
+async def test_sigterm_drains(api: Any, start_agent: Any, tmp_path: Path) -> None:
     agent = await start_agent()
     lease = api.offer(f"echo $$; {wait_for_file(tmp_path / 'go')}; echo last words")
-    await started(until, api, lease)
+    await started(api, lease)
     agent.signal(signal.SIGTERM)
     await until(lambda: api.seen(Heartbeat)[-1].terminating, "terminating")
     late = api.offer("true")
@@ -42,10 +41,10 @@ async def test_sigterm_drains(api: Any, start_agent: Any, until: Any, tmp_path: 
     await api.wait_for(Bye)
 
 
-async def test_drain_timeout_ends_tasks(api: Any, start_agent: Any, until: Any) -> None:
+async def test_drain_timeout_ends_tasks(api: Any, start_agent: Any) -> None:
     agent = await start_agent("--drain-timeout", "0.3", environ={"EDGE_WORKER_KILL_GRACE_S": "0.3"})
     lease = api.offer("trap '' TERM; echo $$; while true; do sleep 0.1; done")
-    await started(until, api, lease)
+    await started(api, lease)
     agent.signal(signal.SIGINT)
     assert await agent.exit_code() == 0
     (report,) = api.seen(Report, lease)
@@ -53,10 +52,10 @@ async def test_drain_timeout_ends_tasks(api: Any, start_agent: Any, until: Any) 
     assert b"drain timeout" in api.logs[lease]
 
 
-async def test_second_signal_skips_the_wait(api: Any, start_agent: Any, until: Any) -> None:
+async def test_second_signal_skips_the_wait(api: Any, start_agent: Any) -> None:
     agent = await start_agent()
     lease = api.offer("echo $$; sleep 1000")
-    await started(until, api, lease)
+    await started(api, lease)
     agent.signal(signal.SIGTERM)
     await until(lambda: api.seen(Heartbeat)[-1].terminating, "terminating")
     agent.signal(signal.SIGTERM)
@@ -65,11 +64,11 @@ async def test_second_signal_skips_the_wait(api: Any, start_agent: Any, until: A
 
 
 async def test_signal_after_a_remote_shutdown_does_not_cut_the_drain_short(
-    api: Any, start_agent: Any, until: Any, tmp_path: Path
+    api: Any, start_agent: Any, tmp_path: Path
 ) -> None:
     agent = await start_agent()
     lease = api.offer(f"echo $$; {wait_for_file(tmp_path / 'go')}")
-    await started(until, api, lease)
+    await started(api, lease)
     api.send(DesiredFrame(version=2, shutdown=True, queues=["default"], concurrency=8))
     await until(lambda: api.seen(Heartbeat)[-1].terminating, "terminating")
     agent.signal(signal.SIGTERM)

@@ -12,6 +12,7 @@ import pytest
 
 from edge_protocol.frames import Report
 from edge_protocol.rest import ApiInfo, Problem
+from edge_testing.waiting import until
 
 
 class Result(NamedTuple):
@@ -160,7 +161,7 @@ async def test_what_passes_by_itself_is_no_refusal(api: Any, tmp_path: Path, cal
     one_line(result, f"cannot reach the edge API at {api.url}", f"status {status}", code=1)
 
 
-async def test_run_waits_for_an_edge_api_that_is_away(api: Any, start_agent: Any, state_dir: Path, until: Any) -> None:
+async def test_run_waits_for_an_edge_api_that_is_away(api: Any, start_agent: Any, state_dir: Path) -> None:
     (state_dir / "credential.json").unlink()
     api.info_problem = Problem(title="away", status=503, detail="no backend", code="away")
     agent = await start_agent("--api-url", api.url, environ={"EDGE_WORKER_JOIN_TOKEN": "join-me"})

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from edge_testing.waiting import until
 from edge_testing.workers.scripts import SHELL_RUNNER
 from edge_worker.errors import RunnerBrokenError
 from edge_worker.host import processes
@@ -89,9 +90,7 @@ def many(prefix: str) -> set[str]:
     return {f"{prefix}{number}" for number in range(MANY_MODULES)}
 
 
-async def test_new_tasks_go_to_the_new_template_and_the_old_one_leaves_with_its_last_task(
-    shell_pool: Pool, until: Any
-) -> None:
+async def test_new_tasks_go_to_the_new_template_and_the_old_one_leaves_with_its_last_task(shell_pool: Pool) -> None:
     parent = "ps -o ppid= -p $PPID"
     first = await shell_pool.run(f"{parent}; while [ ! -e {shell_pool.folder}/go ]; do sleep 0.05; done")
     old = int(await until(lambda: shell_pool.log(first).strip(), "first task"))
@@ -113,7 +112,7 @@ async def test_new_tasks_go_to_the_new_template_and_the_old_one_leaves_with_its_
     assert alive(new)
 
 
-async def test_dead_runner_is_replaced(shell_pool: Pool, until: Any) -> None:
+async def test_dead_runner_is_replaced(shell_pool: Pool) -> None:
     lease = await shell_pool.run("ps -o ppid= -p $PPID; sleep 1000")
     runner = int(await until(lambda: shell_pool.log(lease).strip(), "task"))
     os.kill(runner, signal.SIGKILL)
@@ -124,7 +123,7 @@ async def test_dead_runner_is_replaced(shell_pool: Pool, until: Any) -> None:
     assert shell_pool.exits[again].status == 0
 
 
-async def test_task_killed_on_its_way_to_a_runner_does_not_stay(shell_pool: Pool, until: Any) -> None:
+async def test_task_killed_on_its_way_to_a_runner_does_not_stay(shell_pool: Pool) -> None:
     first = await shell_pool.run("ps -o ppid= -p $PPID")
     runner = int(await until(lambda: shell_pool.log(first).strip(), "first task"))
     os.kill(runner, signal.SIGKILL)
@@ -189,7 +188,7 @@ async def test_template_that_is_not_fit_names_the_offender(lock_fd: int, modules
 
 
 async def test_offender_is_denied_and_the_next_template_does_without(
-    lock_fd: int, modules: Path, learned: LearnedModules, until: Any
+    lock_fd: int, modules: Path, learned: LearnedModules
 ) -> None:
     learned.add({"good", "threads"})
     environ = {**os.environ, "PYTHONPATH": str(modules), "AIRFLOW_HOME": str(modules)}

@@ -1,10 +1,12 @@
 """The same agent over both transports, and the way from one to the other."""
 
+import signal
 from typing import Any
 
 import pytest
 
 from edge_protocol.frames import Heartbeat, Hello, Report
+from edge_testing.waiting import until
 
 
 async def run_one(api: Any) -> None:
@@ -41,12 +43,12 @@ async def test_long_polling_as_a_setting(api: Any, start_agent: Any) -> None:
     # One may have been on its way while the task ended.
     beat = await api.wait_for(Heartbeat, count=len(api.seen(Heartbeat)) + 2)
     assert beat.jobs_active == 0
-    agent.process.terminate()
+    agent.signal(signal.SIGTERM)
     assert await agent.exit_code() == 0
     assert set(api.transports) == {"sync"}
 
 
-async def test_websocket_as_a_setting_does_not_fall_back(api: Any, start_agent: Any, until: Any) -> None:
+async def test_websocket_as_a_setting_does_not_fall_back(api: Any, start_agent: Any) -> None:
     api.refuse_websocket = 400
     agent = await start_agent("--transport", "websocket")
     await until(lambda: agent.output().count("refused with HTTP status 400") >= 3, "three attempts")

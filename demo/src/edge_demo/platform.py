@@ -8,14 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from edge_demo.airflow_client import AirflowClient
 from edge_demo.environment import LOCALHOST, airflow_env, base_env, edge_api_env, free_port, worker_env
 from edge_demo.postgres import EmbeddedPostgres
-from edge_demo.processes import ManagedProcess, run_command, wait_until
+from edge_demo.processes import ManagedProcess, answers, run_command, wait_until
 
 EDGE_EXECUTOR = "edge_provider.executor.EdgeExecutor"
 START_TIMEOUT_S = 120.0
@@ -195,7 +194,7 @@ class Platform:
 
     def _airflow_is_healthy(self) -> bool:
         # The api-server builds its Execution API when it is first called, which takes seconds: now, and not in a task.
-        if not _answers(f"{self.airflow_url}/execution/health"):
+        if not answers(f"{self.airflow_url}/execution/health"):
             return False
         health = self.airflow.health()
         return all(
@@ -205,7 +204,7 @@ class Platform:
     def wait_edge_api(self, number: int = 0) -> None:
         """Wait until an edge API is ready."""
         url = f"{self.edge_api_urls[number]}/readyz"
-        wait_until(lambda: _answers(url), f"{url} answers", START_TIMEOUT_S, [self.processes[f"edge-api-{number}"]])
+        wait_until(lambda: answers(url), f"{url} answers", START_TIMEOUT_S, [self.processes[f"edge-api-{number}"]])
 
     def wait_worker(self, name: str) -> None:
         """Wait until a worker has a session and may be given jobs."""
@@ -226,10 +225,3 @@ class Platform:
     def ended(self) -> Iterator[ManagedProcess]:
         """Yield the processes that run no more."""
         return (process for process in self.processes.values() if not process.running)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5, trust_env=False).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False

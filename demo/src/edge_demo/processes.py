@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
@@ -104,6 +106,16 @@ class ManagedProcess:
         if self.running:
             self.signal(signal.SIGTERM)
 
+    def end(self, timeout_s: float = 20) -> int:
+        """Ask it to stop, and return its exit code.
+
+        Raises:
+            ProcessError: it still runs after `timeout_s`.
+
+        """
+        self.terminate()
+        return self.wait(timeout_s)
+
     def stop(self, timeout_s: float = 10) -> None:
         """Ask it to stop, wait, then kill whatever is left of its process group, in this run and former ones."""
         self.terminate()
@@ -143,6 +155,14 @@ def wait_until(
             tails = "\n".join(process.tail() for process in alive)
             raise TimeoutError(f"{what}: not after {timeout_s:g} s.\n{tails}")
         time.sleep(POLL_S)
+
+
+def answers(url: str) -> bool:
+    """Return whether a GET is answered with 200."""
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
 
 
 def run_command(command: Sequence[str], env: Mapping[str, str], cwd: Path, timeout_s: float) -> str:

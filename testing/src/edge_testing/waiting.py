@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -31,11 +31,19 @@ def eventually(
     return answer
 
 
+@overload
+async def until(ask: Callable[[], Awaitable[T | None]], what: str, deadline_s: float = ...) -> T: ...
+
+
+@overload
+async def until(ask: Callable[[], T | None], what: str, deadline_s: float = ...) -> T: ...
+
+
 async def until(ask: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S / 2) -> Any:
-    """Return the first true answer; `ask` may be a coroutine function.
+    """Return the first true answer without blocking the event loop; `ask` may be a coroutine function.
 
     Raises:
-        AssertionError: there was none before the deadline.
+        AssertionError: there was none before the deadline; the message has the last answer.
 
     """
     end = time.monotonic() + deadline_s
@@ -46,7 +54,7 @@ async def until(ask: Callable[[], Any], what: str, deadline_s: float = DEADLINE_
         if answer:
             return answer
         if time.monotonic() > end:
-            raise AssertionError(f"not within {deadline_s:g} s: {what}")
+            raise AssertionError(f"not within {deadline_s:g} s: {what}; the last answer was {answer!r}")
         await asyncio.sleep(0.02)
 
 

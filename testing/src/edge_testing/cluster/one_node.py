@@ -14,13 +14,14 @@ from typing import Any, Self, TextIO
 
 import yaml
 
+from edge_demo.environment import free_port
 from edge_images.cache import cache_folder
 from edge_images.commands import UnavailableError
 from edge_testing.cluster import network
 from edge_testing.cluster.network import NODE_ADDRESS, POD_RANGE, ServiceNames
 from edge_testing.cluster.policies import NetworkPolicies
 from edge_testing.cluster.runtime import Containerd, remove_folder
-from edge_testing.kubernetes.control_plane import USERS, ControlPlane, free_ports
+from edge_testing.kubernetes.control_plane import USERS, ControlPlane
 from edge_testing.programs.binaries import Binaries
 from edge_testing.programs.packages import install_node_packages
 
@@ -90,9 +91,9 @@ class OneNodeCluster(ControlPlane):
             remove_folder(self.folder / name)
 
     def _start_node(self) -> None:
-        metrics, health, port = free_ports(3)
+        metrics, health, port = (free_port() for _ in range(3))
         scheduler = str(self.binaries.of_node("kube-scheduler"))
-        ports = ("--port=0", f"--secure-port={free_ports(1)[0]}")
+        ports = ("--port=0", f"--secure-port={free_port()}")
         self._run("scheduler", scheduler, "--kubeconfig=scheduler.kubeconfig", "--leader-elect=false", *ports)
         (self.folder / "kubelet.yaml").write_text(yaml.safe_dump(self._kubelet_settings(port, health)))
         self._run(
@@ -177,8 +178,7 @@ class OneNodeCluster(ControlPlane):
     def _terminate(self, name: str) -> None:
         process = self._processes.pop(name, None)
         if process is not None:
-            process.terminate()
-            process.wait(timeout=30)
+            process.end(30)
 
 
 @contextmanager

@@ -1,38 +1,37 @@
-"""A real API process, and the database beside it."""
+"""The edge API as a process of its own."""
 
+import asyncio
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
-import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import aiohttp
 
-from edge_demo.environment import free_port
+from edge_demo.environment import LOCALHOST, free_port
+from edge_demo.processes import ManagedProcess, answers, wait_until
 from edge_testing.database.server import as_api_role
 
 DEADLINE_S = 20.0
 
 
-class ApiProcess:
-    """`edge-api serve` as a process of its own, on a port that it keeps over restarts."""
+class ApiProcess(ManagedProcess):
+    """`edge-api serve`, on a port that it keeps over restarts; `settings` are those of the edge API, by name."""
 
     def __init__(self, database: str, log: Path, **settings: Any) -> None:
         self.database = database
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = log
-        self._environment = {
+        self.url = f"http://{LOCALHOST}:{self.port}"
+        environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("EDGE_API_")},
             "EDGE_API_DATABASE_URL": as_api_role(database),
             "EDGE_API_PORT": str(self.port),
             **{f"EDGE_API_{name.upper()}": str(value) for name, value in settings.items()},
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        super().__init__("edge-api", [sys.executable, "-m", "edge_api", "serve"], environment, log, log.parent)
 
     def __enter__(self) -> Self:
         self.start()
@@ -40,43 +39,17 @@ class ApiProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-        assert "Traceback" not in self.log.read_text(), self.log.read_text()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "edge_api", "serve"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, env=self._environment, stderr=log, stdout=log)
+        if self.running:
+            self.end(DEADLINE_S)
+        self.assert_no_traceback()
 
     def wait_ready(self) -> None:
-        end = time.monotonic() + DEADLINE_S
-        while not self._is_ready():
-            assert time.monotonic() < end, f"not ready: {self.log.read_text()}"
-            time.sleep(0.02)
+        """Wait until it serves workers."""
+        wait_until(lambda: answers(f"{self.url}/readyz"), f"{self.url} is ready", DEADLINE_S, [self])
 
-    def _is_ready(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, f"the process has ended: {self.log.read_text()}"
-        try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=DEADLINE_S) as answer:  # noqa: S310
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def terminate(self) -> int:
-        return self._end(signal.SIGTERM)
-
-    def _end(self, number: signal.Signals) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(DEADLINE_S)
-
-    def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.terminate()
+    def assert_no_traceback(self) -> None:
+        """Check that it has logged no exception that it did not expect."""
+        assert "Traceback" not in self.log.read_text(), self.log.read_text()
 
     async def metric(self, name: str) -> float:
         """Return one sample by its full name with labels; 0 while there is none."""
@@ -87,8 +60,31 @@ class ApiProcess:
         return 0
 
     def lines(self) -> list[dict[str, Any]]:
+        """Return the messages of its log."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
 
 class StartApi(Protocol):
+    """Starts an edge API with settings and returns it once it is ready."""
+
     async def __call__(self, **settings: Any) -> ApiProcess: ...
+
+
+@asynccontextmanager
+async def api_starter(database: str, folder: Path, **defaults: Any) -> AsyncIterator[StartApi]:
+    """Start edge APIs on one database; at the end all are stopped, and none may have logged an exception."""
+    started: list[ApiProcess] = []
+
+    async def start(**settings: Any) -> ApiProcess:
+        api = ApiProcess(database, folder / f"api-{len(started)}.log", **{**defaults, **settings})
+        started.append(api)
+        api.start()
+        await asyncio.to_thread(api.wait_ready)
+        return api
+
+    yield start
+    for api in started:
+        if api.running:
+            api.end(DEADLINE_S)
+    for api in started:
+        api.assert_no_traceback()

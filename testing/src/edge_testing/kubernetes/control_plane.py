@@ -2,12 +2,10 @@
 
 import base64
 import json
+import os
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
-import time
 import urllib.request
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +13,8 @@ from typing import Any, Self
 
 import yaml
 
+from edge_demo.environment import free_port
+from edge_demo.processes import ManagedProcess, wait_until
 from edge_testing.kubernetes.certificates import write_certificates
 from edge_testing.programs.binaries import Binaries
 
@@ -55,9 +55,9 @@ class ControlPlane:
     def __init__(self, folder: Path, binaries: Binaries) -> None:
         self.folder = folder
         self.binaries = binaries
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, ManagedProcess] = {}
         self._tokens = {name: secrets.token_hex(16) for name in self.users}
-        self._etcd_port, self._etcd_peer_port, self._port = free_ports(3)
+        self._etcd_port, self._etcd_peer_port, self._port = (free_port() for _ in range(3))
 
     @property
     def url(self) -> str:
@@ -96,7 +96,7 @@ class ControlPlane:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for name in ("controller-manager", "apiserver", "etcd"):
-            self._stop(name, signal.SIGKILL)
+            self._kill(name)
 
     def write_kubeconfig(self, path: Path, token: str, namespace: str = "default") -> Path:
         """Write a kubeconfig for whoever holds `token`."""
@@ -140,7 +140,7 @@ class ControlPlane:
 
     def stop_apiserver(self) -> None:
         """Stop the apiserver as a crash would."""
-        self._stop("apiserver", signal.SIGKILL)
+        self._kill("apiserver")
 
     def compact(self) -> None:
         """Have etcd forget its history: a watch that wants to go on from before is told 410 Gone."""
@@ -224,7 +224,7 @@ class ControlPlane:
             "--use-service-account-credentials",
             "--leader-elect=false",
             "--port=0",
-            f"--secure-port={free_ports(1)[0]}",
+            f"--secure-port={free_port()}",
             f"--controllers={self.controllers}",
             "--root-ca-file=ca.crt",
             "--concurrent-statefulset-syncs=20",
@@ -236,28 +236,19 @@ class ControlPlane:
         self._wait_ready("controller-manager", ["get", "serviceaccount", "default", "-n", "default"])
 
     def _run(self, name: str, *command: str) -> None:
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self._processes[name] = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+        process = ManagedProcess(name, command, os.environ, self.folder / f"{name}.log", self.folder)
+        process.start()
+        self._processes[name] = process
 
-    def _stop(self, name: str, how: signal.Signals) -> None:
+    def _kill(self, name: str) -> None:
         process = self._processes.pop(name, None)
         if process is not None:
-            process.send_signal(how)
-            process.wait(timeout=30)
+            process.kill()
 
     def _wait_ready(self, name: str, question: list[str]) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while self.try_kubectl(*question).returncode != 0:
-            code = self._processes[name].poll()
-            if code is not None or time.monotonic() > deadline:
-                tail = (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"{name} is not ready (exit code {code}):\n{tail}")
-
-
-def free_ports(count: int) -> list[int]:
-    """Return TCP ports of loopback that were free a moment ago."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports
+        wait_until(
+            lambda: self.try_kubectl(*question).returncode == 0,
+            f"{name} is ready",
+            START_TIMEOUT_S,
+            [self._processes[name]],
+        )

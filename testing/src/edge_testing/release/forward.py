@@ -1,10 +1,11 @@
 """A way to a Service from this machine that outlives the pod behind it."""
 
-import socket
 import subprocess
 import threading
 from pathlib import Path
 from typing import Self
+
+from edge_demo.environment import LOCALHOST, free_port
 
 RESTART_S = 0.5
 
@@ -13,8 +14,7 @@ class Forward:
     """`kubectl port-forward` on a port that stays the same, started again when its pod goes. A context manager."""
 
     def __init__(self, kubectl: list[str], target: str, port: int, log: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._local = free.getsockname()[1]
+        self._local = free_port()
         self._command = [*kubectl, "port-forward", target, f"{self._local}:{port}"]
         self._log = log
         self._closed = threading.Event()
@@ -24,7 +24,7 @@ class Forward:
     @property
     def url(self) -> str:
         """Where the Service is."""
-        return f"http://127.0.0.1:{self._local}"
+        return f"http://{LOCALHOST}:{self._local}"
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -5,7 +5,7 @@ reached through `kubectl port-forward`.
 """
 
 import json
-import subprocess
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -13,12 +13,12 @@ from typing import Any, Self
 import httpx
 import yaml
 
-from edge_testing.kubernetes.control_plane import free_ports
+from edge_demo.environment import LOCALHOST, free_port
+from edge_demo.processes import ManagedProcess, answers, wait_until
 from edge_testing.programs.prometheus import prometheus_program
 from edge_testing.release.namespace import Obj
 from edge_testing.release.release import NAME, Release
 from edge_testing.repository import CHART
-from edge_testing.waiting import eventually
 
 INTERVAL = "1s"
 SAMPLES_MOST = 3000
@@ -76,7 +76,7 @@ class Prometheus:
         return {rule["name"]: (rule["health"], rule["state"]) for rule in rules}
 
     def _start(self) -> None:
-        (port,) = free_ports(1)
+        port = free_port()
         groups = {"groups": self._objects["PrometheusRule"]["spec"]["groups"]}
         (self._folder / "rules.yaml").write_text(yaml.safe_dump(groups))
         (self._folder / "prometheus.yaml").write_text(yaml.safe_dump(self._settings()))
@@ -86,14 +86,12 @@ class Prometheus:
             f"--storage.tsdb.path={self._folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",
         ]
-        log = self._folder / "prometheus.log"
-        with log.open("wb") as stream:
-            process = subprocess.Popen(command, stdout=stream, stderr=stream)
-        self._closing.callback(process.wait, timeout=60)
-        self._closing.callback(process.terminate)
-        url = f"http://127.0.0.1:{port}"
+        process = ManagedProcess("Prometheus", command, os.environ, self._folder / "prometheus.log", self._folder)
+        process.start()
+        self._closing.callback(process.stop, timeout_s=60)
+        url = f"http://{LOCALHOST}:{port}"
         self._client = self._closing.enter_context(httpx.Client(base_url=f"{url}/api/v1", trust_env=False))
-        eventually(lambda: _is_ready(process, url), "Prometheus is ready", 60, log.read_text)
+        wait_until(lambda: answers(f"{url}/-/ready"), "Prometheus is ready", 60, [process])
 
     def _settings(self) -> Obj:
         monitor = self._objects["ServiceMonitor"]["spec"]
@@ -126,14 +124,6 @@ class Prometheus:
                     labels = {"namespace": self._release.namespace, "job": name, "service": name, "pod": pod}
                     found.append({"targets": [way.url.removeprefix("http://")], "labels": labels})
         return found
-
-
-def _is_ready(process: subprocess.Popen[bytes], url: str) -> bool:
-    assert process.poll() is None, "Prometheus has ended"
-    try:
-        return httpx.get(f"{url}/-/ready", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
 
 
 def _monitoring_objects(release: Release) -> dict[str, Obj]:

@@ -8,18 +8,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from edge_testing.database.db import Db
 from edge_testing.edge_api.admin import AdminClient
 from edge_testing.waiting import until
-from edge_testing.workers.scripts import SHELL_AGENT
-
-WAIT_S = 30.0
+from edge_testing.workers.agent import WAIT_S, AgentProcess, start_agent, write_credential
 
 
 @dataclass(frozen=True)
@@ -59,61 +56,39 @@ async def run(*command: str, environ: dict[str, str] | None = None, errors: Path
 
 
 class Worker:
-    """The worker `name`, with its state folder; it can be started more than once."""
+    """An enrolled worker with its state folder; it can be started more than once."""
 
     def __init__(self, folder: Path, api_url: str, credential: str, name: str = "w1") -> None:
         self.name = name
-        self.state_dir = folder / name
-        self.state_dir.mkdir(parents=True)
-        self.log = folder / f"{name}.log"
-        self.process: asyncio.subprocess.Process | None = None
         self.api_url = api_url
-        self._write_credential(api_url, credential)
-
-    def _write_credential(self, api_url: str, credential: str) -> None:
-        content = {
-            "worker": self.name,
-            "credential": credential,
-            "credential_id": str(uuid4()),
-            "expires_at": (datetime.now(UTC) + timedelta(days=30)).isoformat(),
-            "api_url": api_url,
-        }
-        (self.state_dir / "credential.json").write_text(json.dumps(content))
+        self.state_dir = folder / name
+        self.log = folder / f"{name}.log"
+        self._agent: AgentProcess | None = None
+        write_credential(self.state_dir, name, api_url, credential)
 
     async def start(self, *options: str, environ: dict[str, str] | None = None) -> None:
-        with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, str(SHELL_AGENT), "run", "--name", self.name, "--state-dir", str(self.state_dir)),
-                *options,
-                env={**os.environ, "EDGE_WORKER_LOG_LEVEL": "DEBUG", **(environ or {})},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        """Start its agent."""
+        self._agent = await start_agent(self.state_dir, self.log, *options, name=self.name, environ=environ or {})
 
     @property
-    def running(self) -> bool:
-        return self.process is not None and self.process.returncode is None
-
-    async def exit_code(self) -> int:
-        assert self.process is not None
-        async with asyncio.timeout(WAIT_S):
-            return await self.process.wait()
+    def agent(self) -> AgentProcess:
+        """Its agent process, of the last start."""
+        assert self._agent is not None, f"{self.name} was never started"
+        return self._agent
 
     @contextmanager
-    def held_up(self) -> Iterator[None]:
-        """Stop its agent process for the time of the block."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+    def paused(self) -> Iterator[None]:
+        """Stop the execution of its agent inside the block."""
+        self.agent.signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            self.process.send_signal(signal.SIGCONT)
+            self.agent.signal(signal.SIGCONT)
 
     async def kill(self) -> None:
-        if self.process is not None and self.process.returncode is None:
-            self.process.send_signal(signal.SIGKILL)
-            await self.process.wait()
+        """Kill its agent with -9, if it runs."""
+        if self._agent is not None:
+            await self._agent.kill()
 
     async def command(self, *arguments: str, errors: Path | None = None) -> Result:
         """Run `edge-worker` beside it."""
