@@ -91,11 +91,11 @@ async def test_a_large_job_does_not_starve(start_api: StartApi, db: Db) -> None:
 async def test_maintenance_and_shutdown_stop_jobs_at_once(shared: ApiProcess, shared_db: Db) -> None:
     credential = await enroll(shared.url, shared_db.url, "w1")
     async with session(shared.url, credential) as worker:
-        shared_db.wish("w1", maintenance=True)
+        shared_db.set_desired("w1", maintenance=True)
         [job] = shared_db.enqueue()
         desired = await worker.expect("desired", maintenance=True)
         await worker.send(heartbeat(desired_version=desired["version"], maintenance_acknowledged=True))
-        shared_db.wish("w1", maintenance=False)
+        shared_db.set_desired("w1", maintenance=False)
         desired = await worker.expect("desired", maintenance=False)
         # Its own acknowledgement keeps it out until it says that it is back.
         assert shared_db.state(job) == "queued"
@@ -106,7 +106,7 @@ async def test_maintenance_and_shutdown_stop_jobs_at_once(shared: ApiProcess, sh
 async def test_wishes_change_queues_and_slots(shared: ApiProcess, shared_db: Db) -> None:
     credential = await enroll(shared.url, shared_db.url, "w1", "--queues", "a,b")
     async with session(shared.url, credential, concurrency=1) as worker:
-        shared_db.wish("w1", queues_added=["c"], queues_removed=["a"], concurrency=2)
+        shared_db.set_desired("w1", queues_added=["c"], queues_removed=["a"], concurrency=2)
         desired = await worker.expect("desired")
         assert (desired["queues"], desired["concurrency"]) == (["b", "c"], 2)
         row = shared_db.worker("w1")

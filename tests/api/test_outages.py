@@ -88,7 +88,7 @@ async def test_sessions_survive_a_restart_of_postgres(start_api: StartApi, db: D
         # Hints work again.
         [job] = db.enqueue()
         await worker.report(await worker.accept())
-        db.wish("w1", maintenance=True)
+        db.set_desired("w1", maintenance=True)
         await worker.expect("desired", maintenance=True)
     assert {db.state(each) for each in [*jobs, job]} == {"succeeded"}
     assert {db.log_of(UUID(lease)) for lease in leases} == {b"all of it"}

@@ -33,7 +33,7 @@ async def test_cancels_and_wishes_reach_the_right_replica(start_api: StartApi, d
         lease = await worker.accept()
         db.revoke(job)
         await worker.expect("cancel", lease_id=lease)
-        db.wish("w2", shutdown=True)
+        db.set_desired("w2", shutdown=True)
         await worker.expect("desired", shutdown=True)
 
 

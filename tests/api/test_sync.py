@@ -118,7 +118,7 @@ async def test_calls_may_hit_any_replica(start_api: StartApi, db: Db) -> None:
     assert {db.state(job) for job in jobs} == {"succeeded"}
     # Two slots were never exceeded, although two replicas gave jobs.
     assert db.rows("SELECT count(*) AS n FROM edge.lease")[0].n == len(jobs)
-    db.wish("w1", maintenance=True)
+    db.set_desired("w1", maintenance=True)
     await worker.expect("desired", url=one.url, maintenance=True)
 
 

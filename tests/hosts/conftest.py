@@ -8,7 +8,7 @@ import pytest
 
 from edge_testing.database.db import Db
 from edge_testing.edge_api.process import ApiProcess
-from edge_testing.hosts.control_plane import centre
+from edge_testing.hosts.control_plane import control_plane
 from edge_testing.hosts.execution_api import ExecutionApi
 from edge_testing.repository import REPOSITORY
 
@@ -35,7 +35,7 @@ def api(
     module_database: str, address: str, execution: ExecutionApi, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ApiProcess]:
     """An edge API; a file says by its `address` where its host finds this machine."""
-    with centre(address, module_database, tmp_path_factory.mktemp("api") / "api.log", execution) as process:
+    with control_plane(address, module_database, tmp_path_factory.mktemp("api") / "api.log", execution) as process:
         yield process
 
 

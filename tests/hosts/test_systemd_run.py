@@ -205,7 +205,7 @@ async def test_killed_it_is_started_again_and_its_task_is_lost(started: SystemdH
 
 
 async def test_shut_down_from_afar_it_stays_down(started: SystemdHost, db: Db) -> None:
-    db.wish(WORKER, shutdown=True)
+    db.set_desired(WORKER, shutdown=True)
     assert await ended(started, WORKER) == ["success", "0"]
 
 

@@ -4,12 +4,12 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import Engine, Row, text, update
+from sqlalchemy import Engine, Row, delete, text, update
 
 from edge_store.database import engine
 from edge_store.database.notify import Notification, notify
 from edge_store.jobs import scheduling
-from edge_store.schema.tables import worker_desired
+from edge_store.schema import tables
 from edge_testing.database.records import new_job
 
 
@@ -29,6 +29,7 @@ class Db:
         self._engine.dispose()
 
     def rows(self, statement: Any) -> list[Row[Any]]:
+        """Run a statement in a transaction of its own, and return its rows."""
         if isinstance(statement, str):
             statement = text(statement)
         with self._engine.begin() as connection:
@@ -36,11 +37,12 @@ class Db:
             return list(result.all()) if result.returns_rows else []
 
     def empty(self) -> None:
-        """Delete what tests leave behind."""
-        for table in ("job", "lease", "worker", "credential"):
-            self.rows(f"DELETE FROM edge.{table}")
+        """Delete the jobs, workers and credentials of earlier tests."""
+        for table in (tables.job, tables.lease, tables.worker, tables.credential):
+            self.rows(delete(table))
 
     def enqueue(self, count: int = 1, **changes: Any) -> list[UUID]:
+        """Queue jobs as the scheduler does; `changes` are fields of `NewJob`."""
         new = [new_job(**changes) for _ in range(count)]
         with self._engine.begin() as connection:
             for job in new:
@@ -48,24 +50,29 @@ class Db:
         return [job.id for job in new]
 
     def job(self, job_id: UUID) -> Row[Any]:
+        """Return the row of a job."""
         return self.rows(text("SELECT * FROM edge.job WHERE id = :id").bindparams(id=job_id))[0]
 
     def state(self, job_id: UUID) -> str:
+        """Return the state of a job."""
         return str(self.job(job_id).state)
 
     def revoke(self, job_id: UUID) -> None:
+        """Revoke a job, as the executor does."""
         self.rows(scheduling.revoke(job_id))
 
-    def wish(self, worker: str, **values: Any) -> None:
-        """Change what is desired of a worker, as an administrator does."""
-        change = update(worker_desired).where(worker_desired.c.worker_name == worker)
+    def set_desired(self, worker: str, **values: Any) -> None:
+        """Change the desired state of a worker, as an administrator does."""
+        change = update(tables.worker_desired).where(tables.worker_desired.c.worker_name == worker)
         with self._engine.begin() as connection:
-            connection.execute(change.values(version=worker_desired.c.version + 1, **values))
+            connection.execute(change.values(version=tables.worker_desired.c.version + 1, **values))
             connection.execute(notify(Notification("desired", worker)))
 
     def worker(self, name: str) -> Row[Any]:
+        """Return the row of a worker."""
         return self.rows(text("SELECT * FROM edge.worker WHERE name = :name").bindparams(name=name))[0]
 
     def log_of(self, lease: UUID) -> bytes:
+        """Return the log that has arrived of a lease."""
         statement = text("SELECT data FROM edge.log WHERE lease_id = :id ORDER BY start").bindparams(id=lease)
         return b"".join(row.data for row in self.rows(statement))

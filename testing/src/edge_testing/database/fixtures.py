@@ -17,7 +17,7 @@ from edge_testing.database.server import as_api_role
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """A server; its template database `edge_template` has the schema `edge` and the edge API's role."""
+    """Start a server; its template database `edge_template` has the schema `edge` and the edge API's role."""
     # Not below pytest's own folder: another pytest of the same user closes that to the user that runs PostgreSQL.
     with TemporaryDirectory(prefix="airflow-edge-tests-") as folder, EmbeddedPostgres(Path(folder) / "data") as server:
         url = server.create_database("edge_template")

@@ -14,6 +14,7 @@ SECOND = timedelta(seconds=1)
 
 
 def new_job(**changes: Any) -> scheduling.NewJob:
+    """Return a job to queue; `changes` are fields of `NewJob`."""
     job = scheduling.NewJob(
         id=uuid4(),
         kind="task",
@@ -35,6 +36,7 @@ def new_job(**changes: Any) -> scheduling.NewJob:
 
 
 def register(db: Connection, name: str = "w1", **changes: Any) -> agents.Registration:
+    """Register the session of a worker with four slots; `changes` are fields of `Registration`."""
     new = agents.Registration(
         name=name,
         identity=uuid4(),
@@ -52,14 +54,17 @@ def register(db: Connection, name: str = "w1", **changes: Any) -> agents.Registr
 
 
 def claim(db: Connection, job: scheduling.NewJob, worker: agents.Registration) -> UUID | None:
+    """Claim a job for a worker, and return the lease; None where it can't be claimed."""
     lease = uuid4()
     rows = db.execute(claims.claim([claims.Pick(job.id, worker.name, worker.session_id, lease)], 10 * SECOND)).all()
     return lease if rows else None
 
 
 def state(db: Connection, job: scheduling.NewJob) -> Row[Any]:
+    """Return the row of a job."""
     return db.execute(text("SELECT * FROM edge.job WHERE id = :id").bindparams(id=job.id)).one()
 
 
 def report(lease: UUID, worker: str, outcome: Any = "succeeded") -> leases.JobReport:
+    """Return a report that ends a job."""
     return leases.JobReport(lease, worker, outcome, 0, None)

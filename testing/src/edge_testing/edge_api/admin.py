@@ -36,10 +36,12 @@ class AdminClient:
             return json.loads(text) if text else None
 
     async def get(self, path: str, expect: int = 200, **params: Any) -> Any:
+        """Make a GET and return its JSON; `params` are the query."""
         return await self.call("GET", path, expect, params=params)
 
     @asynccontextmanager
     async def changes(self, last_event_id: str | None = None) -> AsyncIterator["Changes"]:
+        """Open the stream of changes, or resume it after an event."""
         headers = self.headers | ({} if last_event_id is None else {"Last-Event-ID": last_event_id})
         timeout = aiohttp.ClientTimeout(total=None, sock_read=30)
         async with self._http.get(f"{self.url}/changes", headers=headers, timeout=timeout) as answer:
@@ -82,5 +84,6 @@ class Changes:
 
 @asynccontextmanager
 async def admin_client(url: str, credential: str) -> AsyncIterator[AdminClient]:
+    """Open a client of one replica under a credential."""
     async with aiohttp.ClientSession() as http:
         yield AdminClient(http, url, credential)

@@ -33,6 +33,7 @@ def edge_api(database: str | None, *arguments: str, **variables: str) -> Done:
 
 
 def join_token(database: str, *options: str) -> str:
+    """Create a join token; `options` are those of `edge-api token create`."""
     made = edge_api(database, "token", "create", *options)
     assert made.returncode == 0, made.stderr
     return made.stdout.strip()

@@ -47,4 +47,5 @@ async def enroll(url: str, database: str, name: str, *options: str) -> str:
 
 
 def bearer(credential: str) -> dict[str, str]:
+    """Return the header that carries a credential."""
     return {"Authorization": f"Bearer {credential}"}

@@ -60,16 +60,18 @@ class FakeEdgeApi:
         self.info = ApiInfo(version="0", protocol_min=2, protocol_max=2)
         self._out: asyncio.Queue[str] = asyncio.Queue()
         self._pending: list[Job] = []
-        self._sockets: set[web.WebSocketResponse] = set()
+        self._requests: set[web.Request] = set()
         self._session: UUID | None = None
         self._runner: web.AppRunner | None = None
         self.port = 0
 
     @property
     def url(self) -> str:
+        """URL of this edge API; it stays the same over restarts."""
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
+        """Start to listen, on the same port as before."""
         app = web.Application(client_max_size=16 << 20)
         app.router.add_get(INFO_PATH, self._info)
         app.router.add_post(ENROLL_PATH, self._enroll)
@@ -90,17 +92,19 @@ class FakeEdgeApi:
 
     async def cut(self) -> None:
         """Break all connections."""
-        for socket in list(self._sockets):
-            if socket._req is not None and socket._req.transport is not None:
-                socket._req.transport.abort()
+        for request in list(self._requests):
+            if request.transport is not None:
+                request.transport.abort()
         self._session = None
 
     def send(self, frame: Frame) -> None:
+        """Send a frame to the worker."""
         self._out.put_nowait(frame.model_dump_json())
 
     def offer(
         self, workload: str, *, slots: int = 1, lease_id: UUID | None = None, log_path: str | None = "a/b.log"
     ) -> UUID:
+        """Offer a job, at once or as soon as a session begins; return its lease."""
         lease_id = lease_id or uuid4()
         job = Job(lease_id=lease_id, job_id=uuid4(), kind="task", slots=slots, log_path=log_path, workload=workload)
         if self._session is None:
@@ -110,6 +114,7 @@ class FakeEdgeApi:
         return lease_id
 
     def seen(self, kind: type[F], lease_id: UUID | None = None) -> list[F]:
+        """Return the frames of a kind (and of a lease) that have come."""
         return [
             frame
             for frame in self.frames
@@ -123,6 +128,7 @@ class FakeEdgeApi:
         return self.seen(kind, lease_id)[count - 1]
 
     async def wait_log(self, lease_id: UUID, end: bytes) -> bytes:
+        """Wait until the log of a lease has a text, and return the log."""
         await until(lambda: end in self.logs.get(lease_id, b""), f"log of {lease_id} with {end!r}")
         return bytes(self.logs[lease_id])
 
@@ -200,7 +206,7 @@ class FakeEdgeApi:
             request.transport.abort()
             return socket
         self.transports.append("websocket")
-        self._sockets.add(socket)
+        self._requests.add(request)
         self._out = asyncio.Queue()
         pump = asyncio.create_task(self._pump(socket))
         try:
@@ -210,7 +216,7 @@ class FakeEdgeApi:
                     if isinstance(self.frames[-1], Bye):
                         break
         finally:
-            self._sockets.discard(socket)
+            self._requests.discard(request)
             pump.cancel()
         return socket
 

@@ -15,7 +15,7 @@ from edge_demo.environment import LOCALHOST, free_port
 from edge_demo.processes import ManagedProcess, answers, wait_until
 from edge_testing.database.server import as_api_role
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 class ApiProcess(ManagedProcess):
@@ -67,7 +67,9 @@ class ApiProcess(ManagedProcess):
 class StartApi(Protocol):
     """Starts an edge API with settings and returns it once it is ready."""
 
-    async def __call__(self, **settings: Any) -> ApiProcess: ...
+    async def __call__(self, **settings: Any) -> ApiProcess:
+        """Start one."""
+        ...
 
 
 @asynccontextmanager

@@ -16,21 +16,25 @@ from edge_testing.edge_api.process import DEADLINE_S
 
 
 def frame(type_: str, **fields: Any) -> dict[str, Any]:
+    """Return a frame; UUIDs become text."""
     return {"type": type_, **{name: str(value) if isinstance(value, UUID) else value for name, value in fields.items()}}
 
 
 def hello(name: str, **fields: Any) -> dict[str, Any]:
+    """Return a hello of a worker with four slots."""
     values = {"worker": name, "instance": uuid4(), "versions": {"worker": "1"}, "concurrency": 4, **fields}
     values["held"] = [str(lease) for lease in values.get("held", [])]
     return frame("hello", **values)
 
 
 def heartbeat(*held: UUID | str, **fields: Any) -> dict[str, Any]:
+    """Return a heartbeat with the leases that are held."""
     values = {"free_slots": 0, "jobs_active": len(held), **fields}
     return frame("heartbeat", held=[str(lease) for lease in held], **values)
 
 
 def log_frame(lease: UUID | str, offset: int, data: bytes, **fields: Any) -> dict[str, Any]:
+    """Return a chunk of a log."""
     return frame("log", lease_id=str(lease), offset=offset, data=base64.b64encode(data).decode(), **fields)
 
 
@@ -44,9 +48,11 @@ class Client:
 
     @property
     def close_code(self) -> int | None:
+        """WebSocket close code; None while the session is open."""
         return self._socket.close_code
 
     async def send(self, *frames: dict[str, Any] | str) -> None:
+        """Send frames; a text is sent as it is."""
         for each in frames:
             await self._socket.send_str(each if isinstance(each, str) else json.dumps(each))
 
@@ -90,19 +96,21 @@ class Client:
         return str(job["lease_id"])
 
     async def report(self, lease: str, outcome: str = "succeeded", **fields: Any) -> None:
+        """Report the outcome of a lease and wait for the acknowledgement."""
         await self.send(frame("report", lease_id=lease, outcome=outcome, **fields))
         await self.expect("ack", of="report", lease_id=lease)
 
     async def cut(self) -> None:
-        """Break the connection without a good-bye."""
+        """Break the connection without a bye."""
         transport = self._socket.get_extra_info("socket")
         if transport is not None:
-            self._socket._response.connection.transport.abort()  # type: ignore[union-attr]
+            self._socket._response.connection.transport.abort()  # type: ignore[union-attr]  # noqa: SLF001
         await self._socket.close()
 
 
 @asynccontextmanager
 async def connect(url: str, credential: str) -> AsyncIterator[Client]:
+    """Open a WebSocket without a hello."""
     async with (
         aiohttp.ClientSession() as http,
         http.ws_connect(f"{url}{rest.SESSION_PATH}", headers=bearer(credential), max_msg_size=0) as socket,
@@ -112,7 +120,7 @@ async def connect(url: str, credential: str) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def session(url: str, credential: str, **fields: Any) -> AsyncIterator[Client]:
-    """A session after its hello."""
+    """Open a session: connect, send the hello (`fields`), and wait for welcome and desired state."""
     name = fields.pop("name", "w1")
     async with connect(url, credential) as client:
         await client.send(hello(name, **fields))

@@ -15,6 +15,7 @@ SECRET = "v1-shared-secret-" * 5
 
 
 def token(path: str, /, secret: str = SECRET, **claims: Any) -> str:
+    """Return the JWT that edge3 signs for one path; a claim of None is left out."""
     now = int(time.time())
     values: dict[str, Any] = {"method": path, "aud": "api", "iat": now, "nbf": now, "exp": now + 30, **claims}
     given = {name: value for name, value in values.items() if value is not None}
@@ -31,6 +32,7 @@ class V1Client:
     async def call(
         self, method: str, path: str, expect: int = 200, authorization: str | None = None, **more: Any
     ) -> Any:
+        """Make a call, check its status, and return its JSON."""
         headers = {"Authorization": token(path) if authorization is None else authorization}
         async with self._http.request(method, urljoin(self._url, path), headers=headers, **more) as answer:
             text = await answer.text()
@@ -38,20 +40,25 @@ class V1Client:
             return json.loads(text)
 
     async def register(self, name: str, expect: int = 200, **changes: Any) -> Any:
+        """Register a worker."""
         return await self.call("POST", f"worker/{name}", expect, json=body("starting", **changes))
 
     async def tell(self, name: str, state: str, expect: int = 200, **changes: Any) -> Any:
+        """Report a worker's state, as its heartbeat does."""
         return await self.call("PATCH", f"worker/{name}", expect, json=body(state, **changes))
 
     async def fetch(self, name: str, expect: int = 200, **changes: Any) -> Any:
+        """Ask for a job."""
         given = {"queues": None, "free_concurrency": 4, "supports_task_instance_uuid": True, **changes}
         return await self.call("POST", f"jobs/fetch/{name}", expect, json=given)
 
     async def report(self, job: dict[str, Any], state: str, expect: int = 200) -> Any:
+        """Report the state of a job."""
         given = {"task_instance_id": job["task_instance_id"]}
         return await self.call("PATCH", f"jobs/state/{path_of(job)}/{state}", expect, json=given)
 
     async def push(self, job: dict[str, Any], text: str, expect: int = 200) -> Any:
+        """Send a chunk of a job's log."""
         given = {
             "log_chunk_time": "2026-11-21T20:00:00Z",
             "log_chunk_data": text,
@@ -61,10 +68,12 @@ class V1Client:
 
 
 def path_of(job: dict[str, Any]) -> str:
+    """Return the part of a path that identifies a job."""
     return f"{job['dag_id']}/{job['task_id']}/{job['run_id']}/{job['try_number']}/{job['map_index']}"
 
 
 def body(state: str, **changes: Any) -> dict[str, Any]:
+    """Return the body of a worker's registration or heartbeat."""
     sysinfo = {
         "status": 20,
         "airflow_version": "3.3.2",
@@ -92,5 +101,6 @@ def named(row: Row[Any]) -> dict[str, Any]:
 
 @asynccontextmanager
 async def v1_client(url: str) -> AsyncIterator[V1Client]:
+    """Open a client of one replica."""
     async with aiohttp.ClientSession() as http:
         yield V1Client(http, url)

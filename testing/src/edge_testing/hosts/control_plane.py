@@ -1,4 +1,4 @@
-"""What tests with a real host share: the centre as hosts reach it, and what it knows of them."""
+"""The control plane of worker hosts: an edge API at the address under which they reach this machine."""
 
 import json
 import os
@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import select
+
+from edge_store.schema import tables
 from edge_testing.database.db import Db
 from edge_testing.edge_api.process import ApiProcess
 from edge_testing.hosts.execution_api import ExecutionApi
@@ -19,8 +22,8 @@ JOINED_S = 60
 
 
 @contextmanager
-def centre(address: str, database: str, log: Path, execution: ExecutionApi) -> Iterator[ApiProcess]:
-    """Run an edge API, which hosts reach at an address of this machine, as they do the Execution API."""
+def control_plane(address: str, database: str, log: Path, execution: ExecutionApi) -> Iterator[ApiProcess]:
+    """Run an edge API that hosts reach at an address of this machine, and relay the Execution API to them."""
     with ExitStack() as stack:
         url = f"http://{address}:{execution.port}/execution/"
         api = stack.enter_context(ApiProcess(database, log, execution_api_url=url))
@@ -31,7 +34,7 @@ def centre(address: str, database: str, log: Path, execution: ExecutionApi) -> I
 
 @contextmanager
 def _relay(address: str, port: int) -> Iterator[None]:
-    """Lead from an address of a network that does not exist yet to the same port of the loopback device."""
+    """Forward an address of a network that need not exist yet to the same port on loopback."""
     listen = f"TCP-LISTEN:{port},bind={address},freebind,reuseaddr,fork"
     process = subprocess.Popen(["socat", listen, f"TCP:127.0.0.1:{port}"], start_new_session=True)
     try:
@@ -42,16 +45,18 @@ def _relay(address: str, port: int) -> Iterator[None]:
 
 
 async def joined(db: Db, worker: str, after: Any = None) -> Any:
-    """Wait until a worker takes jobs, and return what is known of it; `after`: what was known before a restart."""
-    ready = f"SELECT * FROM edge.worker WHERE name = '{worker}' AND initialised AND NOT offline"
+    """Wait until a worker takes jobs, and return its row; `after` is its row before a restart."""
+    ready = select(tables.worker).where(
+        tables.worker.c.name == worker, tables.worker.c.initialised, ~tables.worker.c.offline
+    )
     if after is not None:
-        ready += f" AND instance <> '{after.instance}'"
+        ready = ready.where(tables.worker.c.instance != after.instance)
     (row,) = await until(lambda: db.rows(ready), "it has joined", JOINED_S)
     return row
 
 
 async def found(db: Db, job: UUID) -> Any:
-    """Wait until a task that looked around has told what it found, and return that."""
+    """Wait until the DAG `d` has logged what it found on its host, and return that."""
 
     def line() -> str | None:
         log = db.log_of(db.job(job).lease_id).decode()

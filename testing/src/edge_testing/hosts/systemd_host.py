@@ -71,6 +71,7 @@ class SystemdHost:
         ).splitlines()
 
     def remove(self) -> None:
+        """Remove the container and its network."""
         run("podman", "rm", "--force", "--ignore", "--time", "0", self.name)
         run("podman", "network", "rm", self._network)
 

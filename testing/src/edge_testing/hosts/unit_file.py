@@ -11,6 +11,7 @@ Unit = dict[str, dict[str, list[str]]]
 
 
 def read_unit(path: Path) -> Unit:
+    """Read a unit file."""
     unit: Unit = {}
     section: dict[str, list[str]] = {}
     for line in path.read_text().splitlines():
@@ -23,12 +24,13 @@ def read_unit(path: Path) -> Unit:
 
 
 def assignments(lines: list[str]) -> dict[str, str]:
+    """Return the variables that lines of `NAME=VALUE` set."""
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
     return {name: value for name, _, value in pairs}
 
 
 def environment(unit: Unit, instance: str, root: Path) -> dict[str, str]:
-    """What systemd gives to the service; paths are those below a scratch root."""
+    """Return the variables that systemd gives to the service; paths are below a scratch root."""
     service = unit["Service"]
     settings = (root / service["EnvironmentFile"][0].replace("%i", instance).lstrip("/")).read_text().splitlines()
     values = assignments([line.replace("%i", instance) for line in service["Environment"]])

@@ -4,9 +4,10 @@ import json
 import os
 import signal
 import sys
-import urllib.request
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from edge_demo.environment import LOCALHOST, free_port
 from edge_demo.processes import ManagedProcess, answers, wait_until
@@ -37,9 +38,7 @@ class OperatorProcess(ManagedProcess):
 
     def metrics(self) -> str:
         """Return its metrics in Prometheus' text format."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=5) as answer:
-            text: str = answer.read().decode()
-            return text
+        return httpx.get(f"{self.url}/metrics", timeout=5, trust_env=False).raise_for_status().text
 
     def pause(self) -> None:
         """Stop its execution, as on a machine that is suspended."""

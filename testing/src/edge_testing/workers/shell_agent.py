@@ -11,7 +11,8 @@ from edge_worker.settings import WorkerSettings
 from edge_worker.tasks.runners import RunnerPool
 
 
-def runner_pool(settings: WorkerSettings, state: StateFolder, locks: StateLocks) -> RunnerPool:
+def runner_pool(settings: WorkerSettings, state: StateFolder, locks: StateLocks) -> RunnerPool:  # noqa: ARG001
+    """Return a pool whose runners execute shell commands."""
     return RunnerPool(SHELL_RUNNER, lock_fd=locks.tasks.fileno(), environ=os.environ, learned=None)
 
 

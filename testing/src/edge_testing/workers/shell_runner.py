@@ -13,6 +13,7 @@ from edge_worker.runner.task import Order, fork_supervisor, run_and_record
 
 
 def execute(order: Order) -> int:
+    """Run the workload with the shell, and return its exit code."""
     assert order.log_file is not None
     order.log_file.parent.mkdir(parents=True, exist_ok=True)
     environ = {**os.environ, "EXECUTION_API": order.server or ""}
@@ -24,6 +25,7 @@ def execute(order: Order) -> int:
 
 
 def main() -> None:
+    """Serve the agent as the real runner does."""
     channel, _ = connect()
     channel.receive_one()
     if gate := os.environ.get("SHELL_RUNNER_GATE"):

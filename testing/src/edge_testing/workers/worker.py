@@ -96,6 +96,7 @@ class Worker:
         return await run(sys.executable, "-m", "edge_worker", *arguments, *place, errors=errors)
 
     async def status(self) -> dict[str, Any]:
+        """Return what `edge-worker status` prints as JSON."""
         result = await self.command("status", "-o", "json")
         assert result.code == 0, result.err
         return result.status
@@ -109,14 +110,17 @@ class Tasks:
         self._folder = folder
 
     def queue(self, name: str, **changes: Any) -> UUID:
+        """Queue a job that runs until `let_go`."""
         script = f"touch {self._folder}/{name}.begun; while [ ! -e {self._folder}/{name}.go ]; do sleep 0.05; done"
         [job] = self._db.enqueue(workload=script, **changes)
         return job
 
     async def begun(self, name: str) -> None:
+        """Wait until a job's task has begun."""
         await until((self._folder / f"{name}.begun").exists, f"task {name} has begun")
 
     def let_go(self, name: str) -> None:
+        """Let a job's task end."""
         (self._folder / f"{name}.go").touch()
 
 
