@@ -60,7 +60,7 @@ class FakeEdgeApi:
         self.info = ApiInfo(version="0", protocol_min=2, protocol_max=2)
         self._out: asyncio.Queue[str] = asyncio.Queue()
         self._pending: list[Job] = []
-        self._requests: set[web.Request] = set()
+        self._connections: set[asyncio.Transport] = set()
         self._session: UUID | None = None
         self._runner: web.AppRunner | None = None
         self.port = 0
@@ -92,9 +92,8 @@ class FakeEdgeApi:
 
     async def cut(self) -> None:
         """Break all connections."""
-        for request in list(self._requests):
-            if request.transport is not None:
-                request.transport.abort()
+        for connection in list(self._connections):
+            connection.abort()
         self._session = None
 
     def send(self, frame: Frame) -> None:
@@ -201,12 +200,13 @@ class FakeEdgeApi:
             return refusal
         socket = web.WebSocketResponse()
         await socket.prepare(request)
+        connection = request.transport
+        assert connection is not None
         if self.break_websocket:
-            assert request.transport is not None
-            request.transport.abort()
+            connection.abort()
             return socket
         self.transports.append("websocket")
-        self._requests.add(request)
+        self._connections.add(connection)
         self._out = asyncio.Queue()
         pump = asyncio.create_task(self._pump(socket))
         try:
@@ -216,7 +216,7 @@ class FakeEdgeApi:
                     if isinstance(self.frames[-1], Bye):
                         break
         finally:
-            self._requests.discard(request)
+            self._connections.discard(connection)
             pump.cancel()
         return socket
 
