@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import pytest
 
+from edge_operator.fleet.admin_api import FleetHttp
 from edge_operator.fleet.client import FleetClient
 from edge_operator.fleet.errors import RefusedError
-from edge_operator.fleet.http import FleetHttp
+from edge_operator.fleet.observed import FleetFollower
 from edge_operator.fleet.state import FleetState
-from edge_operator.fleet.stream import FleetFollower
 from edge_protocol.admin import TokenRequest, WorkerPatch
 from edge_protocol.worker_state import WorkerState
 from edge_testing.database.db import Db

@@ -14,10 +14,11 @@ import kopf
 from kopf._cogs.clients.errors import APINotFoundError  # kopf has no public name for it
 
 from edge_operator import metrics
+from edge_operator.ca_bundle import TrustError, read_authorities
+from edge_operator.fleet.admin_api import FleetHttp
 from edge_operator.fleet.client import FleetClient
-from edge_operator.fleet.http import FleetHttp
+from edge_operator.fleet.observed import FleetFollower
 from edge_operator.fleet.state import FleetState
-from edge_operator.fleet.stream import FleetFollower
 from edge_operator.handlers import make_kopf_settings, make_registry
 from edge_operator.kube.cache import Cache
 from edge_operator.kube.client import KubeClient
@@ -29,7 +30,6 @@ from edge_operator.reconcile.context import Context
 from edge_operator.reconcile.controller import Controller
 from edge_operator.reconcile.queue import WorkQueue
 from edge_operator.settings import OperatorSettings
-from edge_operator.trust import TrustError, read_authorities
 from edge_operator.web import serve
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_operator.desired.deletion import REMOVAL_MARGIN, REMOVAL_PATIENCE, Progress, Situation, Step, next_step
-from edge_operator.desired.pods import PodView
+from edge_operator.desired.observed_pod import PodView
 from edge_protocol.worker_state import WorkerState
 from edge_testing.operator.builders import NOW, make_view, make_worker
 

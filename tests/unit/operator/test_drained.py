@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_operator.api.reasons import Condition, Reason
-from edge_operator.desired.status import Observed, worker_status
+from edge_operator.api.conditions import Condition, Reason
+from edge_operator.desired.worker_status import Observed, worker_status
 from edge_protocol.worker_state import WorkerState
 from edge_testing.operator.builders import NOW, make_view, make_worker
 

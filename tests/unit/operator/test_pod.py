@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from edge_operator.desired.pod import PodDefaults, pod_template
-from edge_operator.desired.pods import pod_reason, read_pod
-from edge_operator.trust import CA_BYTES_MAX, TrustError, read_authorities
+from edge_operator.ca_bundle import CA_BYTES_MAX, TrustError, read_authorities
+from edge_operator.desired.observed_pod import pod_reason, read_pod
+from edge_operator.desired.workload import PodDefaults, pod_template
 from edge_testing.kubernetes.certificates import write_server_certificate
 from edge_testing.operator.builders import make_worker
 

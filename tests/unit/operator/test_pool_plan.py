@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_operator.api.types import Rollout
-from edge_operator.desired.pod import PodDefaults
 from edge_operator.desired.pool import Member, plan, read_member
+from edge_operator.desired.workload import PodDefaults
 from edge_testing.operator.builders import make_view, make_worker
 
 

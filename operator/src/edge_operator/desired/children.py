@@ -6,7 +6,7 @@ from datetime import datetime
 from edge_operator.api import names
 from edge_operator.api.quantities import timestamp
 from edge_operator.api.types import EdgeWorker, Meta, Obj, WorkerSpec
-from edge_operator.desired.pod import TOKEN_KEY, PodDefaults, pod_template, selector_labels
+from edge_operator.desired.workload import TOKEN_KEY, PodDefaults, pod_template, selector_labels
 
 
 def owner_reference(kind: str, meta: Meta) -> Obj:

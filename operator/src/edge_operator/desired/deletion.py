@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 from edge_operator.api import names
 from edge_operator.api.types import EdgeWorker
-from edge_operator.desired.pods import PodView, abandoned
-from edge_operator.desired.wishes import live
+from edge_operator.desired.fleet_changes import live
+from edge_operator.desired.observed_pod import PodView, abandoned
 from edge_protocol.admin import WorkerView
 from edge_protocol.worker_state import WorkerState
 

@@ -7,12 +7,12 @@ name that exists. A worker that is being deleted keeps its number until it is go
 from dataclasses import dataclass, field
 
 from edge_operator.api import names
+from edge_operator.api.conditions import Condition, Reason
 from edge_operator.api.quantities import share
-from edge_operator.api.reasons import Condition, Reason
 from edge_operator.api.types import EdgeWorker, EdgeWorkerPool, Obj, PoolSpec, Rollout, SpecError, WorkerSpec
 from edge_operator.desired.children import owner_reference
-from edge_operator.desired.pod import PodDefaults, pod_template
-from edge_operator.desired.wishes import live
+from edge_operator.desired.fleet_changes import live
+from edge_operator.desired.workload import PodDefaults, pod_template
 from edge_protocol.admin import WorkerView
 
 

@@ -4,8 +4,8 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
+from edge_operator.fleet.admin_api import FleetHttp
 from edge_operator.fleet.errors import MissingError
-from edge_operator.fleet.http import FleetHttp
 from edge_operator.fleet.state import FleetState
 from edge_protocol.admin import (
     QUEUES_PATH,

@@ -8,11 +8,11 @@ from edge_operator.api import names
 from edge_operator.api.types import EdgeWorker, EdgeWorkerPool, Obj, read_pool, read_worker
 from edge_operator.desired.claims import owner_of
 from edge_operator.desired.deletion import Progress
-from edge_operator.desired.pod import PodDefaults
-from edge_operator.desired.pods import PodView, read_pod
-from edge_operator.desired.wishes import Wishes
+from edge_operator.desired.fleet_changes import Wishes
+from edge_operator.desired.observed_pod import PodView, read_pod
+from edge_operator.desired.workload import PodDefaults
+from edge_operator.fleet.admin_api import FleetHttp
 from edge_operator.fleet.client import FleetClient
-from edge_operator.fleet.http import FleetHttp
 from edge_operator.fleet.state import FleetState
 from edge_operator.kube.cache import Cache
 from edge_operator.kube.client import KubeClient

@@ -5,18 +5,18 @@ from datetime import datetime, timedelta
 
 from edge_operator import metrics
 from edge_operator.api import names
+from edge_operator.api.conditions import Reason
 from edge_operator.api.quantities import timestamp
-from edge_operator.api.reasons import Reason
 from edge_operator.api.types import EdgeWorker
 from edge_operator.desired.deletion import Situation, Step, deadline, next_step
-from edge_operator.desired.status import Observed, worker_status
+from edge_operator.desired.worker_status import Observed, worker_status
 from edge_operator.fleet.errors import FleetError, RefusedError
 from edge_operator.kube.errors import ConflictError, NotFoundError
 from edge_operator.kube.resources import WORKERS
-from edge_operator.reconcile.children import kill_pod, stop_pods
 from edge_operator.reconcile.context import Context, utc_now
 from edge_operator.reconcile.queue import Key
 from edge_operator.reconcile.status import write_worker_status
+from edge_operator.reconcile.workload import kill_pod, stop_pods
 
 STEPS_AT_ONCE = 10
 """Steps without a wait between them in one pass; more than there are, so that a mistake here can't spin."""

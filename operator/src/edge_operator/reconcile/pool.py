@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from edge_operator.api import names
+from edge_operator.api.conditions import Condition, Reason
 from edge_operator.api.quantities import timestamp
-from edge_operator.api.reasons import Condition, Reason
 from edge_operator.api.types import EdgeWorkerPool, Obj, PoolSpec, SpecError, WorkerSpec, read_worker
 from edge_operator.desired.autoscale import Load, Stabiliser, recommendation
 from edge_operator.desired.pool import Member, Plan, member_object, plan, read_member, worker_spec
-from edge_operator.desired.status import Verdict, with_times
+from edge_operator.desired.worker_status import Verdict, with_times
 from edge_operator.kube.errors import ConflictError, NotFoundError
 from edge_operator.kube.resources import POOLS, WORKERS
 from edge_operator.reconcile.context import Context, utc_now

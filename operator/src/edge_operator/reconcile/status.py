@@ -6,9 +6,9 @@ from typing import Any
 
 from edge_operator import metrics
 from edge_operator.api import names
-from edge_operator.api.reasons import WARNING_REASONS, Condition
+from edge_operator.api.conditions import WARNING_REASONS, Condition
 from edge_operator.api.types import EdgeWorker, Meta, Obj
-from edge_operator.desired.status import differs, minor, transitions
+from edge_operator.desired.worker_status import differs, minor, transitions
 from edge_operator.kube.errors import NotFoundError
 from edge_operator.kube.resources import POOLS, WORKERS, Resource
 from edge_operator.reconcile.context import Context

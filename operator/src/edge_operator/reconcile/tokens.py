@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from edge_operator.api.quantities import timestamp
 from edge_operator.api.types import EdgeWorker, Obj, WorkerSpec
 from edge_operator.desired import children
-from edge_operator.desired.pod import TOKEN_KEY
-from edge_operator.desired.tokens import RETRY_AFTER, TokenNeed, may_need_token, token_is_good, token_request
-from edge_operator.desired.wishes import live
+from edge_operator.desired.fleet_changes import live
+from edge_operator.desired.join_token import RETRY_AFTER, TokenNeed, may_need_token, token_is_good, token_request
+from edge_operator.desired.workload import TOKEN_KEY
 from edge_operator.kube.resources import SECRETS
 from edge_operator.reconcile.context import Context
 from edge_protocol.admin import WorkerView

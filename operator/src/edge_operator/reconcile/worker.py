@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from edge_operator.api import names
-from edge_operator.api.reasons import Reason
+from edge_operator.api.conditions import Reason
 from edge_operator.api.types import EdgeWorker, Obj, SpecError, WorkerSpec, read_worker
-from edge_operator.desired.pods import pod_reason
-from edge_operator.desired.status import Observed, worker_status
-from edge_operator.desired.wishes import NOT_YET, Wishes, live, shutdown_to_keep, wishes
+from edge_operator.desired.fleet_changes import NOT_YET, Wishes, live, shutdown_to_keep, wishes
+from edge_operator.desired.observed_pod import pod_reason
+from edge_operator.desired.worker_status import Observed, worker_status
 from edge_operator.fleet.errors import FleetError, MissingError, UnreachableError
 from edge_operator.kube.errors import ConflictError, KubeError, UnavailableError
 from edge_operator.kube.resources import WORKERS
-from edge_operator.reconcile.children import Problem, apply_children, roll_pods
 from edge_operator.reconcile.context import Context, utc_now
 from edge_operator.reconcile.deletion import reconcile_deletion
 from edge_operator.reconcile.queue import Key
 from edge_operator.reconcile.status import write_worker_status
 from edge_operator.reconcile.tokens import keep_token
+from edge_operator.reconcile.workload import Problem, apply_children, roll_pods
 from edge_protocol.admin import WorkerView
 
 POD_CHECK = timedelta(seconds=30)

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from edge_operator.api import names
+from edge_operator.api.conditions import Condition, Reason
 from edge_operator.api.quantities import timestamp
-from edge_operator.api.reasons import Condition, Reason
 from edge_operator.api.types import EdgeWorker, Obj
-from edge_operator.desired.pods import PodView, pod_reason
-from edge_operator.desired.wishes import live
+from edge_operator.desired.fleet_changes import live
+from edge_operator.desired.observed_pod import PodView, pod_reason
 from edge_protocol.admin import ReasonCode, WorkerView
 from edge_protocol.worker_state import WorkerState
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 
 from edge_operator.api.types import SpecError
-from edge_operator.desired.pod import PodDefaults, pod_template
-from edge_operator.desired.status import differs, minor
-from edge_operator.desired.wishes import NOT_YET, shutdown_to_keep, wishes
-from edge_operator.fleet.stream import ServerEvent, read_events
+from edge_operator.desired.fleet_changes import NOT_YET, shutdown_to_keep, wishes
+from edge_operator.desired.worker_status import differs, minor
+from edge_operator.desired.workload import PodDefaults, pod_template
+from edge_operator.fleet.observed import ServerEvent, read_events
 from edge_operator.reconcile.status import merge_patch
 from edge_protocol.worker_state import WorkerState
 from edge_testing.operator.builders import make_view, make_worker

@@ -6,11 +6,11 @@ import logging
 from datetime import datetime
 
 from edge_operator.api import names
-from edge_operator.api.reasons import Reason
+from edge_operator.api.conditions import Reason
 from edge_operator.api.types import EdgeWorker, Obj, WorkerSpec
 from edge_operator.desired import children
-from edge_operator.desired.pod import grace_seconds
-from edge_operator.desired.pods import PodView, abandoned
+from edge_operator.desired.observed_pod import PodView, abandoned
+from edge_operator.desired.workload import grace_seconds
 from edge_operator.kube.errors import ForbiddenError, InvalidError
 from edge_operator.kube.resources import CLAIMS, PODS, SERVICE_ACCOUNTS, STATEFUL_SETS, Resource
 from edge_operator.reconcile.context import Context

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import aiohttp
 from pydantic import ValidationError
 
+from edge_operator.fleet.admin_api import FleetHttp
 from edge_operator.fleet.errors import FleetError
-from edge_operator.fleet.http import FleetHttp
 from edge_operator.fleet.state import FleetState
 from edge_protocol.admin import CHANGES_PATH, ChangeKind, RemovedWorker, WorkerView
 

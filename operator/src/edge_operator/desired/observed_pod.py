@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from edge_operator.api import names
+from edge_operator.api.conditions import Reason
 from edge_operator.api.quantities import read_timestamp
-from edge_operator.api.reasons import Reason
 from edge_operator.api.types import Obj
-from edge_operator.desired.wishes import live
+from edge_operator.desired.fleet_changes import live
 from edge_protocol.admin import WorkerView
 
 _CRASHING = "CrashLoopBackOff"
