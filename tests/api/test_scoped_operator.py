@@ -7,11 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from edge_operator.fleet.admin_api import FleetHttp
-from edge_operator.fleet.client import FleetClient
-from edge_operator.fleet.errors import RefusedError
-from edge_operator.fleet.observed import FleetFollower
-from edge_operator.fleet.state import FleetState
+from edge_operator.fleet.admin_api import AdminApi, RefusedError
+from edge_operator.fleet.observed import FleetFollower, FleetState
 from edge_protocol.admin import TokenRequest, WorkerPatch
 from edge_protocol.worker_state import WorkerState
 from edge_testing.database.db import Db
@@ -22,28 +19,27 @@ from edge_testing.waiting import until
 
 
 @pytest.fixture
-async def http(shared: ApiProcess, shared_db: Db, tmp_path: Path) -> AsyncIterator[FleetHttp]:
+async def client(shared: ApiProcess, shared_db: Db, tmp_path: Path) -> AsyncIterator[AdminApi]:
     token = tmp_path / "credential"
     token.write_text(admin_credential(shared_db, worker_pattern="plant-*", team="red", queues=["a", "b"]))
-    async with FleetHttp(shared.url, token, None) as opened:
+    async with AdminApi(shared.url, token, None) as opened:
         yield opened
 
 
 @pytest.fixture
-async def state(http: FleetHttp) -> AsyncIterator[FleetState]:
+async def state(client: AdminApi) -> AsyncIterator[FleetState]:
     """What the operator knows of the fleet, from the change stream."""
     known = FleetState()
-    following = asyncio.create_task(FleetFollower(http, known).run())
+    following = asyncio.create_task(FleetFollower(client, known).run())
     yield known
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
 
 
 async def test_the_life_of_a_managed_worker(
-    shared: ApiProcess, shared_db: Db, http: FleetHttp, state: FleetState
+    shared: ApiProcess, shared_db: Db, client: AdminApi, state: FleetState
 ) -> None:
-    client = FleetClient(http, state)
-    # As `desired.tokens` asks: the queues and the team are open where the object names none.
+    # As in `desired.join_token`: the queues and the team are open where the object names none.
     token = await client.create_token(TokenRequest(worker_pattern="plant-1", queues=None, team=None, uses=1))
     assert (token.team, token.queues) == ("red", ["a", "b"])
     credential = worker_credential(shared_db, "plant-1", team=token.team, queues=token.queues)
@@ -66,14 +62,13 @@ async def test_the_life_of_a_managed_worker(
     await client.remove("plant-1")
     await until(lambda: state.get("plant-1") is None, "the stream tells of the removal")
     assert state.names() == []
-    assert http.unreachable_since is None
+    assert client.unreachable_since is None
 
 
 async def test_what_is_outside_of_the_scope_is_refused_and_nothing_worse(
-    shared: ApiProcess, shared_db: Db, http: FleetHttp, state: FleetState
+    shared: ApiProcess, shared_db: Db, client: AdminApi, state: FleetState
 ) -> None:
     """An object out of reach must not look like an edge API that is away: that would stop all others."""
-    client = FleetClient(http, state)
     async with session(shared.url, await enroll(shared.url, shared_db.url, "shop-1"), name="shop-1"):
         with pytest.raises(RefusedError, match="may match other workers") as refused:
             await client.create_token(TokenRequest(worker_pattern="shop-1"))
@@ -84,5 +79,5 @@ async def test_what_is_outside_of_the_scope_is_refused_and_nothing_worse(
         await client.remove("shop-1")
         await asyncio.wait_for(state.ready.wait(), 10)
         assert state.names() == []
-    assert http.unreachable_since is None
+    assert client.unreachable_since is None
     assert shared_db.worker("shop-1").lost is False

@@ -1,4 +1,4 @@
-"""The operator's own credentials in a pod: the service account's files, which the kubelet replaces."""
+"""The operator's credentials in a pod: the files of its service account, which the kubelet replaces."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -7,9 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from kubernetes.aio.config import incluster_config
 
-from edge_operator.kube.client import KubeClient
-from edge_operator.kube.errors import KubeError
-from edge_operator.kube.resources import WORKERS
+from edge_operator.kube.client import WORKERS, KubeClient, KubeError
 from edge_testing.operator.site import SERVICE_ACCOUNT, Site
 
 

@@ -78,7 +78,9 @@ def test_crds_that_are_away_for_a_moment(site: Site) -> None:
     operator = site.operators[0]
     try:
         serve_workers(site, served=False)
-        eventually(lambda: "begins anew" in operator.log.read_text(), "the operator has met their absence", 60)
+        eventually(
+            lambda: "the operator restarts" in operator.log.read_text(), "the operator has met their absence", 60
+        )
     finally:
         serve_workers(site, served=True)
     site.apply_worker("plant-8", **SPEC)

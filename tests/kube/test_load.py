@@ -107,5 +107,5 @@ def test_without_a_cluster_it_says_what_to_do(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edge_operator.cli", "run"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("edge-operator: no way to the cluster")
+    assert done.stderr.startswith("edge-operator: no access to a cluster")
     assert "EDGE_OPERATOR_KUBECONFIG" in done.stderr

@@ -1,31 +1,23 @@
-"""Puts the parts together and watches over them: a part that ends when it should not ends the process."""
+"""Assembles the operator and supervises its parts: a part that ends unexpectedly ends the process."""
 
 import asyncio
 import contextlib
 import logging
-import signal
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import kopf
-from kopf._cogs.clients.errors import APINotFoundError  # kopf has no public name for it
-
 from edge_operator import metrics
-from edge_operator.ca_bundle import TrustError, read_authorities
-from edge_operator.fleet.admin_api import FleetHttp
-from edge_operator.fleet.client import FleetClient
-from edge_operator.fleet.observed import FleetFollower
-from edge_operator.fleet.state import FleetState
-from edge_operator.handlers import make_kopf_settings, make_registry
+from edge_operator.ca_bundle import CaBundleError, read_ca_bundle
+from edge_operator.fleet.admin_api import AdminApi
+from edge_operator.fleet.observed import FleetFollower, FleetState
+from edge_operator.handlers import WatchError, watch
 from edge_operator.kube.cache import Cache
-from edge_operator.kube.client import KubeClient
-from edge_operator.kube.errors import ForbiddenError, NotFoundError, UnavailableError
+from edge_operator.kube.client import POOLS, WORKERS, ForbiddenError, KubeClient, NotFoundError, UnavailableError
 from edge_operator.kube.events import EventRecorder
 from edge_operator.kube.leader import LeaderLease
-from edge_operator.kube.resources import POOLS, WORKERS
 from edge_operator.reconcile.context import Context
 from edge_operator.reconcile.controller import Controller
 from edge_operator.reconcile.queue import WorkQueue
@@ -35,23 +27,25 @@ from edge_operator.web import serve
 log = logging.getLogger(__name__)
 
 LOOP_LAG_MAX_S = 30.0
-"""A loop that did not turn for so long hangs; the kubelet then restarts the pod."""
+"""An event loop that does not run for this long hangs; the kubelet then restarts the pod."""
 SHUTDOWN_S = 5.0
 CRDS_AWAY_S = 60.0
-"""The apiserver may not know the CRDs for so long before the operator gives up."""
+"""How long the apiserver may not know the CRDs before the operator gives up."""
+WATCHES_MIN_S = 5.0
+"""Watches that fail sooner than this end the process, so that the kubelet's backoff applies."""
 
 
 class StartError(Exception):
-    """The operator can't start; the message says what mends it."""
+    """The operator can't start; the message says how to fix it."""
 
 
 class PartEndedError(Exception):
-    """A part of the operator ended by itself."""
+    """A part of the operator ended unexpectedly."""
 
 
 @dataclass(slots=True)
 class _Pulse:
-    """Whether the event loop turns."""
+    """Tells whether the event loop runs."""
 
     at: float = 0.0
 
@@ -65,26 +59,37 @@ class _Pulse:
 
 
 async def run(settings: OperatorSettings) -> None:
-    """Run until a signal tells to stop.
+    """Run until a signal stops it.
 
-    An apiserver that starts does not know the CRDs for a moment, and kopf ends then. All begins anew.
+    An apiserver that has just started does not know the CRDs for a moment, which ends kopf's watches. The operator then
+    restarts within the process, so that such a moment does not cost a restart of the container.
 
     Raises:
-        StartError: the CRDs are missing, or a right is.
+        StartError: the CRDs or a right are missing.
 
     """
     while True:
+        started = time.monotonic()
         try:
             await _run_once(settings)
-        except* APINotFoundError:
-            log.warning("the apiserver does not know the EdgeWorkers; the operator begins anew once it does")
+        except* WatchError as errors:
+            if time.monotonic() - started < WATCHES_MIN_S:
+                raise
+            log.warning("%s; the operator restarts once the apiserver knows the EdgeWorkers", _first(errors))
         else:
             return
         await _wait_for_cluster(settings)
 
 
+def _first(errors: BaseExceptionGroup[WatchError]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 async def _wait_for_cluster(settings: OperatorSettings) -> None:
-    """Wait until the cluster has what is needed, `CRDS_AWAY_S` at most."""
+    """Wait until the cluster has the CRDs and the rights, at most `CRDS_AWAY_S`."""
     end = time.monotonic() + CRDS_AWAY_S
     while True:
         try:
@@ -104,32 +109,30 @@ async def _run_once(settings: OperatorSettings) -> None:
         except UnavailableError as error:
             raise StartError(str(error)) from error
         await _check_cluster(kube, settings)
-        authorities = await _authorities(settings)
-        http = await stack.enter_async_context(FleetHttp(settings.api_url, settings.admin_token_file, authorities))
+        ca_bundle = await _ca_bundle(settings)
+        api = await stack.enter_async_context(AdminApi(settings.api_url, settings.admin_token_file, ca_bundle))
         pulse = _Pulse(time.monotonic())
         port = await stack.enter_async_context(serve(settings.host, settings.port, pulse.problem))
         log.info("health and metrics on port %d", port)
-        state = FleetState()
         context = Context(
             settings=settings,
-            authorities=authorities,
+            ca_bundle=ca_bundle,
             kube=kube,
             cache=Cache(),
             events=EventRecorder(kube),
-            http=http,
-            fleet=FleetClient(http, state),
-            state=state,
+            admin_api=api,
+            fleet=FleetState(),
             queue=WorkQueue(),
         )
         await _supervise(context, pulse)
 
 
-async def _authorities(settings: OperatorSettings) -> str | None:
+async def _ca_bundle(settings: OperatorSettings) -> str | None:
     if settings.ca_bundle is None:
         return None
     try:
-        return await asyncio.to_thread(read_authorities, settings.ca_bundle)
-    except TrustError as error:
+        return await asyncio.to_thread(read_ca_bundle, settings.ca_bundle)
+    except CaBundleError as error:
         raise StartError(str(error)) from error
 
 
@@ -137,37 +140,15 @@ async def _supervise(context: Context, pulse: _Pulse) -> None:
     stop = asyncio.Event()
     parts = [("pulse", pulse.beat()), ("leader", _lead(context, Controller(context)))]
     async with asyncio.TaskGroup() as group:
-        watching = group.create_task(_watch(context, stop), name="operator: watches")
+        watching = group.create_task(watch(context, stop), name="operator: watches")
         async with _parts("operator", parts):
             await stop.wait()
-        # After all others have ended: kopf waits for every task that it finds, and then cancels it.
+        # Last, because kopf waits for all tasks that it finds, and then cancels them.
         watching.cancel()
 
 
-async def _watch(context: Context, stop: asyncio.Event) -> None:
-    """Have kopf watch until cancelled; `stop` is set by a signal, and when kopf ends."""
-    settings = context.settings
-    others = asyncio.all_tasks()
-    try:
-        tasks = await kopf.spawn_tasks(
-            registry=make_registry(context.kube, context.cache, context.relisted),
-            settings=make_kopf_settings(settings),
-            clusterwide=not settings.namespaces,
-            namespaces=settings.namespaces,
-            standalone=True,
-        )
-        # In place of kopf's own handlers, with which the leader would act on for seconds after the signal.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await kopf.run_tasks(tasks, ignored=others)
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().remove_signal_handler(number)
-        stop.set()
-
-
 async def _lead(context: Context, controller: Controller) -> None:
-    """Act while the lease is held, again and again."""
+    """Lead whenever the lease is held."""
     settings = context.settings
     lease = LeaderLease(context.kube, settings.lease_namespace, settings.lease_name, settings.identity)
     while True:
@@ -176,7 +157,7 @@ async def _lead(context: Context, controller: Controller) -> None:
         metrics.LEADING.set(1)
         parts: list[tuple[str, Coroutine[Any, Any, None]]] = [
             ("events", context.events.run()),
-            ("fleet", FleetFollower(context.http, context.state).run()),
+            ("fleet", FleetFollower(context.admin_api, context.fleet).run()),
             ("resync", controller.resync()),
             ("queues", controller.watch_fleet()),
         ]
@@ -194,9 +175,9 @@ async def _lead(context: Context, controller: Controller) -> None:
 
 @asynccontextmanager
 async def _parts(name: str, parts: list[tuple[str, Coroutine[Any, Any, None]]]) -> AsyncIterator[None]:
-    """Run parts while the block runs; one that ends or fails takes the block and the others with it."""
+    """Run parts while the block runs; if one ends or fails, the block and the others are cancelled."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_endless(part, work), name=f"{name}: {part}") for part, work in parts]
+        tasks = [group.create_task(_never_ending(part, work), name=f"{name}: {part}") for part, work in parts]
         try:
             yield
         finally:
@@ -204,13 +185,13 @@ async def _parts(name: str, parts: list[tuple[str, Coroutine[Any, Any, None]]]) 
                 task.cancel()
 
 
-async def _endless(name: str, work: Coroutine[Any, Any, None]) -> None:
+async def _never_ending(name: str, work: Coroutine[Any, Any, None]) -> None:
     await work
-    raise PartEndedError(f"the part {name!r} ended by itself")
+    raise PartEndedError(f"the part {name!r} ended unexpectedly")
 
 
 async def _check_cluster(kube: KubeClient, settings: OperatorSettings) -> None:
-    """Look for what is usually forgotten, since kopf would wait for it without a word."""
+    """Check for CRDs and rights, which are easily forgotten and for which kopf would wait silently."""
     for resource in (WORKERS, POOLS):
         for scope in settings.scopes:
             try:

@@ -1,32 +1,32 @@
-"""Whom the operator trusts as the edge API: a file of certificates, checked before it is handed on to worker pods."""
+"""The file of CA certificates to trust for the edge API, checked before it is passed on to worker pods."""
 
 import ssl
 from pathlib import Path
 
 CA_BYTES_MAX = 128 << 10
-"""Worker pods get the certificates as an annotation, of which Kubernetes takes 256 KiB in all."""
+"""Worker pods get the certificates as an annotation; Kubernetes allows 256 KiB of annotations in total."""
 
 
-class TrustError(Exception):
-    """The certificates can't be used; the message says what mends it."""
+class CaBundleError(Exception):
+    """The certificates are unusable; the message says how to fix it."""
 
 
-def read_authorities(path: Path) -> str:
-    """Return the PEM text of a file with certificates of authorities.
+def read_ca_bundle(path: Path) -> str:
+    """Return the PEM text of a file with CA certificates.
 
     Raises:
-        TrustError: it can't be read, is too large, or holds no certificate.
+        CaBundleError: the file can't be read, is too large, or holds no CA certificate.
 
     """
-    mend = "set EDGE_OPERATOR_CA_BUNDLE to a PEM file with the certificates of your authority"
+    fix = "set EDGE_OPERATOR_CA_BUNDLE to a PEM file with the certificates of your CA"
     try:
         text = path.read_text("ascii")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=text)
     except (OSError, UnicodeError, ssl.SSLError, ValueError) as error:
-        raise TrustError(f"CA bundle {path} can't be read ({error}); {mend}") from error
+        raise CaBundleError(f"CA bundle {path} can't be read ({error}); {fix}") from error
     if not context.get_ca_certs():
-        raise TrustError(f"CA bundle {path} holds no certificate of an authority; {mend}")
+        raise CaBundleError(f"CA bundle {path} holds no CA certificate; {fix}")
     if len(text) > CA_BYTES_MAX:
-        raise TrustError(f"CA bundle {path} has {len(text)} bytes, {CA_BYTES_MAX} at most; {mend} alone")
+        raise CaBundleError(f"CA bundle {path} has {len(text)} bytes, {CA_BYTES_MAX} at most; {fix} only")
     return text

@@ -1,36 +1,20 @@
-"""`edge-operator run`."""
+"""The command line `edge-operator`: runs the operator, and the steps of the chart's hooks."""
 
 import argparse
 import asyncio
-import json
 import logging
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from edge_operator import install
 from edge_operator.app import StartError, run
-from edge_operator.kube.errors import KubeError
+from edge_operator.kube.client import KubeError
 from edge_operator.settings import ClusterSettings, OperatorSettings
+from edge_protocol.json_logs import JsonLines
 
 USAGE_ERROR = 2
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object per line, as log collectors of clusters want it."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,25 +42,27 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edge-operator",
         description="Runs a fleet of edge workers from EdgeWorker and EdgeWorkerPool objects. "
-        "Settings are environment variables EDGE_OPERATOR_...",
+        "Settings are environment variables named EDGE_OPERATOR_….",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     start = commands.add_parser("run", help="run the operator")
     start.set_defaults(settings=OperatorSettings, work=lambda settings, _: run(settings))
-    crds = commands.add_parser("upgrade-crds", help="bring the cluster's CRDs to the state of files")
+    crds = commands.add_parser("upgrade-crds", help="replace the cluster's CRDs by those in a folder")
     crds.add_argument("folder", type=Path, help="folder with one CRD per file, as JSON")
     crds.set_defaults(settings=ClusterSettings, work=install.upgrade_crds)
-    drain = commands.add_parser("delete-workers", help="delete pools and Managed workers, and wait until they are gone")
+    drain = commands.add_parser(
+        "delete-workers", help="delete pools and Managed workers, and wait until they have drained"
+    )
     drain.add_argument("--timeout", type=float, default=240, metavar="S", help="seconds to wait")
     drain.set_defaults(settings=ClusterSettings, work=install.delete_workers)
-    release = commands.add_parser("release-workers", help="take the finalizer off the EdgeWorkers that are left")
+    release = commands.add_parser("release-workers", help="remove the finalizer from the remaining EdgeWorkers")
     release.set_defaults(settings=ClusterSettings, work=install.release_workers)
     return parser
 
 
 def _log_to_stderr(level: str) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(_JsonLines())
+    handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler])
 
 

@@ -1,30 +1,67 @@
-"""kopf's part: it watches, and its handlers put what they are told into the cache. All decisions are made elsewhere.
+"""kopf's part: it watches, and its handlers put every reported object into the cache. Passes run elsewhere.
 
-Only raw event handlers are registered, so kopf writes nothing: no annotations, no finalizers, no Events of its own.
+Only handlers of raw events are registered, so kopf writes nothing: no annotations, no finalizers, no Events. What kopf
+offers and the operator does not use is listed in ADR 0023.
 """
 
 import asyncio
+import itertools
 import logging
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import kopf
 
 from edge_operator.kube.cache import Cache
-from edge_operator.kube.client import KubeClient
-from edge_operator.kube.resources import Resource
-from edge_operator.reconcile.context import WATCHED
+from edge_operator.kube.client import KubeClient, Resource
+from edge_operator.reconcile.context import WATCHED, Context
 from edge_operator.settings import OperatorSettings
 
 
-def make_registry(kube: KubeClient, cache: Cache, relisted: asyncio.Event) -> kopf.OperatorRegistry:
-    """Return the handlers of one operator, which use the credentials of `kube`.
+class WatchError(Exception):
+    """kopf's watches have ended with an error."""
 
-    `relisted` is set when a watch has begun anew, since nobody is then told of what vanished meanwhile.
+
+async def watch(context: Context, stop: asyncio.Event) -> None:
+    """Keep the cache up to date until cancelled; `stop` is set by a signal, and when kopf ends.
+
+    Raises:
+        WatchError: a watch failed for good; for example, the apiserver does not know a kind.
+
+    """
+    settings = context.settings
+    others = asyncio.all_tasks()
+    try:
+        tasks = await kopf.spawn_tasks(
+            registry=_make_registry(context.kube, context.cache, context.relisted),
+            settings=_make_kopf_settings(settings),
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+            standalone=True,
+        )
+        # Instead of kopf's own handlers, with which the leader would continue for seconds after the signal.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await kopf.run_tasks(tasks, ignored=others)
+    except Exception as error:
+        # Broad, because kopf's own exceptions have no public names.
+        raise WatchError(f"the watches ended: {error}") from error
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().remove_signal_handler(number)
+        stop.set()
+
+
+def _make_registry(kube: KubeClient, cache: Cache, relisted: asyncio.Event) -> kopf.OperatorRegistry:
+    """Return the handlers, which use the credentials of `kube`.
+
+    `relisted` is set when a watch has restarted: kopf does not report the objects that vanished in the meantime.
     """
     registry = kopf.OperatorRegistry()
 
     async def login(**_: Any) -> kopf.ConnectionInfo:
-        # Asked again when the apiserver refuses the token, so one that was replaced is found.
+        # kopf calls this again when the apiserver refuses the token, which may have been replaced.
         known = await kube.credentials()
         return kopf.ConnectionInfo(
             server=known.server,
@@ -42,7 +79,8 @@ def make_registry(kube: KubeClient, cache: Cache, relisted: asyncio.Event) -> ko
 
 
 def _watch(registry: kopf.OperatorRegistry, cache: Cache, resource: Resource, relisted: asyncio.Event) -> None:
-    def note(event: kopf.RawEvent, **_: Any) -> None:
+    # A coroutine, because kopf runs plain functions in a thread.
+    async def on_event(event: kopf.RawEvent, **_: Any) -> None:
         obj: Any = event["object"]
         if event["type"] is None:
             relisted.set()
@@ -51,29 +89,25 @@ def _watch(registry: kopf.OperatorRegistry, cache: Cache, resource: Resource, re
         else:
             cache.put(resource, dict(obj))
 
-    # A coroutine, or kopf would run it in a thread.
-    async def on_event(event: kopf.RawEvent, **kwargs: Any) -> None:
-        note(event, **kwargs)
-
     selector = (resource.group, resource.version, resource.plural)
-    kopf.on.event(*selector, registry=registry, id=f"note-{resource.plural}")(on_event)
+    kopf.on.event(*selector, registry=registry, id=f"cache-{resource.plural}")(on_event)
 
 
-def make_kopf_settings(settings: OperatorSettings) -> kopf.OperatorSettings:
-    """Return kopf's settings: only what is needed is watched, and an apiserver that is away is waited for."""
+def _make_kopf_settings(settings: OperatorSettings) -> kopf.OperatorSettings:
+    """Return kopf's settings: watch only what is needed, and wait for an apiserver that does not answer."""
     made = kopf.OperatorSettings()
-    # Events are written by `kube.events`.
+    # `kube.events` posts the Events.
     made.posting.enabled = False
     made.peering.standalone = True
-    # Neither namespaces nor CRDs are watched, which would take rights on the whole cluster.
+    # Do not watch namespaces and CRDs, which would require rights on the whole cluster.
     made.scanning.disabled = True
     made.watching.server_timeout = 300
     made.watching.connect_timeout = 10
     made.watching.inactivity_timeout = 330
     made.watching.chunk_size = 500
     made.networking.request_timeout = 30
-    # The last delay counts for ever: kopf would end the process after the last of a finite list.
-    made.networking.error_backoffs = _Endless()
+    # Endless: kopf gives up after the last delay of a finite list.
+    made.networking.error_backoffs = _EndlessDelays()
     made.queueing.idle_timeout = 1.0
     for resource, selector in WATCHED.items():
         if selector is not None:
@@ -82,21 +116,8 @@ def make_kopf_settings(settings: OperatorSettings) -> kopf.OperatorSettings:
     return made
 
 
-class _Endless:
-    """Delays in seconds that never end; can be iterated again and again."""
+class _EndlessDelays:
+    """Delays in seconds between retries; kopf iterates it once per failing call."""
 
-    def __iter__(self) -> "_Delays":
-        return _Delays()
-
-
-class _Delays:
-    def __init__(self) -> None:
-        self._next = 0.5
-
-    def __iter__(self) -> "_Delays":
-        return self
-
-    def __next__(self) -> float:
-        delay = self._next
-        self._next = min(delay * 2, 5.0)
-        return delay
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((0.5, 1.0, 2.0, 4.0), itertools.repeat(5.0))

@@ -1,7 +1,7 @@
-"""What an installation does around the operator itself, as the chart's hooks call it.
+"""The steps of an installation besides the operator itself, for the chart's hooks.
 
-Before an upgrade the CRDs are brought to its version, which helm leaves alone. Before an uninstall the workers are
-deleted while an operator is still there to drain them, and after it the finalizer is taken off those that stay.
+Before an upgrade the CRDs are upgraded, which helm leaves alone. Before an uninstall the workers are deleted while the
+operator still runs and drains them; after it the finalizer is removed from the remaining EdgeWorkers.
 """
 
 import argparse
@@ -14,9 +14,7 @@ from typing import Final
 
 from edge_operator.api import names
 from edge_operator.api.types import Obj
-from edge_operator.kube.client import KubeClient
-from edge_operator.kube.errors import NotFoundError
-from edge_operator.kube.resources import CRDS, POOLS, WORKERS, Resource
+from edge_operator.kube.client import CRDS, POOLS, WORKERS, KubeClient, NotFoundError, Resource
 from edge_operator.settings import ClusterSettings
 
 LOOK_S: Final = 1.0
@@ -25,11 +23,11 @@ log = logging.getLogger(__name__)
 
 
 class InstallError(Exception):
-    """A step of an installation can't be done; the message says what mends it."""
+    """A step can't be done; the message says how to fix it."""
 
 
 async def upgrade_crds(settings: ClusterSettings, options: argparse.Namespace) -> None:
-    """Replace the specs of the cluster's CRDs by those of the files; fields that a new version lacks go.
+    """Replace the specs of the cluster's CRDs by those in the files, which may also remove fields.
 
     Raises:
         InstallError: there are no files, or the cluster does not have one of the CRDs.
@@ -40,13 +38,13 @@ async def upgrade_crds(settings: ClusterSettings, options: argparse.Namespace) -
         raise InstallError(f"{options.folder} has no CRDs; name a folder with one per file, as JSON")
     async with KubeClient(settings.kubeconfig) as kube:
         for file in files:
-            wanted: Obj = json.loads(file.read_text())
-            name = wanted["metadata"]["name"]
+            desired: Obj = json.loads(file.read_text())
+            name = desired["metadata"]["name"]
             try:
-                live = await kube.get(CRDS, None, name)
+                current = await kube.get(CRDS, None, name)
             except NotFoundError as error:
                 raise InstallError(f"the cluster does not have {name}; run: kubectl apply -f crds/") from error
-            await kube.update(CRDS, live | {"spec": wanted["spec"]})
+            await kube.update(CRDS, current | {"spec": desired["spec"]})
             log.info("%s is up to date", name)
 
 
@@ -54,36 +52,36 @@ async def delete_workers(settings: ClusterSettings, options: argparse.Namespace)
     """Delete pools and Managed workers, and wait until the operator has drained them all.
 
     Raises:
-        InstallError: some are still there when the time is over.
+        InstallError: some remain after the timeout.
 
     """
     end = time.monotonic() + options.timeout
     async with KubeClient(settings.kubeconfig) as kube:
         await _delete(kube, POOLS, await _list(kube, settings, POOLS))
-        told = ""
-        while left := [worker for worker in await _list(kube, settings, WORKERS) if _managed(worker)]:
-            await _delete(kube, WORKERS, left)
+        logged = ""
+        while remaining := [worker for worker in await _list(kube, settings, WORKERS) if _managed(worker)]:
+            await _delete(kube, WORKERS, remaining)
             waiting = ", ".join(
-                sorted(f"{worker['metadata']['namespace']}/{worker['metadata']['name']}" for worker in left)
+                sorted(f"{worker['metadata']['namespace']}/{worker['metadata']['name']}" for worker in remaining)
             )
             if time.monotonic() > end:
                 raise InstallError(
-                    f"these workers still drain: {waiting}. Repeat this later; or annotate them with "
-                    f"{names.FORCE_DELETE}=true, which ends their tasks"
+                    f"these workers are still draining: {waiting}. Repeat this later, or annotate them with "
+                    f"{names.FORCE_DELETE}=true, which stops their tasks"
                 )
-            if waiting != told:
+            if waiting != logged:
                 log.info("draining: %s", waiting)
-                told = waiting
+                logged = waiting
             await asyncio.sleep(LOOK_S)
 
 
 async def release_workers(settings: ClusterSettings, _: argparse.Namespace) -> None:
-    """Take the finalizer off all EdgeWorkers: without an operator nothing else would, and a deletion would hang."""
+    """Remove the finalizer from all EdgeWorkers: without an operator their deletion would hang."""
     async with KubeClient(settings.kubeconfig) as kube:
         for worker in await _list(kube, settings, WORKERS):
             meta = worker["metadata"]
-            left = [finalizer for finalizer in meta.get("finalizers") or [] if finalizer != names.FINALIZER]
-            patch = {"metadata": {"finalizers": left or None}}
+            others = [finalizer for finalizer in meta.get("finalizers") or [] if finalizer != names.FINALIZER]
+            patch = {"metadata": {"finalizers": others or None}}
             try:
                 await kube.merge(WORKERS, meta["namespace"], meta["name"], patch)
             except NotFoundError:
@@ -96,7 +94,7 @@ def _managed(worker: Obj) -> bool:
 
 
 async def _list(kube: KubeClient, settings: ClusterSettings, resource: Resource) -> list[Obj]:
-    """Return all objects of a kind where the operator works; none where the cluster does not know the kind."""
+    """Return all objects of a kind in the operator's namespaces; none if the cluster does not know the kind."""
     found: list[Obj] = []
     for scope in settings.scopes:
         try:

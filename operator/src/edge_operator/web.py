@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 @asynccontextmanager
 async def serve(host: str, port: int, healthy: Callable[[], str | None]) -> AsyncIterator[int]:
-    """Serve while the block runs; yields the port. `healthy` returns what is wrong, or None."""
+    """Serve while the block runs; yields the port. `healthy` returns a problem, or None."""
 
     async def healthz(_: web.Request) -> web.Response:
         problem = healthy()

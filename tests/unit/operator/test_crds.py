@@ -1,4 +1,4 @@
-"""The custom resource definitions as they are written: what needs no apiserver to see."""
+"""The files of the custom resource definitions; these checks need no apiserver."""
 
 from collections.abc import Iterator
 from pathlib import Path

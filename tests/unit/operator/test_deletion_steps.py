@@ -1,4 +1,4 @@
-"""Every deletion ends, whatever is the matter."""
+"""Every deletion ends in bounded time, whatever fails."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_operator.desired.deletion import REMOVAL_MARGIN, REMOVAL_PATIENCE, Progress, Situation, Step, next_step
-from edge_operator.desired.observed_pod import PodView
+from edge_operator.desired.observed_pod import ObservedPod
 from edge_protocol.worker_state import WorkerState
 from edge_testing.operator.builders import NOW, make_view, make_worker
 
 DRAIN_S = 60
-POD = PodView(
+POD = ObservedPod(
     name="edge-plant-7-0",
     uid="1",
     node="node-1",
@@ -56,10 +56,10 @@ def situation(**changes: object) -> Situation:
     forced=st.booleans(),
     stubborn=st.booleans(),
 )
-def test_it_ends_in_bounded_time(
+def test_a_deletion_ends_in_bounded_time(
     mode: str, state: WorkerState, known: bool, away: bool, stuck_pod: bool, forced: bool, stubborn: bool
 ) -> None:
-    """Play the steps with a world that does as little as possible of what it is told."""
+    """Run the steps against a cluster and a fleet that carry out as few of them as possible."""
     now, progress = NOW, Progress()
     annotations = {"airflow-edge.io/force-delete": "yes"} if forced else {}
     pods = [POD] if stuck_pod and mode == "Managed" else []
@@ -93,26 +93,26 @@ def test_it_ends_in_bounded_time(
         if step.remove:
             progress.removal_since = progress.removal_since or now
         now += max(step.wait, timedelta(milliseconds=100))
-    pytest.fail("it goes on for ever")
+    pytest.fail("the deletion does not end")
 
 
-def test_running_tasks_are_waited_for() -> None:
+def test_the_deletion_waits_for_running_tasks() -> None:
     assert next_step(situation(pods=[POD])).message.startswith("Waiting for pod")
     assert next_step(situation(mode="External", view=make_view(state=WorkerState.RUNNING))).request_shutdown
 
 
-def test_a_record_that_is_another_objects_is_left_alone() -> None:
+def test_a_worker_of_another_object_is_left_alone() -> None:
     assert next_step(situation(owns_name=False)) == Step(finish=True)
 
 
-def test_identity_goes_before_the_record() -> None:
+def test_credentials_are_revoked_before_the_worker_is_removed() -> None:
     offline = make_view(state=WorkerState.OFFLINE)
     assert next_step(situation(view=offline)).revoke
     assert next_step(situation(view=offline, progress=Progress(revoked=True))).remove
     assert next_step(situation(view=None, progress=Progress(revoked=True))) == Step(finish=True)
 
 
-def test_what_is_left_behind_is_named() -> None:
+def test_leaks_are_named() -> None:
     gone = next_step(situation(unreachable_since=NOW, now=NOW + timedelta(seconds=31)))
     assert gone.finish
     assert "worker plant-7 in the fleet" in gone.leaks[0]

@@ -1,4 +1,4 @@
-"""What is asked of the edge API, and what is left alone."""
+"""The changes that are sent to the edge API, and what is left alone."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 
 from edge_operator.api.types import SpecError
-from edge_operator.desired.fleet_changes import NOT_YET, shutdown_to_keep, wishes
+from edge_operator.desired.fleet_changes import NOT_YET, fleet_changes, shutdown_to_keep
 from edge_operator.desired.worker_status import differs, minor
 from edge_operator.desired.workload import PodDefaults, pod_template
 from edge_operator.fleet.observed import ServerEvent, read_events
-from edge_operator.reconcile.status import merge_patch
+from edge_operator.kube.client import merge_patch
 from edge_protocol.worker_state import WorkerState
 from edge_testing.operator.builders import make_view, make_worker
 
@@ -19,7 +19,7 @@ DEFAULTS = PodDefaults("image:1", "http://api", 45)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "requested", "there", "enter", "leave"),
+    ("desired", "requested", "observed", "enter", "leave"),
     [
         ("a", None, None, "a", False),
         ("a", NOT_YET, None, "a", False),
@@ -35,44 +35,53 @@ DEFAULTS = PodDefaults("image:1", "http://api", 45)
     ],
 )
 def test_maintenance(
-    wanted: str | None, requested: str | None, there: str | None, enter: str | None, leave: bool
+    desired: str | None, requested: str | None, observed: str | None, enter: str | None, leave: bool
 ) -> None:
-    annotations = {ANNOTATION: wanted} if wanted is not None else {}
+    annotations = {ANNOTATION: desired} if desired is not None else {}
     status = {"requestedMaintenance": requested} if requested is not None else {}
     worker = make_worker(annotations=annotations, status=status)
-    wish = wishes(worker, worker.spec(), make_view(comment=there))
-    assert wish.enter == enter
-    assert wish.exit == leave
+    changes = fleet_changes(worker, worker.spec(), make_view(comment=observed))
+    assert changes.enter == enter
+    assert changes.exit == leave
+
+
+def test_with_an_invalid_spec_the_annotation_still_counts_and_nothing_is_ended() -> None:
+    enters = make_worker(annotations={ANNOTATION: "a"})
+    assert fleet_changes(enters, None, make_view()).enter == "a"
+    requested = make_worker(status={"requestedMaintenance": "a"})
+    changes = fleet_changes(requested, None, make_view(comment="a"))
+    assert not changes.any
+    assert changes.requested == "a"
 
 
 @pytest.mark.parametrize(
-    ("mode", "annotated", "requested", "shutdown", "wish", "keep"),
+    ("mode", "annotated", "requested", "shutdown", "change", "keep"),
     [
-        # Asked for at the object.
+        # Requested by the annotation.
         ("External", True, False, False, True, False),
         ("External", True, True, True, None, False),
         ("External", False, True, True, False, False),
         ("Managed", True, True, False, None, False),
-        # Asked for elsewhere: a managed worker stays down, another one is its owner's.
+        # Requested elsewhere: a Managed worker stays down, an External one belongs to its owner.
         ("Managed", False, False, True, None, True),
         ("External", False, False, True, None, False),
-        # The annotation was taken away before the worker had followed the request.
+        # The annotation was removed before the worker carried out the request.
         ("Managed", False, True, True, False, False),
         ("Managed", False, False, False, None, False),
     ],
 )
-def test_shutdown(mode: str, annotated: bool, requested: bool, shutdown: bool, wish: bool | None, keep: bool) -> None:
+def test_shutdown(mode: str, annotated: bool, requested: bool, shutdown: bool, change: bool | None, keep: bool) -> None:
     annotations = {"airflow-edge.io/shutdown": "true"} if annotated else {}
     status = {"requestedShutdown": True} if requested else {}
     worker = make_worker(mode=mode, annotations=annotations, status=status)
     view = make_view(shutdown=shutdown)
-    assert wishes(worker, worker.spec(), view).shutdown == wish
+    assert fleet_changes(worker, worker.spec(), view).shutdown == change
     assert shutdown_to_keep(worker, view) == keep
 
 
-def test_queues_and_slots_follow_the_spec_and_are_asked_for_once() -> None:
+def test_queues_and_slots_follow_the_spec_and_are_requested_once() -> None:
     worker = make_worker(queues=["paint"], concurrency=4)
-    patch = wishes(worker, worker.spec(), make_view()).patch
+    patch = fleet_changes(worker, worker.spec(), make_view()).patch
     assert patch is not None
     assert patch.model_dump(exclude_unset=True) == {
         "concurrency": 4,
@@ -80,20 +89,20 @@ def test_queues_and_slots_follow_the_spec_and_are_asked_for_once() -> None:
         "remove_queues": ["press"],
     }
     asked = make_view(queues_added=["paint"], queues_removed=["press"], concurrency_override=4)
-    assert wishes(worker, worker.spec(), asked).patch is None
+    assert fleet_changes(worker, worker.spec(), asked).patch is None
     silent = make_worker()
-    assert wishes(silent, silent.spec(), make_view()).patch is None
+    assert fleet_changes(silent, silent.spec(), make_view()).patch is None
 
 
-def test_shutdown_is_asked_of_a_live_external_worker_only() -> None:
+def test_shutdown_is_requested_of_a_live_external_worker_only() -> None:
     asked = {"airflow-edge.io/shutdown": "now"}
     external = make_worker(mode="External", annotations=asked)
-    assert wishes(external, external.spec(), make_view()).shutdown is True
-    assert wishes(external, external.spec(), make_view(state=WorkerState.OFFLINE)).shutdown is None
+    assert fleet_changes(external, external.spec(), make_view()).shutdown is True
+    assert fleet_changes(external, external.spec(), make_view(state=WorkerState.OFFLINE)).shutdown is None
     managed = make_worker(annotations=asked)
-    assert wishes(managed, managed.spec(), make_view()).shutdown is None
+    assert fleet_changes(managed, managed.spec(), make_view()).shutdown is None
     back = make_worker(mode="External", status={"requestedShutdown": True})
-    assert wishes(back, back.spec(), make_view(shutdown=True)).shutdown is False
+    assert fleet_changes(back, back.spec(), make_view(shutdown=True)).shutdown is False
 
 
 def test_live_changes_keep_the_hash_and_others_change_it() -> None:
@@ -118,12 +127,12 @@ def test_live_changes_keep_the_hash_and_others_change_it() -> None:
         ({"workerName": "-bad-"}, "workerName"),
     ],
 )
-def test_bad_specs_name_the_field(spec: dict[str, object], field: str) -> None:
+def test_invalid_specs_name_the_field(spec: dict[str, object], field: str) -> None:
     with pytest.raises(SpecError, match=field):
         make_worker(**spec).spec()  # type: ignore[arg-type]
 
 
-def test_status_is_written_for_what_matters() -> None:
+def test_minor_changes_of_a_status_are_not_written_at_once() -> None:
     before = {"state": "idle", "lastHeartbeatTime": "2026-11-21T12:00:00Z", "conditions": []}
     later = before | {"lastHeartbeatTime": "2026-11-21T12:05:00Z"}
     assert not differs(before, later, timedelta(seconds=600))
@@ -133,7 +142,7 @@ def test_status_is_written_for_what_matters() -> None:
     assert merge_patch({"a": 1, "b": {"c": 1, "d": 2}}, {"b": {"c": 1}}) == {"a": None, "b": {"d": None}}
 
 
-async def test_server_sent_events_are_read() -> None:
+async def test_server_sent_events_are_parsed() -> None:
     async def lines() -> AsyncIterator[bytes]:
         for line in (
             b": hello",

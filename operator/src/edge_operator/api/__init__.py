@@ -1,1 +1,1 @@
-"""The objects' own types: names, spec models, conditions. No I/O and no decisions."""
+"""Types of the custom resources: names, spec models, conditions. No I/O and no decisions."""

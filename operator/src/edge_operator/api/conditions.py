@@ -1,50 +1,53 @@
-"""Condition types and their reasons: each a constant with its meaning; docs/operator.md lists them for users."""
+"""Condition types and reasons, and how conditions are written. docs/operator.md lists them for users."""
 
+from datetime import datetime
 from enum import StrEnum
+
+from edge_operator.api.types import Obj, timestamp
 
 
 class Condition(StrEnum):
-    """Types of conditions."""
+    """Types of conditions, from the EdgeWorker's point of view; a pool has Ready and Progressing."""
 
     READY = "Ready"
-    """Takes jobs."""
+    """The worker takes jobs."""
     REGISTERED = "Registered"
-    """Is in the fleet."""
+    """The worker is in the fleet."""
     CORDONED = "Cordoned"
-    """Is given no new job, on purpose."""
+    """The worker is deliberately given no new jobs."""
     DRAINED = "Drained"
-    """Is cordoned and runs nothing any more."""
+    """The worker is cordoned and no task is running."""
     PROGRESSING = "Progressing"
     """The operator is changing something."""
 
 
 class Reason(StrEnum):
-    """Reasons. Those in `WARNING_REASONS` need somebody to act."""
+    """Reasons of conditions. Those in `WARNING_REASONS` may need a person to act."""
 
     READY = "Ready"
     """The worker takes jobs."""
     STARTING = "Starting"
-    """The worker has connected and is about to take jobs."""
+    """The worker has connected and will take jobs shortly."""
     POD_PENDING = "PodPending"
-    """The pod waits for a node, a volume or its image."""
+    """The pod is waiting for a node, a volume or its image."""
     POD_FAILING = "PodFailing"
-    """The pod's container does not stay up, or its image can't be had."""
+    """The container keeps exiting, or its image can't be pulled."""
     POD_MISSING = "PodMissing"
-    """No pod is there yet."""
+    """There is no pod yet."""
     OFFLINE = "Offline"
-    """The worker said good-bye."""
+    """The worker has disconnected (bye)."""
     HEARTBEAT_LOST = "HeartbeatLost"
-    """The worker has not been heard of for three heartbeats."""
+    """The worker has missed three heartbeats."""
     CORDONED = "Cordoned"
-    """The worker is there and takes no jobs; see the condition Cordoned."""
+    """The worker is connected and takes no jobs; see the condition Cordoned."""
     SHUT_DOWN = "ShutDown"
-    """The worker was shut down through the annotation."""
+    """The worker is shut down by the annotation."""
     INVALID_SPEC = "InvalidSpec"
-    """The spec can't be used; the message names the field."""
+    """The spec is invalid; the message names the field."""
     INVALID_TEMPLATE = "InvalidTemplate"
-    """The apiserver refuses the objects made from the template."""
+    """The apiserver refuses an object that the template describes."""
     NAME_TAKEN = "NameTaken"
-    """Another EdgeWorker, or an object that is not ours, has the name."""
+    """The name belongs to another EdgeWorker or to an object that this operator did not create."""
     DELETING = "Deleting"
     """The object is being deleted."""
 
@@ -53,42 +56,42 @@ class Reason(StrEnum):
     NEVER_ENROLLED = "NeverEnrolled"
     """The worker has not joined the fleet yet."""
     EDGE_API_UNREACHABLE = "EdgeApiUnreachable"
-    """The edge API does not answer; what is shown may be old."""
+    """The edge API does not answer; the status may be out of date."""
 
     MAINTENANCE = "Maintenance"
-    """In maintenance, or on the way into it."""
+    """The worker is in maintenance or entering it."""
     SHUTDOWN_REQUESTED = "ShutdownRequested"
-    """Asked to shut down."""
+    """The worker was asked to shut down."""
     TERMINATING = "Terminating"
-    """Drains in order to stop."""
+    """The worker is draining and will stop."""
     VERSION_SKEW = "VersionSkew"
-    """Its version is outside of what the platform allows."""
+    """The platform does not allow the worker's version."""
     NOT_CORDONED = "NotCordoned"
-    """Nothing keeps jobs from it."""
+    """The worker is not cordoned."""
     NOT_REGISTERED = "NotRegistered"
     """The worker is not in the fleet."""
 
     NO_TASKS = "NoTasksRunning"
-    """Nothing runs any more."""
+    """No task is running."""
     TASKS_RUNNING = "TasksRunning"
     """Tasks are still running."""
 
     SETTLED = "Settled"
-    """All is as the spec wants it."""
+    """Everything matches the spec."""
     CREATING = "Creating"
-    """Objects are being made, or the pod starts."""
+    """Objects are being created, or the pod is starting."""
     ROLLING = "Rolling"
-    """The pod drains and is then replaced by one of the present template."""
+    """Pods drain and are then replaced by pods of the current template."""
     SCALING = "Scaling"
-    """The pool is getting more or fewer workers."""
+    """The pool is adding or removing workers."""
     CHANGING = "ChangingWorker"
-    """A change was sent to the running worker."""
+    """A change was sent to the running worker and is not confirmed yet."""
     BLOCKED = "Blocked"
-    """The change can't go on; the message, or that of the condition Ready, says why."""
+    """The spec can't be carried out; the message, or that of the condition Ready, says why."""
     POOL_READY = "AllReady"
-    """As many workers as wanted take jobs."""
+    """At least the desired number of workers take jobs."""
     POOL_SHORT = "TooFewReady"
-    """Fewer workers than wanted take jobs."""
+    """Fewer workers than desired take jobs."""
 
 
 WARNING_REASONS = frozenset(
@@ -103,4 +106,34 @@ WARNING_REASONS = frozenset(
         Reason.BLOCKED,
     }
 )
-"""Events about these are warnings."""
+"""Events with these reasons are warnings, unless the condition is True."""
+
+
+Verdict = tuple[str, Reason, str]
+"""Status, reason and message of a condition."""
+
+
+def with_times(conditions: dict[Condition, Verdict], before: list[Obj], generation: int, now: datetime) -> list[Obj]:
+    """Return conditions as Kubernetes writes them; an unchanged status keeps its transition time."""
+    known = {condition["type"]: condition for condition in before}
+    made = []
+    for kind, (status, reason, message) in conditions.items():
+        old = known.get(kind.value) or {}
+        since = old.get("lastTransitionTime") if old.get("status") == status else None
+        made.append(
+            {
+                "type": kind.value,
+                "status": status,
+                "reason": reason.value,
+                "message": message,
+                "lastTransitionTime": since or timestamp(now),
+                "observedGeneration": generation,
+            }
+        )
+    return made
+
+
+def transitions(before: Obj, after: Obj) -> list[Obj]:
+    """Return the conditions of a status whose status or reason has changed."""
+    known = {item["type"]: (item["status"], item["reason"]) for item in before.get("conditions") or []}
+    return [item for item in after["conditions"] if known.get(item["type"]) != (item["status"], item["reason"])]

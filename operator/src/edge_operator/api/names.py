@@ -1,4 +1,4 @@
-"""Every name that the operator gives or reads: groups, labels, annotations, finalizers, reasons of none of its own."""
+"""Names that the operator writes or reads: groups, labels, annotations, finalizers, and the names of child objects."""
 
 import hashlib
 import re
@@ -13,46 +13,46 @@ FIELD_MANAGER = "airflow-edge-operator"
 """Owner of the fields that the operator applies, and the component that its Events name."""
 
 FINALIZER = f"{GROUP}/worker"
-"""Holds an EdgeWorker back until its worker is drained and gone from the fleet."""
+"""Keeps a deleted EdgeWorker until its worker is drained and removed from the fleet."""
 
 MAINTENANCE = f"{GROUP}/maintenance"
-"""Annotation: puts the worker into maintenance; its value is the comment."""
+"""Annotation: puts the worker into maintenance; the value is the comment."""
 SHUTDOWN = f"{GROUP}/shutdown"
-"""Annotation: shuts the worker down after a drain, and keeps it down while it is there."""
+"""Annotation: drains the worker and shuts it down; it stays down while the annotation is there."""
 FORCE_DELETE = f"{GROUP}/force-delete"
-"""Annotation: a deletion does not wait for running tasks."""
+"""Annotation: the deletion does not wait for running tasks."""
 
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY_SELECTOR = f"{MANAGED_BY_LABEL}={FIELD_MANAGER}"
-"""What the operator watches of StatefulSets and pods: only its own."""
+"""Selects the StatefulSets, pods, service accounts and claims that the operator created; only these are watched."""
 WORKER_LABEL = f"{GROUP}/worker"
-"""On children: the name that they share."""
+"""On child objects: the name that they share."""
 POOL_LABEL = f"{GROUP}/pool"
-"""On EdgeWorkers and pods of a pool: the pool's name."""
+"""On the EdgeWorkers and pods of a pool: the pool's name."""
 DISCOVERED_LABEL = f"{GROUP}/discovered"
-"""On EdgeWorkers that the operator made for workers that enrolled by themselves."""
+"""On EdgeWorkers that the operator created for workers that enrolled without one."""
 
 OBJECT_ANNOTATION = f"{GROUP}/edgeworker"
-"""On pods: the name of their EdgeWorker, which may be too long for a label."""
+"""On pods: the name of the EdgeWorker, which may be too long for a label."""
 HASH_ANNOTATION = f"{GROUP}/template-hash"
-"""On pods: what the pod was made from, without what a running worker can take up without a restart."""
-AUTHORITIES_ANNOTATION = f"{GROUP}/authorities"
-"""On pods: PEM text of the authorities to trust for the edge API."""
+"""On pods: hash of the pod template, without the fields that a running worker can change without a restart."""
+CA_BUNDLE_ANNOTATION = f"{GROUP}/ca-bundle"
+"""On pods: PEM text of the CA certificates to trust for the edge API."""
 TOKEN_ID_ANNOTATION = f"{GROUP}/join-token-id"
 TOKEN_CREATED_ANNOTATION = f"{GROUP}/join-token-created"
 TOKEN_EXPIRES_ANNOTATION = f"{GROUP}/join-token-expires"
 
 WORKER_CONTAINER = "worker"
 CHILD_NAME_MAX = 52
-"""A StatefulSet's name plus the hash of its revision has to fit into a label of 63 characters."""
+"""A StatefulSet's name plus the hash of its revision must fit into a label value (63 characters)."""
 POOL_NAME_MAX = 50
-"""A pool's name is a label value, and a part of the names of its workers."""
+"""A pool's name is a label value, and the prefix of the names of its workers."""
 
 _LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
 
 
 def child_name(worker_object: str) -> str:
-    """Return the name of the children of an EdgeWorker: readable, unique, and good as a host name."""
+    """Return the name of the child objects of an EdgeWorker: readable, unique, and valid as a host name."""
     plain = f"edge-{worker_object}"
     if len(plain) <= CHILD_NAME_MAX and _LABEL.match(plain):
         return plain
@@ -60,7 +60,7 @@ def child_name(worker_object: str) -> str:
 
 
 def object_name(worker: str) -> str:
-    """Return the name of the EdgeWorker that is made for a worker of the fleet."""
+    """Return the name of the EdgeWorker to create for a worker of the fleet."""
     if len(worker) <= 63 and _LABEL.match(worker):
         return worker
     return _shortened(worker, worker, 63)

@@ -1,12 +1,12 @@
 """EdgeWorker and EdgeWorkerPool as the operator reads them from the apiserver.
 
-The schema of the CRDs has been enforced already, so these models are about what a schema can't say, and about telling
-people which field is wrong where an older CRD let something through.
+The apiserver has already enforced the CRD's schema. These models check what a schema can't express, and name the
+invalid field where an older CRD let something through.
 """
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,16 +18,25 @@ from edge_protocol.limits import COMMENT_MAX, CONCURRENCY_MAX, QueueName, Worker
 Obj = dict[str, Any]
 """A Kubernetes object as JSON."""
 
-
 M = TypeVar("M", bound=BaseModel)
 
 
+def timestamp(at: datetime) -> str:
+    """Return a time as Kubernetes writes it: UTC, whole seconds."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_timestamp(value: str | None) -> datetime | None:
+    """Return a time that Kubernetes wrote, or None where there is none."""
+    return datetime.fromisoformat(value) if value else None
+
+
 class SpecError(ValueError):
-    """A spec can't be used; the message names the field."""
+    """A spec is invalid; the message names the field."""
 
 
 class Model(BaseModel):
-    """Base of the spec models: names in camel case, unknown fields left to the apiserver."""
+    """Base of the spec models: camel-case names; the apiserver decides about unknown fields."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
@@ -56,7 +65,7 @@ class DagBundle(Model):
 
 
 class EnvVar(Model):
-    """An environment variable; where its value comes from is the apiserver's to check."""
+    """An environment variable; the apiserver checks the source of its value."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -64,7 +73,7 @@ class EnvVar(Model):
 
 
 class Template(Model):
-    """`spec.template`: what of the pod may be overridden. Unknown names are refused, since nothing would use them."""
+    """`spec.template`: the overridable parts of the pod. Unknown names are refused because nothing would use them."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -87,11 +96,11 @@ class Template(Model):
     def _reserved_names(self) -> Self:
         for variable in self.env:
             if variable.name.startswith("EDGE_WORKER_"):
-                raise ValueError(f"env {variable.name}: variables named EDGE_WORKER_ are set by the operator")
+                raise ValueError(f"env {variable.name}: the operator sets all EDGE_WORKER_ variables")
         for kind, given in (("labels", self.labels), ("annotations", self.annotations)):
             for key in given:
                 if key.startswith(f"{names.GROUP}/") or key == names.MANAGED_BY_LABEL:
-                    raise ValueError(f"{kind} {key}: this name is the operator's")
+                    raise ValueError(f"{kind} {key}: this name is reserved for the operator")
         return self
 
 
@@ -127,7 +136,7 @@ class Autoscaling(Model):
 
 
 class Rollout(Model):
-    """`EdgeWorkerPool.spec.rollout`; percentages are of the wanted number of workers."""
+    """`EdgeWorkerPool.spec.rollout`; percentages refer to the desired number of workers."""
 
     max_unavailable: int | str = 1
     max_surge: int | str = 0
@@ -141,7 +150,7 @@ class PoolTemplateMetadata(Model):
 
 
 class PoolTemplate(Model):
-    """`EdgeWorkerPool.spec.template`; `spec` is kept as written for the EdgeWorkers."""
+    """`EdgeWorkerPool.spec.template`; `spec` goes to the EdgeWorkers as written."""
 
     metadata: PoolTemplateMetadata = PoolTemplateMetadata()
     spec: Obj = Field(default_factory=dict)
@@ -158,7 +167,7 @@ class PoolSpec(Model):
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What the operator uses of an object's metadata."""
+    """The parts of an object's metadata that the operator uses."""
 
     namespace: str
     name: str
@@ -170,13 +179,12 @@ class Meta:
     annotations: dict[str, str]
     finalizers: list[str]
     owner_uid: str | None
-    """uid of the object that controls this one."""
+    """uid of the controlling owner, if any."""
 
 
 def read_meta(obj: Obj) -> Meta:
-    """Return the metadata of an object from the apiserver."""
+    """Return the metadata of an object that the apiserver returned."""
     meta = obj["metadata"]
-    deleted = meta.get("deletionTimestamp")
     owners = [owner["uid"] for owner in meta.get("ownerReferences") or [] if owner.get("controller")]
     return Meta(
         namespace=meta.get("namespace", ""),
@@ -184,7 +192,7 @@ def read_meta(obj: Obj) -> Meta:
         uid=meta.get("uid", ""),
         generation=meta.get("generation", 0),
         created=meta.get("creationTimestamp", ""),
-        deleted_at=datetime.fromisoformat(deleted) if deleted else None,
+        deleted_at=read_timestamp(meta.get("deletionTimestamp")),
         labels=dict(meta.get("labels") or {}),
         annotations=dict(meta.get("annotations") or {}),
         finalizers=list(meta.get("finalizers") or []),
@@ -194,7 +202,7 @@ def read_meta(obj: Obj) -> Meta:
 
 @dataclass(frozen=True, slots=True)
 class EdgeWorker:
-    """An EdgeWorker. Its spec is read apart, since a bad one must not keep the object from being deleted."""
+    """An EdgeWorker. Its spec is parsed separately: an invalid spec must not prevent a deletion."""
 
     meta: Meta
     raw_spec: Obj
@@ -202,7 +210,7 @@ class EdgeWorker:
 
     @property
     def mode(self) -> str:
-        """Return the mode, also of a spec that is wrong elsewhere."""
+        """Return the mode, even if another field of the spec is invalid."""
         return str(self.raw_spec.get("mode", "Managed"))
 
     @property
@@ -212,12 +220,12 @@ class EdgeWorker:
 
     @property
     def discovered(self) -> bool:
-        """Return whether the operator made this object for a worker that enrolled by itself."""
+        """Return whether the operator created this object for a worker that enrolled without one."""
         return names.DISCOVERED_LABEL in self.meta.labels
 
     @property
     def worker_name(self) -> str:
-        """Return the worker's name in the fleet. The first one seen counts: a name can't be changed."""
+        """Return the worker's name in the fleet. The first one stays: a name can't be changed."""
         return str(self.status.get("workerName") or self.raw_spec.get("workerName") or self.meta.name)
 
     @property
@@ -234,14 +242,14 @@ class EdgeWorker:
         """Return the spec.
 
         Raises:
-            SpecError: a field can't be used.
+            SpecError: a field is invalid.
 
         """
         spec = _read(WorkerSpec, self.raw_spec)
-        wanted = spec.worker_name or self.meta.name
-        if wanted != self.worker_name:
+        desired = spec.worker_name or self.meta.name
+        if desired != self.worker_name:
             raise SpecError(
-                f"workerName: can't be changed from {self.worker_name!r}; make another EdgeWorker for {wanted!r}"
+                f"workerName: can't be changed from {self.worker_name!r}; create another EdgeWorker for {desired!r}"
             )
         return spec
 
@@ -255,10 +263,10 @@ class EdgeWorkerPool:
     status: Obj
 
     def spec(self) -> PoolSpec:
-        """Return the spec, with that of its workers checked too.
+        """Return the spec, after checking the spec of its workers too.
 
         Raises:
-            SpecError: a field can't be used.
+            SpecError: a field is invalid.
 
         """
         if len(self.meta.name) > names.POOL_NAME_MAX or not re.match(
@@ -268,7 +276,7 @@ class EdgeWorkerPool:
         spec = _read(PoolSpec, self.raw_spec)
         for field in ("mode", "workerName"):
             if field in spec.template.spec:
-                raise SpecError(f"template.spec.{field}: is not for pools")
+                raise SpecError(f"template.spec.{field}: can't be set in a pool")
         try:
             _read(WorkerSpec, spec.template.spec)
         except SpecError as error:

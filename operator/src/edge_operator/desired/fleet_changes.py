@@ -1,8 +1,8 @@
-"""What has to be told to the edge API so that a worker becomes as its object wants it.
+"""The changes to send to the edge API so that a worker gets into the desired state of its EdgeWorker.
 
-Maintenance that was set elsewhere (command line, UI, the host) is left alone. To know which one is ours,
-`status.requestedMaintenance` says so before the first call (`NOT_YET`) and has the comment after it: an operator that
-dies in between finds it there, and asks again.
+Maintenance that was set elsewhere (command line, the host) is left alone. `status.requestedMaintenance` records which
+maintenance was requested here: `NOT_YET` before the first call, the comment after it. An operator that was killed in
+between finds the record and sends the request again.
 """
 
 from dataclasses import dataclass
@@ -11,27 +11,25 @@ from edge_operator.api import names
 from edge_operator.api.types import EdgeWorker, WorkerSpec
 from edge_protocol.admin import WorkerPatch, WorkerView
 from edge_protocol.limits import COMMENT_MAX
-from edge_protocol.worker_state import WorkerState
+from edge_protocol.worker_state import GONE_STATES, WorkerState
 
-GONE_STATES = frozenset({WorkerState.OFFLINE, WorkerState.UNKNOWN, WorkerState.OFFLINE_MAINTENANCE})
-"""States of a worker that is not there."""
 NOT_YET = "(not asked yet)"
-"""`status.requestedMaintenance` of a request that may not have been made."""
+"""`status.requestedMaintenance` of a request that may not have been sent."""
 NO_COMMENT = "no comment given"
-"""The edge API wants a comment; an empty annotation has none."""
+"""Comment for an empty annotation: the edge API requires one."""
 
 
 def live(view: WorkerView | None) -> bool:
-    """Return whether the worker is there now."""
+    """Return whether the worker is connected: in the fleet and in none of the gone states."""
     return view is not None and view.state not in GONE_STATES
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """Calls to make, at most one of each kind; None or False: nothing to do."""
+class FleetChanges:
+    """Calls to make, at most one of each kind; None or False: no call."""
 
     requested: str | None = None
-    """What `status.requestedMaintenance` has to say after the calls."""
+    """The value of `status.requestedMaintenance` after the calls."""
     enter: str | None = None
     exit: bool = False
     shutdown: bool | None = None
@@ -39,12 +37,12 @@ class Wishes:
 
     @property
     def any(self) -> bool:
-        """Return whether a call is to be made."""
+        """Return whether there is a call to make."""
         return bool(self.enter is not None or self.exit or self.shutdown is not None or self.patch)
 
 
-def wanted_maintenance(worker: EdgeWorker, spec: WorkerSpec | None) -> str | None:
-    """Return the comment of the maintenance that the object asks for, or None. The annotation comes first."""
+def desired_maintenance(worker: EdgeWorker, spec: WorkerSpec | None) -> str | None:
+    """Return the comment of the desired maintenance, or None. The annotation takes precedence over the spec."""
     comment = worker.meta.annotations.get(names.MAINTENANCE)
     if comment is None and spec is not None and spec.maintenance.enabled:
         comment = spec.maintenance.comment
@@ -53,57 +51,60 @@ def wanted_maintenance(worker: EdgeWorker, spec: WorkerSpec | None) -> str | Non
     return comment.strip()[:COMMENT_MAX] or NO_COMMENT
 
 
-def wishes(worker: EdgeWorker, spec: WorkerSpec, view: WorkerView) -> Wishes:
-    """Return what to tell the edge API about a worker that is in the fleet."""
+def fleet_changes(worker: EdgeWorker, spec: WorkerSpec | None, view: WorkerView) -> FleetChanges:
+    """Return the changes to send for a worker of the fleet.
+
+    Without a spec (it is invalid) the annotations still count, but maintenance is not ended: the spec may request it.
+    """
     enter, leave, requested = _maintenance(worker, spec, view)
-    return Wishes(requested, enter, leave, _shutdown(worker, view), _patch(spec, view))
+    return FleetChanges(requested, enter, leave, _shutdown(worker, view), _patch(spec, view) if spec else None)
 
 
-def _maintenance(worker: EdgeWorker, spec: WorkerSpec, view: WorkerView) -> tuple[str | None, bool, str | None]:
-    """Return (comment to enter with, whether to exit, what is asked for from now on)."""
-    wanted = wanted_maintenance(worker, spec)
+def _maintenance(worker: EdgeWorker, spec: WorkerSpec | None, view: WorkerView) -> tuple[str | None, bool, str | None]:
+    """Return (comment to enter with, whether to exit, what is requested from now on)."""
+    desired = desired_maintenance(worker, spec)
     before = worker.status.get("requestedMaintenance")
-    if wanted is not None:
-        # A comment that somebody changed elsewhere stays; only a new one here is sent again.
-        enter = wanted if before != wanted or view.maintenance is None else None
-        return enter, False, wanted
-    if before is not None and view.maintenance is not None:
-        return None, True, before
+    if desired is not None:
+        # A comment that was changed elsewhere stays; only a new desired comment is sent.
+        enter = desired if before != desired or view.maintenance is None else None
+        return enter, False, desired
+    if before is not None and (view.maintenance is not None or spec is None):
+        return None, spec is not None, before
     return None, False, None
 
 
 def shutdown_to_keep(worker: EdgeWorker, view: WorkerView | None) -> bool:
-    """Return whether somebody asked the edge API to shut a managed worker down, and the object does not say so yet.
+    """Return whether a shutdown of a Managed worker was requested elsewhere and is not yet recorded in its EdgeWorker.
 
-    The request ends with the worker's good-bye, and the cluster starts its container again: what lasts is the object.
+    The request ends when the worker disconnects, and the cluster then restarts its container. The EdgeWorker lasts.
     """
-    asked = names.SHUTDOWN in worker.meta.annotations or bool(worker.status.get("requestedShutdown"))
-    return worker.managed and view is not None and view.shutdown and not asked
+    requested = names.SHUTDOWN in worker.meta.annotations or bool(worker.status.get("requestedShutdown"))
+    return worker.managed and view is not None and view.shutdown and not requested
 
 
 def _shutdown(worker: EdgeWorker, view: WorkerView) -> bool | None:
     if not live(view) or view.state is WorkerState.TERMINATING:
         return None
-    asked = names.SHUTDOWN in worker.meta.annotations
-    # A managed worker is shut down by taking its pod away, which drains it too, and keeps it away.
-    if asked and not view.shutdown and not worker.managed:
+    desired = names.SHUTDOWN in worker.meta.annotations
+    # A Managed worker is shut down by deleting its pod, which drains it too.
+    if desired and not view.shutdown and not worker.managed:
         return True
-    if not asked and view.shutdown and worker.status.get("requestedShutdown"):
+    if not desired and view.shutdown and worker.status.get("requestedShutdown"):
         return False
     return None
 
 
 def _patch(spec: WorkerSpec, view: WorkerView) -> WorkerPatch | None:
-    """Return the change that makes queues and concurrency as the spec says; what it does not say is left alone.
+    """Return the change of queues and concurrency to what the spec states; what it does not state is left alone.
 
-    What was asked for before and has no effect (a queue that the credential does not grant) is not asked for again.
+    A change that was requested before without effect (the credential does not grant the queue) is not requested again.
     """
     change: dict[str, object] = {}
     if spec.concurrency is not None and spec.concurrency not in (view.concurrency, view.concurrency_override):
         change["concurrency"] = spec.concurrency
     if spec.queues is not None and "*" not in view.queues:
-        wanted, there = set(spec.queues), set(view.queues)
-        add = sorted(wanted - there - set(view.queues_added))
-        remove = sorted(there - wanted - set(view.queues_removed))
+        desired, observed = set(spec.queues), set(view.queues)
+        add = sorted(desired - observed - set(view.queues_added))
+        remove = sorted(observed - desired - set(view.queues_removed))
         change |= ({"add_queues": add} if add else {}) | ({"remove_queues": remove} if remove else {})
     return WorkerPatch.model_validate(change) if change else None

@@ -1,46 +1,45 @@
-"""When a worker needs a (new) join token."""
+"""When a worker needs a (new) join token, and for what it is valid."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from edge_operator.api import names
-from edge_operator.api.quantities import read_timestamp
-from edge_operator.api.types import EdgeWorker, Obj, WorkerSpec
+from edge_operator.api.types import EdgeWorker, Obj, WorkerSpec, read_timestamp
 from edge_protocol.admin import TokenRequest
 
 EXPIRY_MARGIN = timedelta(minutes=10)
-"""A token is replaced so long before it expires: a pod has to read it and enrol."""
+"""A token is replaced this long before it expires: a pod needs time to read it and enrol."""
 RETRY_AFTER = timedelta(minutes=3)
-"""A pod that has not joined so long after its token was made can't use it (used up by a start that failed before the
-credential was kept), so it gets another. Longer than a node takes to refresh a mounted Secret."""
+"""A pod that has not enrolled this long after its token was created gets another: an earlier start may have used the
+token and failed before it stored the credential. Longer than a node takes to refresh a mounted Secret."""
 _GLOB = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
 
 
 @dataclass(frozen=True, slots=True)
 class TokenNeed:
-    """What is known about the worker when its Secret is looked at."""
+    """What decides whether a worker needs a join token."""
 
     enrolled: bool
-    """It is in the fleet."""
+    """The worker is in the fleet."""
     live: bool
-    pod_tries: bool
-    """A pod has started, whether it stays up or not."""
+    pod_started: bool
+    """A pod has started, whether it keeps running or not."""
 
 
 def may_need_token(worker: EdgeWorker, need: TokenNeed) -> bool:
-    """Return whether the Secret has to be looked at: never for a live worker, which has its credential.
+    """Return whether the Secret must be checked: never for a live worker, which has its credential.
 
-    A host that is run by somebody else gets a token only until it joined; a pod may lose its volume and need another.
+    An External worker needs a token only until it has enrolled; a pod may lose its volume and need another one.
     """
     if need.live or worker.discovered or names.SHUTDOWN in worker.meta.annotations:
         return False
     return worker.managed or not need.enrolled
 
 
-def token_is_good(secret: Obj | None, unused_id: str | None, need: TokenNeed, now: datetime) -> bool:
-    """Return whether the Secret's token will do for a worker that may need one.
+def token_is_usable(secret: Obj | None, unused_id: str | None, need: TokenNeed, now: datetime) -> bool:
+    """Return whether the Secret's token can still enrol the worker.
 
-    `unused_id` is the token that was made last if the worker was not seen live since then: a token is good once.
+    `unused_id` is the last token that was created, unless the worker has been live since: a token can be used once.
     """
     annotations = ((secret or {}).get("metadata") or {}).get("annotations") or {}
     expires = read_timestamp(annotations.get(names.TOKEN_EXPIRES_ANNOTATION))
@@ -49,13 +48,13 @@ def token_is_good(secret: Obj | None, unused_id: str | None, need: TokenNeed, no
         return False
     if now >= expires - EXPIRY_MARGIN or annotations.get(names.TOKEN_ID_ANNOTATION) != unused_id:
         return False
-    return not (need.pod_tries and now >= created + RETRY_AFTER)
+    return not (need.pod_started and now >= created + RETRY_AFTER)
 
 
 def token_request(worker: EdgeWorker, spec: WorkerSpec, lifetime: timedelta) -> TokenRequest:
-    """Return the request for a token that is good once, for this worker and its team.
+    """Return the request for a token that can be used once, by this worker and its team.
 
-    The queues of a managed worker are not bound by it: they are changed through the spec while it runs.
+    It does not restrict the queues of a Managed worker: the spec can change them while the worker runs.
     """
     queues = None if worker.managed else spec.queues
     return TokenRequest(

@@ -1,12 +1,11 @@
-"""What the pods of a worker say about it, in few words."""
+"""The observed state of a worker's pod, and what it says about the worker."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from edge_operator.api import names
 from edge_operator.api.conditions import Reason
-from edge_operator.api.quantities import read_timestamp
-from edge_operator.api.types import Obj
+from edge_operator.api.types import Obj, read_timestamp
 from edge_operator.desired.fleet_changes import live
 from edge_protocol.admin import WorkerView
 
@@ -25,16 +24,16 @@ _FAILING = frozenset(
 )
 
 LINE_MAX = 300
-"""Characters of a message that are told on."""
+"""Characters of a message that are copied into a condition."""
 STUCK_MARGIN = timedelta(seconds=60)
-"""After its grace a pod is stopped by its node; one that is still there so much later has no node to do that."""
+"""The node of a pod that still exists this long after its grace period is not there to stop it."""
 SILENCE_MARGIN = timedelta(seconds=90)
-"""A worker that was silent for so long is lost to the fleet and so are its tasks: nothing is left to wait for."""
+"""After this long without a heartbeat the fleet counts a worker and its tasks as lost: nothing is left to wait for."""
 
 
 @dataclass(frozen=True, slots=True)
-class PodView:
-    """One pod."""
+class ObservedPod:
+    """The parts of a pod that the operator uses."""
 
     name: str
     uid: str
@@ -43,26 +42,26 @@ class PodView:
     phase: str
     terminating: bool
     stop_time: datetime | None
-    """When it was told to stop."""
+    """When its deletion was requested."""
     kill_time: datetime | None
-    """When its node is to have stopped it."""
+    """When its grace period ends."""
     running: bool
-    """Its worker container runs."""
+    """Its worker container is running."""
     problem: str | None
-    """Why it does not come up, in the cluster's own words."""
+    """Why it does not start, as the cluster reports it."""
     failing: bool
-    """The problem will not go away by waiting."""
+    """The problem will not be solved by waiting."""
 
 
-def read_pod(pod: Obj) -> PodView:
-    """Return what matters of a pod."""
+def read_pod(pod: Obj) -> ObservedPod:
+    """Return the observed state of a pod."""
     meta, status = pod["metadata"], pod.get("status") or {}
     kill_time = read_timestamp(meta.get("deletionTimestamp"))
     grace = timedelta(seconds=meta.get("deletionGracePeriodSeconds") or 0)
     phase = status.get("phase", "Pending")
     container = _container(status)
     failing, problem = _problem(status, container)
-    return PodView(
+    return ObservedPod(
         name=meta["name"],
         uid=meta["uid"],
         node=(pod.get("spec") or {}).get("nodeName"),
@@ -77,11 +76,11 @@ def read_pod(pod: Obj) -> PodView:
     )
 
 
-def abandoned(pod: PodView, view: WorkerView | None, now: datetime, *, fleet_fresh: bool) -> bool:
-    """Return whether nobody will end a pod that was told to stop, so that only a forced deletion removes it.
+def abandoned(pod: ObservedPod, view: WorkerView | None, now: datetime, *, fleet_fresh: bool) -> bool:
+    """Return whether a terminating pod's node is lost, so that only a forced deletion removes the pod.
 
-    That is so when its whole grace has passed, or, on a node that is lost with an hour of grace ahead, when the worker
-    in it is not there any more. The edge API has fenced it: should it come back, it has nothing to report to.
+    That is the case when the whole grace period has passed. It is also the case earlier, with most of the grace period
+    left, when the worker in the pod is gone: the edge API has fenced it, so it can't report anything if it comes back.
     """
     if pod.kill_time is None or pod.stop_time is None or live(view):
         return False
@@ -91,11 +90,35 @@ def abandoned(pod: PodView, view: WorkerView | None, now: datetime, *, fleet_fre
     return fleet_fresh and now >= max(heard, pod.stop_time) + SILENCE_MARGIN
 
 
-def pod_reason(pods: list[PodView]) -> tuple[Reason, str] | None:
-    """Return why no worker can be expected to run, or None where a pod runs."""
+@dataclass(frozen=True, slots=True)
+class PodHistory:
+    """Tells whether the fleet's view of a worker is about its current pod, from the pods that this operator has seen.
+
+    Clocks are not compared: that of a node may be wrong.
+    """
+
+    pod_uid: str | None = None
+    """The worker's pod as last seen."""
+    departed_revision: int = -1
+    """Revision of the view when the last pod was gone: up to this revision the view is about that pod."""
+
+    def after(self, pods: list[ObservedPod], view: WorkerView | None) -> "PodHistory":
+        """Return the history with the pods that exist now."""
+        pod_uid = pods[0].uid if pods else None
+        if view is None or self.pod_uid in (None, pod_uid):
+            return PodHistory(pod_uid, self.departed_revision)
+        return PodHistory(pod_uid, view.revision if live(view) else -1)
+
+    def is_current(self, view: WorkerView | None) -> bool:
+        """Return whether the view is about the pod that exists now."""
+        return view is None or view.revision > self.departed_revision
+
+
+def pod_reason(pods: list[ObservedPod]) -> tuple[Reason, str] | None:
+    """Return why no worker can be running, or None if a pod is running."""
     alive = [pod for pod in pods if not pod.terminating]
     if not alive:
-        return Reason.POD_MISSING, "No pod is there yet."
+        return Reason.POD_MISSING, "There is no pod yet."
     pod = alive[0]
     if pod.failing:
         return Reason.POD_FAILING, f"Pod {pod.name}: {pod.problem}"
@@ -107,8 +130,8 @@ def pod_reason(pods: list[PodView]) -> tuple[Reason, str] | None:
 @dataclass(frozen=True, slots=True)
 class _Container:
     state: Obj
-    last_words: str
-    """What it said last before it went, if it went with an error."""
+    exit_message: str
+    """The last line that it wrote before its last exit."""
 
 
 def _container(status: Obj) -> _Container:
@@ -125,9 +148,9 @@ def _problem(status: Obj, container: _Container) -> tuple[bool, str | None]:
         return True, f"{reason}: {message}"
     waiting = container.state.get("waiting") or {}
     if waiting.get("reason") in _FAILING:
-        last_words = container.last_words if waiting["reason"] == _CRASHING else ""
-        said = last_words or _first_line(waiting.get("message")) or "see kubectl describe pod"
-        return True, f"{waiting['reason']}: {said}"
+        exit_message = container.exit_message if waiting["reason"] == _CRASHING else ""
+        message = exit_message or _first_line(waiting.get("message")) or "see kubectl describe pod"
+        return True, f"{waiting['reason']}: {message}"
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return False, f"{condition.get('reason')}: {_first_line(condition.get('message'))}"

@@ -1,25 +1,24 @@
-"""What a pool does next: which EdgeWorkers to create, change and delete.
+"""The next changes of a pool: which EdgeWorkers to create, update and delete.
 
-Names are the lowest free numbers, so an operator that died between two creations goes on where it was: a repeat hits a
-name that exists. A worker that is being deleted keeps its number until it is gone.
+Names use the lowest free numbers, so an operator that was killed between two creations continues where it stopped: a
+repeated creation meets a name that exists. A worker that is being deleted keeps its number until it is gone.
 """
 
+import math
 from dataclasses import dataclass, field
 
 from edge_operator.api import names
 from edge_operator.api.conditions import Condition, Reason
-from edge_operator.api.quantities import share
 from edge_operator.api.types import EdgeWorker, EdgeWorkerPool, Obj, PoolSpec, Rollout, SpecError, WorkerSpec
-from edge_operator.desired.children import owner_reference
 from edge_operator.desired.fleet_changes import live
-from edge_operator.desired.workload import PodDefaults, pod_template
+from edge_operator.desired.workload import PodDefaults, owner_reference, pod_template
 from edge_protocol.admin import WorkerView
 
 
 def worker_spec(spec: PoolSpec, defaults: PodDefaults) -> Obj:
     """Return the spec of the pool's EdgeWorkers.
 
-    The default image is written into it: when the operator's default changes, workers follow at the pool's pace.
+    It contains the default image, so a new default of the operator is rolled out at the pool's pace.
     """
     made = dict(spec.template.spec) | {"mode": "Managed"}
     made["template"] = {"image": defaults.image} | dict(made.get("template") or {})
@@ -34,7 +33,7 @@ def member_object(pool: EdgeWorkerPool, spec: PoolSpec, name: str, defaults: Pod
         "labels": dict(spec.template.metadata.labels) | {names.POOL_LABEL: pool.meta.name},
         "annotations": dict(spec.template.metadata.annotations),
         "ownerReferences": [owner_reference(names.POOL_KIND, pool.meta)],
-        # From the start: a worker that is deleted at once must be drained all the same.
+        # From the start: a worker must be drained even if it is deleted at once.
         "finalizers": [names.FINALIZER],
     }
     return {
@@ -52,59 +51,58 @@ class Member:
     name: str
     deleting: bool
     available: bool
-    """It takes jobs, its status is about its present spec, and its pod is not being replaced."""
-    fresh: bool
-    """Its spec is the pool's."""
-    stale: bool
-    """Its pod has to be replaced to be the pool's."""
+    """It takes jobs, its status is about its current spec, and its pod is not being replaced."""
+    up_to_date: bool
+    """Its spec is that of the pool."""
+    needs_new_pod: bool
+    """Its pod must be replaced to match the pool's template."""
     failing: bool
-    """It will not take jobs by waiting: its pod fails, or somebody put it into maintenance or shut it down."""
+    """Waiting will not make it take jobs: its pod fails, or it is in maintenance or shut down."""
     slots_used: int
     slots_total: int
 
 
-def read_member(worker: EdgeWorker, view: WorkerView | None, wanted: Obj, defaults: PodDefaults) -> Member:
-    """Return what the plan needs of an EdgeWorker of the pool."""
+def read_member(worker: EdgeWorker, view: WorkerView | None, desired_spec: Obj, defaults: PodDefaults) -> Member:
+    """Return the observed state of an EdgeWorker of the pool."""
     conditions = {condition["type"]: condition for condition in worker.status.get("conditions") or []}
     ready: Obj = conditions.get(Condition.READY) or {}
-    going: Obj = conditions.get(Condition.PROGRESSING) or {}
-    # A worker whose pod is on its way out may still be ready for a moment.
+    progressing: Obj = conditions.get(Condition.PROGRESSING) or {}
+    # A worker whose pod is being replaced may still be ready for a moment.
     staying = (
-        worker.status.get("observedGeneration") == worker.meta.generation and going.get("reason") != Reason.ROLLING
+        worker.status.get("observedGeneration") == worker.meta.generation
+        and progressing.get("reason") != Reason.ROLLING
     )
-    want, have = WorkerSpec.model_validate(wanted), _spec_or_none(worker)
-    there = view if live(view) else None
-    cordoned = ready.get("reason") == Reason.CORDONED and there is not None and there.maintenance is not None
+    desired, current = WorkerSpec.model_validate(desired_spec), _spec_or_none(worker)
+    connected = view if live(view) else None
+    cordoned = ready.get("reason") == Reason.CORDONED and connected is not None and connected.maintenance is not None
     return Member(
         name=worker.meta.name,
         deleting=worker.meta.deleted_at is not None,
-        available=ready.get("status") == "True" and staying and there is not None,
-        fresh=want == have,
-        stale=have is not None and _hashes_differ(worker, want, have, defaults),
+        available=ready.get("status") == "True" and staying and connected is not None,
+        up_to_date=desired == current,
+        needs_new_pod=current is not None and _hashes_differ(worker, desired, current, defaults),
         failing=ready.get("reason") in (Reason.POD_FAILING, Reason.SHUT_DOWN) or cordoned,
-        slots_used=there.slots_used if there is not None else 0,
-        slots_total=there.concurrency if there is not None else 0,
+        slots_used=connected.slots_used if connected is not None else 0,
+        slots_total=connected.concurrency if connected is not None else 0,
     )
 
 
 def _spec_or_none(worker: EdgeWorker) -> WorkerSpec | None:
-    """Return the spec, or None for one that somebody made unusable: no pod was made from it."""
+    """Return the spec, or None if it is invalid: no pod was created from it."""
     try:
         return worker.spec()
     except SpecError:
         return None
 
 
-def _hashes_differ(worker: EdgeWorker, want: WorkerSpec, have: WorkerSpec, defaults: PodDefaults) -> bool:
-    hashes = {
-        pod_template(worker, spec, defaults)["metadata"]["annotations"][names.HASH_ANNOTATION] for spec in (want, have)
-    }
-    return len(hashes) > 1
+def _hashes_differ(worker: EdgeWorker, desired: WorkerSpec, current: WorkerSpec, defaults: PodDefaults) -> bool:
+    templates = [pod_template(worker, spec, defaults) for spec in (desired, current)]
+    return len({template["metadata"]["annotations"][names.HASH_ANNOTATION] for template in templates}) > 1
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Names of EdgeWorkers to create, to give the pool's spec, and to delete."""
+    """Names of EdgeWorkers to create, to update to the pool's spec, and to delete."""
 
     create: list[str] = field(default_factory=list)
     update: list[str] = field(default_factory=list)
@@ -112,42 +110,50 @@ class Plan:
 
     @property
     def empty(self) -> bool:
-        """Return whether nothing is to be done."""
+        """Return whether there is nothing to do."""
         return not (self.create or self.update or self.delete)
 
 
-def plan(pool: str, wanted: int, members: list[Member], rollout: Rollout) -> Plan:
-    """Return the next changes for a pool that is to have `wanted` workers.
+def plan(pool: str, desired: int, members: list[Member], rollout: Rollout) -> Plan:
+    """Return the next changes for a pool that should have `desired` workers.
 
-    A change that takes no restart goes to all workers at once. One that does replaces workers within the limits of the
-    roll-out: first by workers on top (surge), which then take the place of old ones, else one by one in place. Workers
-    that do not take jobs are replaced at any time, since that takes nothing away.
+    A change that requires no restart goes to all workers at once. A change that requires one replaces workers within
+    the limits of the rollout: with a surge, additional workers take the place of old ones; without, workers are updated
+    in place. Workers that take no jobs can be replaced at any time.
     """
     active = [member for member in members if not member.deleting]
-    surge = share(rollout.max_surge, wanted, up=True)
-    total = wanted + min(surge, sum(member.stale for member in active))
+    surge = _share(rollout.max_surge, desired, up=True)
+    total = desired + min(surge, sum(member.needs_new_pod for member in active))
 
     create = _free_names(pool, {member.name for member in members}, total - len(active))
     delete = _victims(active, len(active) - total)
     staying = [member for member in active if member.name not in delete]
-    update = [member.name for member in staying if not member.fresh and not member.stale]
-    spare = _spare(rollout, wanted, staying)
-    idle_first = sorted((member for member in staying if member.stale), key=_cost)
+    update = [member.name for member in staying if not member.up_to_date and not member.needs_new_pod]
+    spare = _spare(rollout, desired, staying)
+    idle_first = sorted((member for member in staying if member.needs_new_pod), key=_cost)
     if surge:
-        delete += _allowed(idle_first, spare, max(len(staying) - wanted, 0))
+        delete += _allowed(idle_first, spare, max(len(staying) - desired, 0))
     else:
         update += _allowed(idle_first, spare, len(idle_first))
     return Plan(create, update, delete)
 
 
-def _spare(rollout: Rollout, wanted: int, staying: list[Member]) -> int:
-    """Return how many workers that take jobs may be taken out of service now."""
-    unavailable = share(rollout.max_unavailable, wanted, up=False)
-    if unavailable == 0 and share(rollout.max_surge, wanted, up=True) == 0:
-        # Percentages of a small pool round to nothing; something has to move.
+def _spare(rollout: Rollout, desired: int, staying: list[Member]) -> int:
+    """Return how many available workers may be taken out of service now."""
+    unavailable = _share(rollout.max_unavailable, desired, up=False)
+    if unavailable == 0 and _share(rollout.max_surge, desired, up=True) == 0:
+        # Percentages of a small pool round down to zero, but the rollout must make progress.
         unavailable = 1
     available = sum(member.available for member in staying)
-    return max(available - (wanted - unavailable), 0)
+    return max(available - (desired - unavailable), 0)
+
+
+def _share(value: int | str, total: int, *, up: bool) -> int:
+    """Return a number that is given as such or as a percentage of `total`, rounded up or down."""
+    if isinstance(value, int):
+        return value
+    part = int(value.rstrip("%")) * total / 100
+    return math.ceil(part) if up else math.floor(part)
 
 
 def _allowed(candidates: list[Member], spare: int, limit: int) -> list[str]:
@@ -168,8 +174,8 @@ def _victims(active: list[Member], count: int) -> list[str]:
 
 
 def _cost(member: Member) -> tuple[int, bool, bool, int, str]:
-    """Return what it costs to take a worker away: first its running tasks, then its use; the newest goes first."""
-    return member.slots_used, member.available, not member.stale, -_number(member.name), member.name
+    """Return the cost of removing a worker: running tasks first, then availability; the newest is the cheapest."""
+    return member.slots_used, member.available, not member.needs_new_pod, -_number(member.name), member.name
 
 
 def _number(name: str) -> int:

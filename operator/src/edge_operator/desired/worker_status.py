@@ -1,20 +1,18 @@
-"""The status of an EdgeWorker: conditions with reasons, and what its worker last told."""
+"""The status of an EdgeWorker: conditions with reasons, and what its worker last reported."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from edge_operator.api import names
-from edge_operator.api.conditions import Condition, Reason
-from edge_operator.api.quantities import timestamp
-from edge_operator.api.types import EdgeWorker, Obj
+from edge_operator.api.conditions import Condition, Reason, Verdict, with_times
+from edge_operator.api.types import EdgeWorker, Obj, timestamp
 from edge_operator.desired.fleet_changes import live
-from edge_operator.desired.observed_pod import PodView, pod_reason
+from edge_operator.desired.observed_pod import ObservedPod, pod_reason
 from edge_protocol.admin import ReasonCode, WorkerView
 from edge_protocol.worker_state import WorkerState
 
 MINOR_FIELDS = ("state", "jobsActive", "freeSlots", "slots", "lastHeartbeatTime")
-"""What changes with every task. A status that differs in these alone is not written at once."""
+"""Fields that change with every task. A status that differs only in these is not written at once."""
 
 _CORDON_REASONS = {
     ReasonCode.MAINTENANCE: Reason.MAINTENANCE,
@@ -23,36 +21,40 @@ _CORDON_REASONS = {
     ReasonCode.VERSION: Reason.VERSION_SKEW,
 }
 
-
 UNANSWERED = frozenset({WorkerState.MAINTENANCE_REQUEST, WorkerState.SHUTDOWN_REQUEST})
-"""States in which what the worker said of its tasks may be older than the request."""
+"""States in which the worker's last report of its tasks may be older than the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a status is made from."""
+    """Everything that a status is made from."""
 
     worker: EdgeWorker
     view: WorkerView | None
     fleet_known: bool
+    """The fleet has been read since the operator started, so a missing view means a missing worker."""
     fleet_fresh: bool
-    """The edge API answers, or has not been silent for long."""
-    arrived: bool
-    """The view is about the pod that is there now, and not about one that was replaced."""
-    pods: list[PodView]
-    problem: tuple[Reason, str] | None
-    """Why the spec can't be carried out."""
-    progressing: tuple[Reason, str] | None
-    """What the operator is about."""
-    blocked: str | None
-    """What the apiserver refuses that concerns the objects of the worker, in words; it is tried again."""
-    extra: Obj
-    """Fields that are written as they are: requestedMaintenance, joinTokenSecret, templateHash, …; None removes one."""
+    """The edge API answers, or has been silent only for a short time."""
+    view_is_of_pod: bool
+    """The view is about the current pod, not about one that was replaced; True for External workers."""
+    pods: list[ObservedPod]
     now: datetime
+    problem: tuple[Reason, str] | None = None
+    """Why the spec can't be carried out: reason and message of the condition Ready."""
+    rolling: str | None = None
+    """Which pod is being replaced, as a message."""
+    blocked: str | None = None
+    """The change of the worker's objects that the apiserver refuses, as a message; it is retried."""
+    change_sent: bool = False
+    """A change was sent to the edge API and the view does not show it yet."""
+    deleting: str | None = None
+    """The step of the deletion that is being carried out, as a message."""
+    extra: Obj = field(default_factory=dict)
+    """Fields that are written as given: requestedMaintenance, joinTokenSecret, templateHash, …; None removes one."""
 
 
 def worker_status(seen: Observed) -> Obj:
-    """Return the whole status; conditions keep their time while their status stays."""
+    """Return the whole status."""
     view, worker = seen.view, seen.worker
     status: Obj = {"observedGeneration": worker.meta.generation, "workerName": worker.worker_name}
     if view is not None:
@@ -93,10 +95,6 @@ def _from_view(view: WorkerView) -> Obj:
     return part
 
 
-Verdict = tuple[str, Reason, str]
-"""(status, reason, message) of a condition."""
-
-
 def _ready(seen: Observed) -> Verdict:
     if seen.worker.meta.deleted_at is not None:
         return "False", Reason.DELETING, "The object is being deleted."
@@ -110,7 +108,7 @@ def _ready(seen: Observed) -> Verdict:
 
 
 def _managed_away(seen: Observed) -> Verdict | None:
-    """Return why a managed worker is not there, as far as its pod tells."""
+    """Return why a Managed worker is gone, as far as its pod shows it."""
     if not seen.worker.managed:
         return None
     if names.SHUTDOWN in seen.worker.meta.annotations:
@@ -118,25 +116,25 @@ def _managed_away(seen: Observed) -> Verdict | None:
     reason = pod_reason(seen.pods)
     if reason is not None:
         return "False", *reason
-    if not seen.arrived:
-        return "False", Reason.STARTING, "The pod has started and is about to join the fleet."
+    if not seen.view_is_of_pod:
+        return "False", Reason.STARTING, "The pod has started; its worker will join the fleet shortly."
     return None
 
 
 def _away(view: WorkerView | None) -> Verdict:
-    """Return why a worker is not there, as far as the fleet tells."""
+    """Return why a worker is gone, as far as the fleet shows it."""
     if view is None:
         return "False", Reason.NEVER_ENROLLED, "The worker has not joined the fleet yet."
     if view.state is WorkerState.OFFLINE:
-        return "False", Reason.OFFLINE, "The worker said good-bye."
-    return "False", Reason.HEARTBEAT_LOST, "The worker has not been heard of for three heartbeats."
+        return "False", Reason.OFFLINE, "The worker has disconnected."
+    return "False", Reason.HEARTBEAT_LOST, "The worker has missed three heartbeats."
 
 
 def _pod_gone(seen: Observed) -> bool:
-    """Return whether a managed worker can't be there any more, though the fleet has not noticed yet."""
+    """Return whether a Managed worker has lost its pod although the fleet does not know it yet."""
     if not seen.worker.managed or any(pod.terminating for pod in seen.pods):
         return False
-    if not seen.arrived:
+    if not seen.view_is_of_pod:
         return True
     return pod_reason(seen.pods) is not None
 
@@ -146,12 +144,12 @@ def _ready_live(seen: Observed) -> Verdict:
     if cordon is not None:
         return "False", Reason.CORDONED, cordon[1]
     if seen.view is not None and seen.view.state is WorkerState.STARTING:
-        return "False", Reason.STARTING, "The worker has connected and is about to take jobs."
+        return "False", Reason.STARTING, "The worker has connected and will take jobs shortly."
     return "True", Reason.READY, "The worker takes jobs."
 
 
 def cordon_reason(view: WorkerView | None) -> tuple[Reason, str] | None:
-    """Return why the worker is given no job on purpose, or None."""
+    """Return why the worker is cordoned, or None if it is not."""
     if view is None:
         return None
     for reason in view.cordon.reasons:
@@ -177,61 +175,50 @@ def _cordoned(seen: Observed) -> Verdict:
     cordon = cordon_reason(seen.view)
     if cordon is not None:
         return "True", *cordon
-    return "False", Reason.NOT_CORDONED, "Nothing keeps jobs from the worker."
+    return "False", Reason.NOT_CORDONED, "The worker is not cordoned."
 
 
 def _drained(seen: Observed) -> Verdict:
     if seen.view is None:
         return "Unknown", Reason.NOT_REGISTERED, "The worker is not in the fleet."
     if live(seen.view) and cordon_reason(seen.view) is None:
-        return "False", Reason.NOT_CORDONED, "Nothing keeps jobs from the worker."
+        return "False", Reason.NOT_CORDONED, "The worker is not cordoned."
     if seen.view.jobs_active:
         return "False", Reason.TASKS_RUNNING, "Tasks are still running."
     if seen.view.state in UNANSWERED:
-        return "False", Reason.TASKS_RUNNING, "The worker has not answered yet; a task may have started just before."
-    return "True", Reason.NO_TASKS, "Nothing runs any more."
+        return (
+            "False",
+            Reason.TASKS_RUNNING,
+            "The worker has not confirmed the request yet; a task may have started just before it.",
+        )
+    return "True", Reason.NO_TASKS, "No task is running."
 
 
 def _progressing(seen: Observed) -> Verdict:
-    if seen.progressing is not None:
-        return "True", *seen.progressing
-    if seen.problem is not None:
-        return "False", Reason.BLOCKED, "The spec can't be carried out; see the condition Ready."
+    if seen.deleting is not None:
+        return "True", Reason.DELETING, seen.deleting
+    if seen.rolling is not None:
+        return "True", Reason.ROLLING, seen.rolling
+    if seen.problem is None and seen.blocked is None and _starting(seen):
+        return "True", Reason.CREATING, "The pod starts and joins the fleet."
     if seen.blocked is not None:
         return "False", Reason.BLOCKED, seen.blocked
-    return "False", Reason.SETTLED, "All is as the spec wants it."
+    if seen.change_sent:
+        return "True", Reason.CHANGING, "A change was sent to the worker."
+    if seen.problem is not None:
+        return "False", Reason.BLOCKED, "The spec can't be carried out; see the condition Ready."
+    return "False", Reason.SETTLED, "Everything matches the spec."
 
 
-def with_times(
-    conditions: dict[Condition, Verdict], before: list[dict[str, Any]], generation: int, now: datetime
-) -> list[Obj]:
-    """Return conditions as Kubernetes writes them, with the time at which their status last changed."""
-    known = {condition["type"]: condition for condition in before}
-    made = []
-    for kind, (status, reason, message) in conditions.items():
-        old = known.get(kind.value) or {}
-        since = old.get("lastTransitionTime") if old.get("status") == status else None
-        made.append(
-            {
-                "type": kind.value,
-                "status": status,
-                "reason": reason.value,
-                "message": message,
-                "lastTransitionTime": since or timestamp(now),
-                "observedGeneration": generation,
-            }
-        )
-    return made
-
-
-def transitions(before: Obj, after: Obj) -> list[Obj]:
-    """Return the conditions whose status or reason is another than before."""
-    known = {item["type"]: (item["status"], item["reason"]) for item in before.get("conditions") or []}
-    return [item for item in after["conditions"] if known.get(item["type"]) != (item["status"], item["reason"])]
+def _starting(seen: Observed) -> bool:
+    """Return whether the worker of a Managed EdgeWorker is still to come."""
+    if not seen.worker.managed or names.SHUTDOWN in seen.worker.meta.annotations:
+        return False
+    return not seen.view_is_of_pod or not live(seen.view) or pod_reason(seen.pods) is not None
 
 
 def differs(before: Obj, after: Obj, heartbeat_refresh: timedelta) -> bool:
-    """Return whether a status has to be written. A later heartbeat alone counts only after `heartbeat_refresh`."""
+    """Return whether a status must be written. A later heartbeat alone counts only after `heartbeat_refresh`."""
     plain = {key: value for key, value in before.items() if key != "lastHeartbeatTime"}
     if plain != {key: value for key, value in after.items() if key != "lastHeartbeatTime"}:
         return True
@@ -242,7 +229,7 @@ def differs(before: Obj, after: Obj, heartbeat_refresh: timedelta) -> bool:
 
 
 def minor(before: Obj, after: Obj) -> bool:
-    """Return whether only what changes with every task is different."""
+    """Return whether only fields differ that change with every task."""
     busy = {WorkerState.IDLE.value, WorkerState.RUNNING.value}
     if before.get("state") != after.get("state") and not {before.get("state"), after.get("state")} <= busy:
         return False

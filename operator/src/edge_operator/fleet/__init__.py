@@ -1,1 +1,1 @@
-"""The edge API as the operator uses it: admin calls, the change stream, and the fleet as last told."""
+"""The edge API as the operator uses it: calls of the admin API, and the fleet as its change stream reports it."""

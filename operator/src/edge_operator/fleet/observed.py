@@ -1,18 +1,17 @@
-"""Follows the edge API's change stream and keeps `FleetState` up to date; reconnects for ever, from where it was."""
+"""The fleet as the edge API's change stream reports it: the state, and the task that follows the stream."""
 
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import aiohttp
 from pydantic import ValidationError
 
-from edge_operator.fleet.admin_api import FleetHttp
-from edge_operator.fleet.errors import FleetError
-from edge_operator.fleet.state import FleetState
-from edge_protocol.admin import CHANGES_PATH, ChangeKind, RemovedWorker, WorkerView
+from edge_operator.fleet.admin_api import AdminApi, FleetError
+from edge_protocol.admin import ChangeKind, RemovedWorker, WorkerView
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +19,75 @@ BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 10.0
 
 
+class FleetState:
+    """The workers of the fleet by name; kept while the edge API does not answer."""
+
+    def __init__(self) -> None:
+        self._views: dict[str, WorkerView] = {}
+        self._resetting: set[str] | None = None
+        self._listener: Callable[[str], None] | None = None
+        self.ready = asyncio.Event()
+        """Set once the whole fleet has been read."""
+        self.stale_since: datetime | None = datetime.now(UTC)
+        """Since when changes may be missing; None while the stream is up to date."""
+
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """Have `listener` called with the name of each worker that is new, changed or removed."""
+        self._listener = listener
+
+    def get(self, name: str) -> WorkerView | None:
+        """Return a worker, or None."""
+        return self._views.get(name)
+
+    def names(self) -> list[str]:
+        """Return the names of all workers."""
+        return list(self._views)
+
+    def begin(self) -> None:
+        """Start to read the whole fleet."""
+        self._resetting = set()
+
+    def put(self, view: WorkerView) -> None:
+        """Store a worker."""
+        if self._resetting is not None:
+            self._resetting.add(view.name)
+        if self._views.get(view.name) != view:
+            self._views[view.name] = view
+            self._notify(view.name)
+
+    def put_answer(self, view: WorkerView) -> None:
+        """Store the worker that a call returned, unless the stream was faster: a change is not sent twice."""
+        known = self._views.get(view.name)
+        if known is not None and known.revision <= view.revision:
+            self.put(view)
+
+    def drop(self, name: str) -> None:
+        """Forget a worker that was removed."""
+        if self._views.pop(name, None) is not None:
+            self._notify(name)
+
+    def complete(self) -> None:
+        """Mark the state as up to date; after `begin`, workers that were not reported since are removed."""
+        if self._resetting is not None:
+            for name in self._views.keys() - self._resetting:
+                self.drop(name)
+            self._resetting = None
+        self.stale_since = None
+        self.ready.set()
+
+    def disconnected(self) -> None:
+        """Mark the state as possibly out of date from now on."""
+        if self.stale_since is None:
+            self.stale_since = datetime.now(UTC)
+
+    def _notify(self, name: str) -> None:
+        if self._listener is not None:
+            self._listener(name)
+
+
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """One event of a stream of server-sent events."""
+    """One server-sent event."""
 
     id: str | None
     kind: str
@@ -30,7 +95,7 @@ class ServerEvent:
 
 
 async def read_events(lines: AsyncIterator[bytes]) -> AsyncIterator[ServerEvent]:
-    """Read server-sent events from lines; comments and unknown fields are skipped."""
+    """Parse server-sent events from lines; comments and unknown fields are skipped."""
     event_id: str | None = None
     kind = ""
     data: list[str] = []
@@ -51,10 +116,10 @@ async def read_events(lines: AsyncIterator[bytes]) -> AsyncIterator[ServerEvent]
 
 
 class FleetFollower:
-    """One connection to the change stream at a time."""
+    """Follows the change stream and keeps a `FleetState` up to date; reconnects indefinitely, after the last event."""
 
-    def __init__(self, http: FleetHttp, state: FleetState) -> None:
-        self._http = http
+    def __init__(self, api: AdminApi, state: FleetState) -> None:
+        self._api = api
         self._state = state
         self._last_id: str | None = None
 
@@ -75,8 +140,7 @@ class FleetFollower:
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
 
     async def _events(self) -> AsyncIterator[ServerEvent]:
-        headers = {"Last-Event-ID": self._last_id} if self._last_id is not None else {}
-        async with self._http.stream(CHANGES_PATH, headers) as lines:
+        async with self._api.change_stream(self._last_id) as lines:
             async for event in read_events(_lines(lines)):
                 yield event
 
@@ -98,7 +162,7 @@ class FleetFollower:
 
 
 async def _lines(reader: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Read lines of any length: aiohttp's own iteration refuses those over its buffer's limit."""
+    """Read lines of any length: aiohttp's own iteration refuses lines that exceed its buffer limit."""
     rest = b""
     async for chunk in reader.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")

@@ -1,1 +1,1 @@
-"""The only part that talks to the apiserver (kopf's watches in `handlers` apart)."""
+"""The only package that calls the apiserver; kopf's watches run in `handlers`."""

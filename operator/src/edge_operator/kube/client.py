@@ -1,7 +1,14 @@
-"""Calls of the apiserver with plain JSON objects, over the client that the `kubernetes` package ships for asyncio.
+"""The apiserver: the kinds that the operator uses, its calls with plain JSON objects, and their errors.
 
-The generated models are not used: they would be made and thrown away for each object, and they lose fields of newer
-apiservers.
+The calls use the asyncio client of the `kubernetes` package, but not its generated models: they would be created and
+discarded for each object, and they drop fields of newer apiservers.
+
+    KubeError
+      NotFoundError      the object does not exist
+      ConflictError      it exists already or has changed: read it again
+      ForbiddenError     a right is missing, or the namespace is being deleted
+      InvalidError       the apiserver refuses the object; its message says why
+      UnavailableError   no answer, or the apiserver is overloaded
 """
 
 import asyncio
@@ -10,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from kubernetes.aio import config
@@ -18,14 +25,78 @@ from kubernetes.aio.client import ApiClient, ApiException, Configuration
 
 from edge_operator.api import names
 from edge_operator.api.types import Obj
-from edge_operator.kube.errors import BY_STATUS, KubeError, NotFoundError, UnavailableError
-from edge_operator.kube.resources import Resource
+
+
+class KubeError(Exception):
+    """The apiserver refused a call."""
+
+
+class NotFoundError(KubeError):
+    """The object does not exist."""
+
+
+class ConflictError(KubeError):
+    """The object exists already, or has changed since it was read."""
+
+
+class ForbiddenError(KubeError):
+    """The operator's service account lacks a right, or the namespace is being deleted."""
+
+
+class InvalidError(KubeError):
+    """The apiserver refuses the object; the message says why."""
+
+
+class UnavailableError(KubeError):
+    """The apiserver did not answer."""
+
+
+BY_STATUS: dict[int, type[KubeError]] = {
+    400: InvalidError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: UnavailableError,
+    422: InvalidError,
+    429: UnavailableError,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind of object, and its URLs."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """Return the path of one object, of all objects in a namespace, or of all objects."""
+        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
+        if namespace is not None:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        parts += [part for part in (name, subresource) if part is not None]
+        return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+WORKERS = Resource(names.GROUP, names.VERSION, "edgeworkers", names.WORKER_KIND)
+POOLS = Resource(names.GROUP, names.VERSION, "edgeworkerpools", names.POOL_KIND)
+STATEFUL_SETS = Resource("apps", "v1", "statefulsets", "StatefulSet")
+PODS = Resource("", "v1", "pods", "Pod")
+SECRETS = Resource("", "v1", "secrets", "Secret")
+SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
+CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+EVENTS = Resource("", "v1", "events", "Event")
+LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition")
 
 TIMEOUT_S = 20.0
-"""Seconds for one call; a hung connection must not hold an object's turn for long."""
+"""Seconds for one call; a hung connection must not block an object's pass for long."""
 CONNECTIONS = 16
 PAGE = 500
-"""Objects of one page of a list, which bounds memory on both sides."""
+"""Objects per page of a list; bounds the memory of both sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +111,7 @@ class Credentials:
 
 
 class KubeClient:
-    """Use it as a context manager. Every method raises a `KubeError`."""
+    """Use it as a context manager. Each call may raise any `KubeError`."""
 
     def __init__(self, kubeconfig: Path | None) -> None:
         self._kubeconfig = kubeconfig
@@ -55,7 +126,7 @@ class KubeClient:
                 config.load_incluster_config(client_configuration=configuration)
         except (config.ConfigException, OSError) as error:
             raise UnavailableError(
-                f"no way to the cluster: {error}; run in a pod or set EDGE_OPERATOR_KUBECONFIG"
+                f"no access to a cluster: {error}; run in a pod or set EDGE_OPERATOR_KUBECONFIG"
             ) from error
         configuration.connection_pool_maxsize = CONNECTIONS
         self._api = ApiClient(configuration)
@@ -68,7 +139,7 @@ class KubeClient:
             await self._api.close()
 
     async def credentials(self) -> Credentials:
-        """Return what to reach the apiserver with, as it is now (tokens are replaced while the operator runs)."""
+        """Return the current credentials (tokens are replaced while the operator runs)."""
         configuration = self._opened().configuration
         bearer = (await configuration.auth_settings()).get("BearerToken") or {}
         scheme, _, token = str(bearer.get("value") or "").partition(" ")
@@ -81,11 +152,11 @@ class KubeClient:
         )
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Obj:
-        """Return one object; of a kind without namespaces where that is None."""
+        """Return one object; `namespace` is None for cluster-scoped kinds."""
         return await self._call("GET", resource.path(namespace, name))
 
     async def find(self, resource: Resource, namespace: str, name: str) -> Obj | None:
-        """Return one object, or None."""
+        """Return one object, or None if it does not exist."""
         try:
             return await self.get(resource, namespace, name)
         except NotFoundError:
@@ -109,12 +180,12 @@ class KubeClient:
         return await self._call("POST", resource.path(obj["metadata"]["namespace"]), obj, query)
 
     async def try_create(self, resource: Resource, obj: Obj) -> None:
-        """Have the apiserver check an object as if it were created."""
+        """Create an object as a dry run: the apiserver checks it and stores nothing."""
         query = {"fieldManager": names.FIELD_MANAGER, "dryRun": "All"}
         await self._call("POST", resource.path(obj["metadata"]["namespace"]), obj, query)
 
     async def apply(self, resource: Resource, obj: Obj) -> Obj:
-        """Make an object as given, fields that are not given apart (server-side apply)."""
+        """Create or update an object by server-side apply; unspecified fields are left alone."""
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
         meta = obj["metadata"]
         path = resource.path(meta["namespace"], meta["name"])
@@ -123,26 +194,26 @@ class KubeClient:
     async def merge(
         self, resource: Resource, namespace: str, name: str, patch: Obj, subresource: str | None = None
     ) -> Obj:
-        """Change the given fields; None removes one."""
+        """Apply a JSON merge patch; None removes a field."""
         path = resource.path(namespace, name, subresource)
         query = {"fieldManager": names.FIELD_MANAGER}
         return await self._call("PATCH", path, patch, query, content="application/merge-patch+json")
 
-    async def replace_fields(self, resource: Resource, namespace: str, name: str, operations: Any) -> Obj:
-        """Carry out JSON patch operations; a `test` that fails is an `InvalidError`."""
+    async def json_patch(self, resource: Resource, namespace: str, name: str, operations: Any) -> Obj:
+        """Apply JSON patch operations; a `test` that fails raises an `InvalidError`."""
         path = resource.path(namespace, name)
         query = {"fieldManager": names.FIELD_MANAGER}
         return await self._call("PATCH", path, operations, query, content="application/json-patch+json")
 
     async def update(self, resource: Resource, obj: Obj) -> Obj:
-        """Replace an object if it has not changed since it was read."""
+        """Replace an object unless it has changed since it was read."""
         meta = obj["metadata"]
         return await self._call("PUT", resource.path(meta.get("namespace"), meta["name"]), obj)
 
     async def delete(
         self, resource: Resource, namespace: str, name: str, uid: str, grace_s: int | None = None
     ) -> Obj | None:
-        """Delete the object if it still is the one meant; return what is left of it (finalizers, grace), if known."""
+        """Delete the object with this uid; return its remaining state (finalizers, grace period), if any."""
         options: Obj = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
@@ -192,3 +263,13 @@ def _read_answer(method: str, path: str, status: int, text: bytes) -> Obj:
         return answer
     kind = BY_STATUS.get(status, UnavailableError if status >= 500 else KubeError)
     raise kind(f"{method} {path}: {answer.get('message') or status}")
+
+
+def merge_patch(before: Any, after: Any) -> Any:
+    """Return the JSON merge patch that turns `before` into `after`."""
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return after
+    removed: dict[str, Any] = dict.fromkeys(before.keys() - after.keys())
+    return removed | {
+        key: merge_patch(before.get(key), value) for key, value in after.items() if before.get(key) != value
+    }

@@ -1,4 +1,7 @@
-"""Events for people: bounded, never repeated in a row, and never in the way of the work that they tell of."""
+"""Kubernetes Events, posted in the background: bounded, deduplicated, and a failure never affects a pass.
+
+`kopf.event` is not used (ADR 0023): it works only inside of kopf's own handlers, and a pass runs outside of them.
+"""
 
 import asyncio
 import hashlib
@@ -8,45 +11,42 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from edge_operator.api import names
-from edge_operator.api.quantities import timestamp
-from edge_operator.api.types import Meta, Obj
-from edge_operator.kube.client import KubeClient
-from edge_operator.kube.errors import KubeError
-from edge_operator.kube.resources import EVENTS
+from edge_operator.api.types import Meta, Obj, timestamp
+from edge_operator.kube.client import EVENTS, KubeClient, KubeError
 
 log = logging.getLogger(__name__)
 
 QUEUE_MAX = 1000
 REPEAT_AFTER_S = 600.0
-"""The same event about the same object is told again after so many seconds."""
+"""Seconds after which the same event about the same object is posted again."""
 MESSAGE_MAX = 1000
-"""Characters; the apiserver takes 1,024."""
+"""Characters; the apiserver accepts 1,024."""
 
 EventType = Literal["Normal", "Warning"]
 
 
 class EventRecorder:
-    """Takes events at once and posts them one by one; those that find the queue full are dropped, and logged."""
+    """Queues events and posts them one by one; when the queue is full, an event is dropped and logged."""
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
         self._queue: asyncio.Queue[Obj] = asyncio.Queue(QUEUE_MAX)
-        self._told: dict[str, float] = {}
+        self._posted: dict[str, float] = {}
 
     def record(self, kind: str, meta: Meta, event_type: EventType, reason: str, message: str) -> None:
-        """Have an event told about an object."""
+        """Queue an event about an object."""
         text = message[:MESSAGE_MAX]
         digest = hashlib.sha256(f"{meta.uid}\x00{reason}\x00{text}".encode()).hexdigest()[:10]
         now = time.monotonic()
-        self._told = {known: at for known, at in self._told.items() if at > now - REPEAT_AFTER_S}
-        if digest in self._told:
+        self._posted = {known: at for known, at in self._posted.items() if at > now - REPEAT_AFTER_S}
+        if digest in self._posted:
             return
-        self._told[digest] = now
+        self._posted[digest] = now
         log.info("%s %s/%s: %s: %s", kind, meta.namespace, meta.name, reason, text)
         try:
             self._queue.put_nowait(_event(kind, meta, event_type, reason, text))
         except asyncio.QueueFull:
-            log.warning("an event was dropped: %d wait already", QUEUE_MAX)
+            log.warning("an event was dropped: %d are waiting", QUEUE_MAX)
 
     async def run(self) -> None:
         """Post events until cancelled."""
@@ -55,8 +55,8 @@ class EventRecorder:
             try:
                 await self._client.create(EVENTS, event)
             except KubeError as error:
-                # A namespace that is being deleted takes no new objects, and an event is worth no second try.
-                log.info("an event was not taken: %s", error)
+                # A namespace that is being deleted accepts no new objects. An event is not worth a retry.
+                log.info("an event could not be posted: %s", error)
 
 
 def _event(kind: str, meta: Meta, event_type: EventType, reason: str, message: str) -> Obj:

@@ -1,7 +1,8 @@
-"""One operator acts at a time: whoever holds the Lease. The others watch, so that they can go on at once.
+"""Leader election by a Lease: only the holder acts. The others keep their caches warm so that they can take over.
 
-A holder that can't renew stops acting before its lease ends, so two never act at the same time as long as their clocks
-run at the same speed: each measures with its own clock how long the lease has not changed.
+A leader that can't renew steps down before its lease expires. Each candidate measures with its own clock how long the
+lease has not changed, so two never act at the same time as long as their clocks run at the same speed. kopf's peering
+is not used (ADR 0023).
 """
 
 import asyncio
@@ -11,20 +12,18 @@ from datetime import UTC, datetime
 
 from edge_operator.api import names
 from edge_operator.api.types import Obj
-from edge_operator.kube.client import KubeClient
-from edge_operator.kube.errors import KubeError
-from edge_operator.kube.resources import LEASES
+from edge_operator.kube.client import LEASES, KubeClient, KubeError
 
 log = logging.getLogger(__name__)
 
 DURATION_S = 15.0
 RENEW_S = 3.0
 GIVE_UP_S = 10.0
-"""Without a renewal for so long the holder stops; the rest of DURATION_S is for calls that are on their way."""
+"""The leader steps down after this long without renewing; the rest of DURATION_S is for calls in flight."""
 
 
 class LeaderLease:
-    """The Lease `name` in `namespace`, wanted by `identity`."""
+    """The Lease `name` in `namespace`, to be held by `identity`."""
 
     def __init__(self, client: KubeClient, namespace: str, name: str, identity: str) -> None:
         self._client = client
@@ -33,7 +32,7 @@ class LeaderLease:
 
     async def acquire(self) -> None:
         """Return once the lease is held."""
-        while not await self._try():  # noqa: ASYNC110  (the lease is on the apiserver, no event tells of it)
+        while not await self._try():  # noqa: ASYNC110  (the lease is on the apiserver; no event announces it)
             await asyncio.sleep(RENEW_S)
         log.info("leading as %s", self._identity)
 
@@ -44,10 +43,10 @@ class LeaderLease:
             await asyncio.sleep(RENEW_S)
             if await self._try():
                 renewed = time.monotonic()
-        log.warning("the lease is lost: another operator goes on")
+        log.warning("the lease is lost: another operator may lead now")
 
     async def release(self) -> None:
-        """Let the next one start at once."""
+        """Release the lease so that another operator can lead at once."""
         try:
             lease = await self._client.find(LEASES, self._namespace, self._name)
             if lease is not None and lease["spec"].get("holderIdentity") == self._identity:
@@ -66,8 +65,8 @@ class LeaderLease:
                 return False
             await self._client.update(LEASES, self._claimed(lease))
         except KubeError as error:
-            # A conflict: somebody else was faster. No answer: not held, as far as is known.
-            log.debug("the lease was not taken: %s", error)
+            # After a conflict another candidate has it; without an answer it is not known to be held.
+            log.debug("the lease was not acquired: %s", error)
             return False
         return True
 
@@ -86,7 +85,7 @@ class LeaderLease:
         made = lease or {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            # One that an installation made keeps its own labels.
+            # A Lease that the chart created keeps its own labels.
             "metadata": {
                 "name": self._name,
                 "namespace": self._namespace,

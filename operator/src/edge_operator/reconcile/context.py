@@ -1,23 +1,36 @@
-"""What all reconcilers share, and the questions that they ask of caches."""
+"""What all reconcilers share: the clients, the caches and questions about them, and the writing of a status."""
 
 import asyncio
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from edge_operator import metrics
 from edge_operator.api import names
-from edge_operator.api.types import EdgeWorker, EdgeWorkerPool, Obj, read_pool, read_worker
-from edge_operator.desired.claims import owner_of
+from edge_operator.api.conditions import WARNING_REASONS, Condition, transitions
+from edge_operator.api.types import EdgeWorker, EdgeWorkerPool, Meta, Obj, read_pool, read_worker
 from edge_operator.desired.deletion import Progress
-from edge_operator.desired.fleet_changes import Wishes
-from edge_operator.desired.observed_pod import PodView, read_pod
+from edge_operator.desired.fleet_changes import FleetChanges
+from edge_operator.desired.observed_pod import ObservedPod, PodHistory, read_pod
+from edge_operator.desired.worker_status import differs, minor
 from edge_operator.desired.workload import PodDefaults
-from edge_operator.fleet.admin_api import FleetHttp
-from edge_operator.fleet.client import FleetClient
-from edge_operator.fleet.state import FleetState
+from edge_operator.fleet.admin_api import AdminApi
+from edge_operator.fleet.observed import FleetState
 from edge_operator.kube.cache import Cache
-from edge_operator.kube.client import KubeClient
+from edge_operator.kube.client import (
+    CLAIMS,
+    PODS,
+    POOLS,
+    SERVICE_ACCOUNTS,
+    STATEFUL_SETS,
+    WORKERS,
+    KubeClient,
+    NotFoundError,
+    Resource,
+    merge_patch,
+)
 from edge_operator.kube.events import EventRecorder
-from edge_operator.kube.resources import CLAIMS, PODS, POOLS, SERVICE_ACCOUNTS, STATEFUL_SETS, WORKERS, Resource
 from edge_operator.reconcile.queue import Key, WorkQueue
 from edge_operator.settings import OperatorSettings
 
@@ -29,24 +42,21 @@ WATCHED: dict[Resource, str | None] = {
     SERVICE_ACCOUNTS: names.MANAGED_BY_SELECTOR,
     CLAIMS: names.MANAGED_BY_SELECTOR,
 }
-"""What is watched, by label. Secrets are not: nobody needs to be able to list them."""
+"""The watched kinds, with their label selector. Secrets are not watched: the operator needs no right to list them."""
 
 MIRROR = Key("Mirror", "", "")
-"""The key of the work on workers that enrolled by themselves."""
+"""The key of the pass over workers that enrolled without an EdgeWorker."""
 
 
 @dataclass(slots=True)
 class Memory:
-    """What is known about one object until the operator restarts; losing it costs a repeated call, no more."""
+    """What is known about one object until the operator restarts; losing it only costs a repeated call."""
 
     applied: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Per kind of child: hash of what was applied, and the generation that the apiserver gave it."""
-    pod_uid: str | None = None
-    """The worker's pod as last seen."""
-    departed_revision: int = -1
-    """Revision of the worker's view when its pod was gone: what is told up to there is about a pod of the past."""
-    sent: tuple[Wishes, int] | None = None
-    """The last calls to the edge API and the revision of the view that they were made for."""
+    """Per kind of child object: hash of what was applied, and the version that the apiserver gave it."""
+    pods: PodHistory = field(default_factory=PodHistory)
+    sent: tuple[FleetChanges, int] | None = None
+    """The last changes sent to the edge API, and the revision of the view for which they were computed."""
     sent_at: float = 0.0
     status_written_at: float = 0.0
     deletion: Progress = field(default_factory=Progress)
@@ -57,38 +67,37 @@ class Context:
     """One per operator."""
 
     settings: OperatorSettings
-    authorities: str | None
-    """PEM text of the authorities to trust for the edge API; None: those of the system."""
+    ca_bundle: str | None
+    """PEM text of the CA certificates to trust for the edge API; None: those of the system."""
     kube: KubeClient
     cache: Cache
     events: EventRecorder
-    http: FleetHttp
-    fleet: FleetClient
-    state: FleetState
+    admin_api: AdminApi
+    fleet: FleetState
     queue: WorkQueue
     memories: dict[str, Memory] = field(default_factory=dict)
     claimed: dict[str, set[Key]] = field(default_factory=dict)
     """EdgeWorkers by the name of the worker that they claim."""
     synced: asyncio.Event = field(default_factory=asyncio.Event)
-    """The caches hold everything that there is, so what is missing there is missing."""
+    """Set once the cache is complete, so what is missing in it does not exist."""
     relisted: asyncio.Event = field(default_factory=asyncio.Event)
-    """A watch has begun anew, so the caches may hold what is gone."""
+    """Set when a watch has restarted, so the cache may hold objects that no longer exist."""
 
     @property
     def pod_defaults(self) -> PodDefaults:
-        """Return what the settings say about pods."""
+        """Return the operator's settings for pods."""
         settings = self.settings
-        # Who is to be trusted goes with the URL: another one may have a certificate of anybody.
-        authorities = self.authorities if settings.worker_api_url is None else None
+        # The CA bundle belongs to the URL: a server at another URL may have a certificate of any other CA.
+        ca_bundle = self.ca_bundle if settings.worker_api_url is None else None
         api_url = settings.worker_api_url or settings.api_url
-        return PodDefaults(settings.worker_image, api_url, settings.stop_margin_s, authorities)
+        return PodDefaults(settings.worker_image, api_url, settings.stop_margin_s, ca_bundle)
 
     def memory(self, uid: str) -> Memory:
         """Return what is known about an object."""
         return self.memories.setdefault(uid, Memory())
 
     def worker(self, key: Key) -> EdgeWorker | None:
-        """Return an EdgeWorker."""
+        """Return an EdgeWorker, or None."""
         obj = self.cache.get(WORKERS, key.namespace, key.name)
         return read_worker(obj) if obj is not None else None
 
@@ -97,16 +106,16 @@ class Context:
         return [read_worker(obj) for obj in self.cache.all(WORKERS)]
 
     def pool(self, key: Key) -> EdgeWorkerPool | None:
-        """Return an EdgeWorkerPool."""
+        """Return an EdgeWorkerPool, or None."""
         obj = self.cache.get(POOLS, key.namespace, key.name)
         return read_pool(obj) if obj is not None else None
 
     def stateful_set(self, worker: EdgeWorker) -> Obj | None:
-        """Return the StatefulSet of a worker, whoever owns it."""
+        """Return the StatefulSet with the name of a worker's child objects, whoever owns it."""
         return self.cache.get(STATEFUL_SETS, worker.meta.namespace, worker.child_name)
 
-    def pods(self, worker: EdgeWorker) -> list[PodView]:
-        """Return the pods of a worker. A StatefulSet of one replica has one, by a name that is known."""
+    def pods(self, worker: EdgeWorker) -> list[ObservedPod]:
+        """Return the pods of a worker: its StatefulSet has at most one, with a known name."""
         pod = self.cache.get(PODS, worker.meta.namespace, f"{worker.child_name}-0")
         return [read_pod(pod)] if pod is not None else []
 
@@ -115,15 +124,15 @@ class Context:
         found = (self.worker(key) for key in self.claimed.get(worker_name, ()))
         return [worker for worker in found if worker is not None]
 
-    def note_claim(self, obj: Obj) -> None:
-        """Keep the index of claims up to date with an EdgeWorker that is new, changed or gone."""
+    def index_claim(self, obj: Obj) -> None:
+        """Update the index of claims with an EdgeWorker that is new, changed or gone."""
         worker = read_worker(obj)
         key = Key(names.WORKER_KIND, worker.meta.namespace, worker.meta.name)
-        there = self.worker(key)
+        existing = self.worker(key)
         keys = self.claimed.setdefault(worker.worker_name, set())
         keys.discard(key)
-        if there is not None:
-            self.claimed.setdefault(there.worker_name, set()).add(key)
+        if existing is not None:
+            self.claimed.setdefault(existing.worker_name, set()).add(key)
         if not self.claimed[worker.worker_name]:
             del self.claimed[worker.worker_name]
 
@@ -132,12 +141,54 @@ class Context:
         return owner_of(self.claims(worker_name))
 
     def fleet_fresh(self) -> bool:
-        """Return whether what is known of the fleet may be shown as true."""
-        since = self.state.stale_since
+        """Return whether the edge API answers, or has been silent only for a short time."""
+        since = self.fleet.stale_since
         patience = timedelta(seconds=self.settings.api_patience_s)
-        return self.state.ready.is_set() and (since is None or datetime.now(UTC) - since < patience)
+        return self.fleet.ready.is_set() and (since is None or datetime.now(UTC) - since < patience)
+
+    async def write_worker_status(self, worker: EdgeWorker, after: Obj) -> timedelta | None:
+        """Write the status if it has changed; return the requeue delay for a change that is not worth a write yet."""
+        memory = self.memory(worker.meta.uid)
+        if not differs(worker.status, after, timedelta(seconds=self.settings.heartbeat_refresh_s)):
+            return None
+        rest = memory.status_written_at + self.settings.minor_interval_s - time.monotonic()
+        if rest > 0 and minor(worker.status, after):
+            return timedelta(seconds=rest)
+        memory.status_written_at = time.monotonic()
+        await self.write_status(WORKERS, worker.meta, worker.status, after)
+        return None
+
+    async def write_status(self, resource: Resource, meta: Meta, before: Obj, after: Obj) -> None:
+        """Write a status and post the transitions of its conditions as Events."""
+        patch = {"status": merge_patch(before, after), "metadata": {"uid": meta.uid}}
+        try:
+            written = await self.kube.merge(resource, meta.namespace, meta.name, patch, subresource="status")
+        except NotFoundError:
+            return
+        self.cache.put(resource, written)
+        metrics.STATUS_WRITES.labels(resource.kind).inc()
+        for condition in transitions(before, after):
+            if before.get("conditions") or condition["type"] == Condition.READY:
+                warning = condition["reason"] in WARNING_REASONS and condition["status"] != "True"
+                message = f"{condition['type']} is {condition['status']}: {condition['message']}"
+                self.events.record(
+                    resource.kind, meta, "Warning" if warning else "Normal", condition["reason"], message
+                )
+
+
+def owner_of(claims: Iterable[EdgeWorker]) -> EdgeWorker | None:
+    """Return the EdgeWorker that a worker belongs to, of those that claim its name.
+
+    One that a person wrote takes precedence over one that the operator created, then the oldest one: the answer never
+    depends on who asks and when.
+    """
+    return min(
+        claims,
+        key=lambda worker: (worker.discovered, worker.meta.created, worker.meta.namespace, worker.meta.name),
+        default=None,
+    )
 
 
 def utc_now() -> datetime:
-    """Return the time, without what Kubernetes does not write."""
+    """Return the time in whole seconds, as Kubernetes writes it."""
     return datetime.now(UTC).replace(microsecond=0)

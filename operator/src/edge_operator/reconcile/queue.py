@@ -1,4 +1,8 @@
-"""The keys that wait for work: each at most once, never worked on twice at once, and with its own backoff."""
+"""The keys that wait for a pass: each at most once, never in two passes at once, and with its own backoff.
+
+kopf's queues are not used (ADR 0023): they are per watched object, while a pass is also due when the fleet changes,
+when another object changes, or after a delay.
+"""
 
 import asyncio
 import heapq
@@ -15,7 +19,7 @@ BACKOFF_MAX_S = 60.0
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """What to bring up to date."""
+    """The object of a pass."""
 
     kind: str
     namespace: str
@@ -23,7 +27,7 @@ class Key:
 
 
 class WorkQueue:
-    """A queue of keys. Not thread safe: for one event loop."""
+    """A queue of keys for one event loop; not thread safe."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[Key, float] = OrderedDict()
@@ -35,7 +39,7 @@ class WorkQueue:
         self._wake = asyncio.Event()
 
     def add(self, key: Key) -> None:
-        """Have a key worked on as soon as possible."""
+        """Request a pass as soon as possible."""
         if key in self._working:
             self._again.add(key)
         elif key not in self._waiting:
@@ -43,7 +47,7 @@ class WorkQueue:
             self._changed()
 
     def add_later(self, key: Key, delay_s: float) -> None:
-        """Have a key worked on after a delay, or before, if something happens or an earlier time is known."""
+        """Request a pass after a delay, or earlier if another request is due before."""
         due = time.monotonic() + delay_s
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
@@ -51,7 +55,7 @@ class WorkQueue:
             self._wake.set()
 
     def failed(self, key: Key) -> float:
-        """Have a key that failed worked on after its backoff, which doubles with each failure; return the delay."""
+        """Request a pass after a failure; return the delay, which doubles with each failure in a row."""
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
         delay: float = min(BACKOFF_FIRST_S * 2 ** min(count, 16), BACKOFF_MAX_S) * random.uniform(0.5, 1.0)  # noqa: S311
@@ -59,16 +63,16 @@ class WorkQueue:
         return delay
 
     def succeeded(self, key: Key) -> None:
-        """Forget the failures of a key."""
+        """Reset the backoff of a key."""
         self._failures.pop(key, None)
 
     async def get(self) -> Key:
-        """Wait for a key and take it; `done` must follow."""
+        """Wait for a key and take it; the caller must call `done`."""
         while True:
             self._move_due()
             if self._waiting:
                 key, since = self._waiting.popitem(last=False)
-                # What was to happen later happens now.
+                # This pass replaces the one that was requested for later.
                 self._due.pop(key, None)
                 self._working.add(key)
                 metrics.QUEUE_LAG_SECONDS.observe(time.monotonic() - since)
@@ -82,7 +86,7 @@ class WorkQueue:
                 continue
 
     def done(self, key: Key) -> None:
-        """Note that the work on a key ended; what came in meanwhile starts it again."""
+        """End the pass of a key; a request that came in during the pass starts another one."""
         self._working.discard(key)
         if key in self._again:
             self._again.discard(key)

@@ -1,65 +1,125 @@
-"""Brings the objects of a Managed worker to what they should be, and replaces its pod when it is due."""
+"""Brings the workload of an EdgeWorker into its desired state: join token, objects of a Managed worker, its pod."""
 
 import hashlib
 import json
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from edge_operator.api import names
 from edge_operator.api.conditions import Reason
-from edge_operator.api.types import EdgeWorker, Obj, WorkerSpec
-from edge_operator.desired import children
-from edge_operator.desired.observed_pod import PodView, abandoned
-from edge_operator.desired.workload import grace_seconds
-from edge_operator.kube.errors import ForbiddenError, InvalidError
-from edge_operator.kube.resources import CLAIMS, PODS, SERVICE_ACCOUNTS, STATEFUL_SETS, Resource
+from edge_operator.api.types import EdgeWorker, Obj, WorkerSpec, timestamp
+from edge_operator.desired import workload
+from edge_operator.desired.fleet_changes import live
+from edge_operator.desired.join_token import RETRY_AFTER, TokenNeed, may_need_token, token_is_usable, token_request
+from edge_operator.desired.observed_pod import ObservedPod, abandoned
+from edge_operator.kube.client import (
+    CLAIMS,
+    PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    STATEFUL_SETS,
+    ForbiddenError,
+    InvalidError,
+    Resource,
+)
 from edge_operator.reconcile.context import Context
 from edge_protocol.admin import WorkerView
 
 log = logging.getLogger(__name__)
 
 Problem = tuple[Reason, str]
+"""Why a spec can't be carried out: reason and message of the condition Ready."""
 
 
-async def apply_children(context: Context, worker: EdgeWorker, spec: WorkerSpec) -> Problem | None:
-    """Make the worker's objects; return why that can't be done, in words for people."""
-    wanted: list[tuple[Resource, Obj]] = []
+async def keep_token(
+    context: Context, worker: EdgeWorker, spec: WorkerSpec, view: WorkerView | None, now: datetime
+) -> tuple[Obj, timedelta | None]:
+    """Keep a usable join token in the worker's Secret while it may need one.
+
+    Return the fields of status about the token, and the requeue delay. A token is valid for one enrolment of this one
+    worker, so the Secret of a worker that has enrolled is useless to a thief.
+    """
+    pod_started = any(pod.running or pod.failing for pod in context.pods(worker))
+    need = TokenNeed(enrolled=view is not None, live=live(view), pod_started=pod_started)
+    known: Obj = {field: worker.status.get(field) for field in ("joinTokenSecret", "joinTokenExpires", "joinTokenId")}
+    if need.live:
+        # It has enrolled, so its token is used up.
+        return ({"joinTokenSecret": known["joinTokenSecret"]} if worker.managed else {}), None
+    if not context.fleet.ready.is_set() or not may_need_token(worker, need):
+        return (known if worker.managed else {}), None
+    secret = await context.kube.find(SECRETS, worker.meta.namespace, worker.child_name)
+    if not token_is_usable(secret, known["joinTokenId"], need, now):
+        known = await _replace_token(context, worker, spec, now)
+    if not worker.managed:
+        known["howToStart"] = _how_to_start(context, worker)
+    return known, RETRY_AFTER if pod_started else None
+
+
+async def _replace_token(context: Context, worker: EdgeWorker, spec: WorkerSpec, now: datetime) -> Obj:
+    settings = context.settings
+    lifetime = timedelta(seconds=settings.token_lifetime_s if worker.managed else settings.external_token_lifetime_s)
+    before = worker.status.get("joinTokenId")
+    if before:
+        # First, so that an operator that is killed in between leaves at most one valid token.
+        await context.admin_api.revoke_token(before)
+    token = await context.admin_api.create_token(token_request(worker, spec, lifetime))
+    secret = workload.token_secret(worker, token.token, str(token.id), now, token.expires_at)
+    await context.kube.apply(SECRETS, secret)
+    return {
+        "joinTokenSecret": worker.child_name,
+        "joinTokenExpires": timestamp(token.expires_at),
+        "joinTokenId": str(token.id),
+    }
+
+
+def _how_to_start(context: Context, worker: EdgeWorker) -> str:
+    """Return the commands that start an External worker, for its owner."""
+    api_url = context.settings.worker_api_url or context.settings.api_url
+    secret = f"secret {worker.child_name} -o jsonpath='{{.data.{workload.TOKEN_KEY}}}'"
+    read = f"kubectl -n {worker.meta.namespace} get {secret}"
+    enrol = f"edge-worker enroll --api-url {api_url} --name {worker.worker_name} --join-token-file FILE"
+    return f"Write the token to FILE: {read} | base64 -d. On the host: {enrol}, then: edge-worker run."
+
+
+async def apply_workload(context: Context, worker: EdgeWorker, spec: WorkerSpec) -> Problem | None:
+    """Create or update the worker's objects; return why that can't be done, if the spec is the reason."""
+    desired: list[tuple[Resource, Obj]] = []
     if spec.template.service_account_name is None:
-        wanted.append((SERVICE_ACCOUNTS, children.service_account(worker)))
+        desired.append((SERVICE_ACCOUNTS, workload.service_account(worker)))
     if spec.spool.type == "PersistentVolumeClaim":
-        wanted.append((CLAIMS, children.claim(worker, spec)))
-    wanted.append((STATEFUL_SETS, children.stateful_set(worker, spec, context.pod_defaults)))
-    for resource, obj in wanted:
-        live = context.cache.get(resource, worker.meta.namespace, worker.child_name)
-        if live is not None and not _ours(live, worker):
+        desired.append((CLAIMS, workload.claim(worker, spec)))
+    desired.append((STATEFUL_SETS, workload.stateful_set(worker, spec, context.pod_defaults)))
+    for resource, obj in desired:
+        existing = context.cache.get(resource, worker.meta.namespace, worker.child_name)
+        if existing is not None and not owned_by(existing, worker):
             return Reason.NAME_TAKEN, f"{resource.kind} {worker.child_name} exists and belongs to something else."
         try:
-            await _apply(context, worker, resource, obj, live)
+            await _apply(context, worker, resource, obj, existing)
         except InvalidError as error:
             return Reason.INVALID_TEMPLATE, f"The apiserver refuses the {resource.kind}: {error}"
     return None
 
 
-async def _apply(context: Context, worker: EdgeWorker, resource: Resource, wanted: Obj, live: Obj | None) -> None:
+async def _apply(context: Context, worker: EdgeWorker, resource: Resource, desired: Obj, existing: Obj | None) -> None:
     memory = context.memory(worker.meta.uid)
-    if live is not None and resource is CLAIMS:
-        # A claim can't be changed, and what is in it must not be lost.
+    if existing is not None and resource is CLAIMS:
+        # A claim can't be changed, and its data must not be lost.
         return
-    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
-    if live is not None and memory.applied.get(resource.kind) == (digest, _version(live)):
+    digest = hashlib.sha256(json.dumps(desired, sort_keys=True).encode()).hexdigest()
+    if existing is not None and memory.applied.get(resource.kind) == (digest, _version(existing)):
         return
     if resource is STATEFUL_SETS:
-        await _check_pod(context, wanted)
-    made = await context.kube.apply(resource, wanted)
-    memory.applied[resource.kind] = (digest, _version(made))
-    context.cache.put(resource, made)
+        await _check_pod(context, desired)
+    applied = await context.kube.apply(resource, desired)
+    memory.applied[resource.kind] = (digest, _version(applied))
+    context.cache.put(resource, applied)
 
 
 async def _check_pod(context: Context, stateful_set: Obj) -> None:
-    """Have the pod checked before anything is changed: of a StatefulSet's template the apiserver checks little.
+    """Have the apiserver check the pod before anything is changed: it hardly checks the template of a StatefulSet.
 
     Raises:
-        InvalidError: no pod could be made from the template.
+        InvalidError: no pod can be created from the template.
 
     """
     meta, template = stateful_set["metadata"], stateful_set["spec"]["template"]
@@ -68,66 +128,67 @@ async def _check_pod(context: Context, stateful_set: Obj) -> None:
     try:
         await context.kube.try_create(PODS, pod)
     except ForbiddenError as error:
-        # A quota or a policy, which may change; the StatefulSet's own events tell of it too.
+        # A quota or a policy, which may change; the StatefulSet's own events report it too.
         log.warning("the pod of StatefulSet %s/%s would be refused: %s", meta["namespace"], meta["name"], error)
 
 
-def _version(live: Obj) -> int:
-    """Return a number that is another once somebody changed what we applied.
+def _version(obj: Obj) -> int:
+    """Return a version that changes when someone else edits the object.
 
-    A StatefulSet's generation does not count its status. A service account has none, and nothing but edits changes it.
+    The generation of a StatefulSet does not count changes of its status. A service account has no generation, and only
+    edits change its resource version.
     """
-    generation: int | None = live["metadata"].get("generation")
-    return generation if generation is not None else int(live["metadata"]["resourceVersion"])
+    generation: int | None = obj["metadata"].get("generation")
+    return generation if generation is not None else int(obj["metadata"]["resourceVersion"])
 
 
-def _ours(live: Obj, worker: EdgeWorker) -> bool:
-    owners = live["metadata"].get("ownerReferences") or []
-    return any(owner.get("uid") == worker.meta.uid for owner in owners)
+def owned_by(obj: Obj, worker: EdgeWorker) -> bool:
+    """Return whether an object belongs to an EdgeWorker."""
+    return any(owner.get("uid") == worker.meta.uid for owner in obj["metadata"].get("ownerReferences") or [])
 
 
 async def roll_pods(
     context: Context, worker: EdgeWorker, spec: WorkerSpec, view: WorkerView | None, now: datetime
-) -> Problem | None:
-    """Replace pods that are not as the StatefulSet makes them now, after a drain; return what is going on.
+) -> str | None:
+    """Replace pods of an old template; return which pod is being replaced, as a message.
 
-    A deletion with the grace of the drain is the drain: the agent takes no job from SIGTERM on and ends its tasks.
+    Deleting the pod with the drain timeout as grace period drains it: after SIGTERM the agent takes no more jobs and
+    finishes its tasks.
     """
-    live = context.stateful_set(worker)
-    made = ((live or {}).get("spec") or {}).get("template", {}).get("metadata", {}).get("annotations", {})
-    wanted_hash = made.get(names.HASH_ANNOTATION)
-    going_on: Problem | None = None
+    stateful_set = context.stateful_set(worker) or {}
+    annotations = (stateful_set.get("spec") or {}).get("template", {}).get("metadata", {}).get("annotations", {})
+    desired_hash = annotations.get(names.HASH_ANNOTATION)
+    rolling: str | None = None
     for pod in context.pods(worker):
         if pod.terminating:
-            going_on = Reason.ROLLING, f"Pod {pod.name} drains and stops."
+            rolling = f"Pod {pod.name} drains and stops."
             if abandoned(pod, view, now, fleet_fresh=context.fleet_fresh()):
-                await kill_pod(context, worker, pod)
-                message = f"Pod {pod.name} was removed: its node {pod.node or ''} does not stop it."
+                await force_delete_pod(context, worker, pod)
+                message = f"Pod {pod.name} was force-deleted: its node {pod.node or ''} does not stop it."
                 context.events.record(names.WORKER_KIND, worker.meta, "Warning", "PodAbandoned", message)
-        elif wanted_hash is not None and pod.template_hash != wanted_hash:
-            going_on = Reason.ROLLING, f"Pod {pod.name} drains and is then replaced by one of the present template."
-            grace = grace_seconds(spec, context.pod_defaults)
-            left = await context.kube.delete(PODS, worker.meta.namespace, pod.name, pod.uid, grace)
-            _note_deletion(context, worker, pod, left)
-    return going_on
+        elif desired_hash is not None and pod.template_hash != desired_hash:
+            rolling = f"Pod {pod.name} drains and is then replaced by a pod of the current template."
+            grace = workload.grace_seconds(spec, context.pod_defaults)
+            await _delete_pod(context, worker, pod, grace)
+    return rolling
 
 
-async def kill_pod(context: Context, worker: EdgeWorker, pod: PodView) -> None:
-    """Remove a pod without waiting for its node."""
-    left = await context.kube.delete(PODS, worker.meta.namespace, pod.name, pod.uid, 0)
-    _note_deletion(context, worker, pod, left)
+async def force_delete_pod(context: Context, worker: EdgeWorker, pod: ObservedPod) -> None:
+    """Delete a pod without waiting for its node."""
+    await _delete_pod(context, worker, pod, grace_s=0)
 
 
 async def stop_pods(context: Context, worker: EdgeWorker) -> None:
-    """Have the StatefulSet take its pod away, which gives it the grace of its template."""
-    merged = {"spec": {"replicas": 0}}
-    made = await context.kube.merge(STATEFUL_SETS, worker.meta.namespace, worker.child_name, merged)
-    context.cache.put(STATEFUL_SETS, made)
+    """Scale the StatefulSet to zero: its pod drains for the grace period of the template."""
+    patch = {"spec": {"replicas": 0}}
+    written = await context.kube.merge(STATEFUL_SETS, worker.meta.namespace, worker.child_name, patch)
+    context.cache.put(STATEFUL_SETS, written)
 
 
-def _note_deletion(context: Context, worker: EdgeWorker, pod: PodView, left: Obj | None) -> None:
+async def _delete_pod(context: Context, worker: EdgeWorker, pod: ObservedPod, grace_s: int) -> None:
+    remaining = await context.kube.delete(PODS, worker.meta.namespace, pod.name, pod.uid, grace_s)
     known = context.cache.get(PODS, worker.meta.namespace, pod.name)
-    if left is not None and left["metadata"].get("deletionGracePeriodSeconds"):
-        context.cache.put(PODS, left)
-    elif known is not None and known["metadata"]["uid"] == pod.uid and left is None:
+    if remaining is not None and remaining["metadata"].get("deletionGracePeriodSeconds"):
+        context.cache.put(PODS, remaining)
+    elif known is not None and known["metadata"]["uid"] == pod.uid and remaining is None:
         context.cache.drop(PODS, known)

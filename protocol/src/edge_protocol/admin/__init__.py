@@ -44,6 +44,11 @@ from edge_protocol.admin.paths import (
     QUEUES_PATH,
     TOKENS_PATH,
     WORKERS_PATH,
+    token_path,
+    worker_credentials_path,
+    worker_maintenance_path,
+    worker_path,
+    worker_shutdown_path,
 )
 from edge_protocol.admin.trail import (
     AuditEntry,
@@ -117,4 +122,9 @@ __all__ = [
     "WorkerPatch",
     "WorkerVerdict",
     "WorkerView",
+    "token_path",
+    "worker_credentials_path",
+    "worker_maintenance_path",
+    "worker_path",
+    "worker_shutdown_path",
 ]

@@ -1,5 +1,8 @@
 """Paths of the admin API, and how its lists are paged."""
 
+from urllib.parse import quote
+from uuid import UUID
+
 ADMIN_PATH = "/edge_worker/admin/v1"
 WORKERS_PATH = f"{ADMIN_PATH}/workers"
 """GET: list. `/{name}` GET, PATCH, DELETE; `/{name}/maintenance` and `/{name}/shutdown` PUT, DELETE;
@@ -19,3 +22,28 @@ OPENAPI_PATH = f"{ADMIN_PATH}/openapi.json"
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 1000
+
+
+def worker_path(name: str) -> str:
+    """Return the path of one worker."""
+    return f"{WORKERS_PATH}/{quote(name, safe='')}"
+
+
+def worker_maintenance_path(name: str) -> str:
+    """Return the path of a worker's maintenance."""
+    return f"{worker_path(name)}/maintenance"
+
+
+def worker_shutdown_path(name: str) -> str:
+    """Return the path of a worker's shutdown request."""
+    return f"{worker_path(name)}/shutdown"
+
+
+def worker_credentials_path(name: str) -> str:
+    """Return the path of all credentials of a worker."""
+    return f"{worker_path(name)}/credentials"
+
+
+def token_path(token: UUID | str) -> str:
+    """Return the path of one join token."""
+    return f"{TOKENS_PATH}/{quote(str(token), safe='')}"

@@ -19,7 +19,7 @@ def make_worker(
     labels: dict[str, str] | None = None,
     **spec: Any,
 ) -> EdgeWorker:
-    """Return an EdgeWorker; `deleted_s`: seconds since its deletion was asked for."""
+    """Return an EdgeWorker; `deleted_s`: seconds since its deletion was requested."""
     meta: dict[str, Any] = {
         "name": name,
         "namespace": "edge",

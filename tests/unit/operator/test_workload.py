@@ -1,11 +1,11 @@
-"""Pods of workers: whom they trust, and what is told of one that does not stay up."""
+"""Pods of workers: the CA certificates that they trust, and what is shown of a pod that keeps failing."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_operator.ca_bundle import CA_BYTES_MAX, TrustError, read_authorities
+from edge_operator.ca_bundle import CA_BYTES_MAX, CaBundleError, read_ca_bundle
 from edge_operator.desired.observed_pod import pod_reason, read_pod
 from edge_operator.desired.workload import PodDefaults, pod_template
 from edge_testing.kubernetes.certificates import write_server_certificate
@@ -14,12 +14,12 @@ from edge_testing.operator.builders import make_worker
 REFUSED = "The join token was refused: make a new one."
 
 
-def template(authorities: str | None) -> dict[str, Any]:
+def template(ca_bundle: str | None) -> dict[str, Any]:
     worker = make_worker()
-    return pod_template(worker, worker.spec(), PodDefaults("image:1", "https://api", 45, authorities))
+    return pod_template(worker, worker.spec(), PodDefaults("image:1", "https://api", 45, ca_bundle))
 
 
-def test_a_worker_gets_the_authorities_as_a_file() -> None:
+def test_a_worker_gets_the_ca_bundle_as_a_file() -> None:
     made = template("PEM")
     (container,) = made["spec"]["containers"]
     (volume,) = (volume for volume in made["spec"]["volumes"] if "downwardAPI" in volume)
@@ -31,29 +31,29 @@ def test_a_worker_gets_the_authorities_as_a_file() -> None:
     assert env["EDGE_WORKER_CA_BUNDLE"] == f"{mount['mountPath']}/{item['path']}"
 
 
-def test_without_authorities_nothing_is_mounted() -> None:
+def test_without_a_ca_bundle_nothing_is_mounted() -> None:
     (container,) = template(None)["spec"]["containers"]
     assert "EDGE_WORKER_CA_BUNDLE" not in {variable["name"] for variable in container["env"]}
     assert not [volume for volume in template(None)["spec"]["volumes"] if "downwardAPI" in volume]
 
 
-def test_other_authorities_take_a_new_pod() -> None:
-    hashes = {template(authorities)["metadata"]["annotations"]["airflow-edge.io/template-hash"] for authorities in "ab"}
+def test_another_ca_bundle_takes_a_new_pod() -> None:
+    hashes = {template(bundle)["metadata"]["annotations"]["airflow-edge.io/template-hash"] for bundle in "ab"}
     assert len(hashes) == 2
 
 
 @pytest.mark.parametrize(
-    ("waiting", "message", "said"),
+    ("waiting", "message", "shown"),
     [
         ({"reason": "CrashLoopBackOff", "message": "back-off 10s"}, f"starting\n{REFUSED}\n", REFUSED),
         ({"reason": "CrashLoopBackOff", "message": "back-off 10s"}, None, "back-off 10s"),
         ({"reason": "ErrImagePull", "message": "no such image\nat all"}, None, "no such image"),
         ({"reason": "ImagePullBackOff"}, None, "see kubectl describe pod"),
-        # What a container said before its image could not be had is not why.
+        # The last exit message of a container is not the reason why its image can't be pulled.
         ({"reason": "ErrImagePull", "message": "no such image"}, REFUSED, "no such image"),
     ],
 )
-def test_a_failing_pod_is_told_by_its_last_words(waiting: dict[str, str], message: str | None, said: str) -> None:
+def test_a_failing_pod_shows_its_last_message(waiting: dict[str, str], message: str | None, shown: str) -> None:
     ended = {"terminated": {"exitCode": 2, "message": message}} if message else {}
     container = {"name": "worker", "state": {"waiting": waiting}, "lastState": ended}
     pod = {
@@ -63,31 +63,31 @@ def test_a_failing_pod_is_told_by_its_last_words(waiting: dict[str, str], messag
     reason = pod_reason([read_pod(pod)])
     assert reason is not None
     assert reason[0] == "PodFailing"
-    assert reason[1] == f"Pod edge-w-0: {waiting['reason']}: {said}"
+    assert reason[1] == f"Pod edge-w-0: {waiting['reason']}: {shown}"
 
 
-def test_authorities_are_read(tmp_path: Path) -> None:
+def test_a_ca_bundle_is_read(tmp_path: Path) -> None:
     write_server_certificate(tmp_path, "server", (), ["localhost"])
-    assert read_authorities(tmp_path / "ca.crt") == (tmp_path / "ca.crt").read_text()
+    assert read_ca_bundle(tmp_path / "ca.crt") == (tmp_path / "ca.crt").read_text()
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "shown"),
     [
         (None, "No such file"),
-        ("", "can't be read|no certificate"),
-        ("not PEM", "can't be read|no certificate"),
+        ("", "can't be read|no CA certificate"),
+        ("not PEM", "can't be read|no CA certificate"),
         ("ä", "can't be read"),
         ("TOO LARGE", f"{CA_BYTES_MAX} at most"),
     ],
 )
-def test_what_can_not_be_trusted_is_told(tmp_path: Path, content: str | None, said: str) -> None:
+def test_an_unusable_ca_bundle_is_refused(tmp_path: Path, content: str | None, shown: str) -> None:
     path = tmp_path / "bundle.crt"
     if content == "TOO LARGE":
         write_server_certificate(tmp_path, "server", (), ["localhost"])
         content = (tmp_path / "ca.crt").read_text() + "\n" * CA_BYTES_MAX
     if content is not None:
         path.write_text(content)
-    with pytest.raises(TrustError, match=said) as caught:
-        read_authorities(path)
+    with pytest.raises(CaBundleError, match=shown) as caught:
+        read_ca_bundle(path)
     assert "EDGE_OPERATOR_CA_BUNDLE" in str(caught.value)
