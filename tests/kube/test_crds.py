@@ -1,4 +1,4 @@
-"""The custom resource definitions: what kubectl explains, what the apiserver refuses and fills in."""
+"""The custom resource definitions: what `kubectl explain` shows, and what the apiserver refuses and defaults."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def worker(**spec: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "path", ["ew.spec", "ew.spec.maintenance", "ew.status", "ewp.spec.autoscaling", "ewp.spec.rollout"]
 )
-def test_explain_reads_well(cluster: ControlPlane, path: str) -> None:
+def test_explain_describes_the_fields(cluster: ControlPlane, path: str) -> None:
     # The apiserver publishes the schemas some seconds after it serves the types.
     text = eventually(lambda: cluster.try_kubectl("explain", path).stdout, f"{path} is explained")
     assert "DESCRIPTION" in text
@@ -44,14 +44,14 @@ def test_defaults_are_filled_in(cluster: ControlPlane, namespace: str) -> None:
         ({"spool": {"size": "much"}}, "spec.spool.size"),
     ],
 )
-def test_bad_values_are_refused_by_name(
+def test_invalid_values_are_refused_by_name(
     cluster: ControlPlane, namespace: str, spec: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(AssertionError, match=field.replace(".", r"\.")):
         cluster.apply(worker(**spec), namespace=namespace)
 
 
-def test_columns_answer_what_one_asks(cluster: ControlPlane, namespace: str) -> None:
+def test_columns_show_the_state_of_a_worker(cluster: ControlPlane, namespace: str) -> None:
     cluster.apply(worker(queues=["press"]), namespace=namespace)
     head = cluster.kubectl("get", "ew", "-n", namespace).splitlines()[0].split()
     assert head == ["NAME", "STATE", "QUEUES", "SLOTS", "SEEN", "MAINTENANCE", "AGE"]

@@ -11,7 +11,7 @@ from edge_operator.kube.client import WORKERS, KubeClient, KubeError
 from edge_testing.operator.site import SERVICE_ACCOUNT, Site
 
 
-async def test_token_of_the_pod_is_used_and_read_again(
+async def test_token_of_the_pod_is_used_and_reread(
     starting_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = starting_site

@@ -1,4 +1,4 @@
-"""Deletions always finish, wait for running tasks as long as they may, and say what they had to leave behind."""
+"""Deletions always finish, wait for running tasks up to the drain timeout, and report what they could not clean up."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def test_deletion_drains_and_leaves_nothing(site: Site) -> None:
     assert site.db.state(job) == "succeeded"
     assert site.fleet("plant-7") is None
     for kind, name in (("statefulset", ""), ("secret", ""), ("serviceaccount", ""), ("pvc", ""), ("pod", "-0")):
-        # A garbage collector that has just started learns of custom resources within half a minute.
+        # A garbage collector that has just started discovers custom resources within half a minute.
         site.wait_gone(kind, f"edge-plant-7{name}", deadline_s=90)
     assert "CleanupIncomplete" not in site.events("plant-7")
 
@@ -50,7 +50,7 @@ def test_deletion_finishes_with_the_secret_gone(site: Site) -> None:
     assert site.fleet("plant-7") is None
 
 
-def test_deletion_goes_on_after_the_operator_was_killed(site: Site) -> None:
+def test_deletion_continues_after_the_operator_was_killed(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
     (job,) = site.enqueue_held()
@@ -78,17 +78,17 @@ def test_force_delete_does_not_wait_for_tasks(site: Site) -> None:
     assert site.fleet("plant-7") is None
 
 
-def test_lost_node_does_not_hold_a_deletion(site: Site) -> None:
+def test_lost_node_does_not_block_a_deletion(site: Site) -> None:
     site.apply_worker("plant-7", **(SPEC | {"drainTimeoutSeconds": 1}))
     site.wait_ready("plant-7")
     site.node.lose_power()
     site.kubectl("delete", "ew", "plant-7", "--wait=false")
-    # Its grace of 1 + 45 s has to pass: nobody knows that the node will not come back.
+    # Its grace period of 1 + 45 s must pass: the node might come back.
     site.wait_gone("ew", "plant-7", deadline_s=120)
     assert site.fleet("plant-7") is None
 
 
-def test_host_that_does_not_stop_is_cut_off_at_the_deadline(site: Site) -> None:
+def test_host_that_does_not_stop_loses_its_credential_at_the_deadline(site: Site) -> None:
     with Host(site, "bare-1") as host:
         site.apply_worker("bare-1", mode="External", drainTimeoutSeconds=0)
         site.wait_ready("bare-1")
@@ -104,7 +104,7 @@ def test_namespace_can_be_deleted(bare_site: Site) -> None:
     site = bare_site
     home = f"{site.namespace}-operator"
     site.cluster.kubectl("create", "namespace", home)
-    # The operator lives elsewhere: rights that go away together with the namespace could not be used to the end.
+    # The operator runs elsewhere: rights in the deleted namespace might be removed before the deletion is finished.
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": SERVICE_ACCOUNT}}
     subject = {"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": home}
     rules = list(yaml.safe_load_all(RBAC.read_text()))
@@ -130,6 +130,6 @@ def test_namespace_can_be_deleted(bare_site: Site) -> None:
     site.apply_pool("pool", SPEC, replicas=2)
     site.wait_ready("plant-7")
     site.cluster.kubectl("delete", "namespace", site.namespace, "--timeout=110s")
-    eventually(lambda: site.fleet("plant-7") is None, "the worker is out of the fleet")
+    eventually(lambda: site.fleet("plant-7") is None, "the worker is removed from the fleet")
     site.operators[0].stop()
     site.cluster.kubectl("delete", "namespace", home, "--wait=false")

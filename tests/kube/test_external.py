@@ -1,4 +1,4 @@
-"""Workers that somebody else runs: shown, and managed like the others."""
+"""External workers: they are shown, and managed like the others."""
 
 import base64
 
@@ -7,7 +7,7 @@ from edge_testing.operator.site import Site
 from edge_testing.waiting import eventually
 
 
-def test_worker_that_enrolled_by_itself_appears(site: Site) -> None:
+def test_worker_that_enrolled_without_an_object_appears(site: Site) -> None:
     with Host(site, "bare-1") as host:
         eventually(lambda: site.fleet("bare-1"), f"the host joins the fleet: {host.log}")
         eventually(lambda: site.find("ew", "bare-1"), "it appears")
@@ -51,7 +51,7 @@ def test_deletion_drains_and_removes_the_worker(site: Site) -> None:
         site.wait_gone("ew", "bare-1")
         eventually(lambda: not host.running, "the agent stops")
         assert site.fleet("bare-1") is None
-        # Its credential is no good any more.
+        # Its credential is revoked.
         host.start()
         eventually(lambda: not host.running, "the agent gives up")
         assert site.find("ew", "bare-1") is None
@@ -66,7 +66,7 @@ def test_worker_removed_elsewhere_disappears(site: Site) -> None:
         site.wait_gone("ew", "bare-1")
 
 
-def test_object_written_by_hand_says_how_to_start_its_worker(site: Site) -> None:
+def test_object_that_a_person_creates_says_how_to_start_its_worker(site: Site) -> None:
     site.apply_worker("bare-2", mode="External", queues=["press"], team=None)
     site.wait_condition("bare-2", "Registered", "NeverEnrolled")
     how: str = eventually(lambda: site.status("bare-2").get("howToStart") or "", "it says how to start")
@@ -80,7 +80,7 @@ def test_object_written_by_hand_says_how_to_start_its_worker(site: Site) -> None
         assert "howToStart" not in site.status("bare-2")
 
 
-def test_names_that_kubernetes_does_not_take_get_one_that_it_does(site: Site) -> None:
+def test_worker_names_that_kubernetes_does_not_allow_are_mapped(site: Site) -> None:
     with Host(site, "Plant_7.North"):
         found = eventually(lambda: site.all("ew"), "it appears")
         assert found[0]["spec"]["workerName"] == "Plant_7.North"

@@ -1,4 +1,4 @@
-"""Faults: the operator killed, the apiserver restarted, the edge API away. All ends as if nothing had happened."""
+"""Faults: the operator killed, the apiserver restarted, no answer from the edge API. The outcome stays the same."""
 
 import json
 from typing import Any
@@ -38,7 +38,7 @@ def test_operator_killed_while_it_rolls(site: Site) -> None:
     site.release()
     site.wait_job(job, "succeeded")
     site.wait_another("pod", "edge-plant-7-0", before)
-    site.wait_condition("plant-7", "Progressing", "Settled")
+    site.wait_condition("plant-7", "Progressing", "UpToDate")
     site.wait_ready("plant-7")
 
 
@@ -72,15 +72,13 @@ def test_apiserver_restarted(site: Site) -> None:
     assert site.operators[0].running
 
 
-def test_crds_that_are_away_for_a_moment(site: Site) -> None:
+def test_crds_that_are_not_served_for_a_moment(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
     operator = site.operators[0]
     try:
         serve_workers(site, served=False)
-        eventually(
-            lambda: "the operator restarts" in operator.log.read_text(), "the operator has met their absence", 60
-        )
+        eventually(lambda: "the operator restarts" in operator.log.read_text(), "it has noticed", 60)
     finally:
         serve_workers(site, served=True)
     site.apply_worker("plant-8", **SPEC)
@@ -89,7 +87,7 @@ def test_crds_that_are_away_for_a_moment(site: Site) -> None:
 
 
 def serve_workers(site: Site, *, served: bool) -> None:
-    """Have the apiserver know EdgeWorkers or not, as it does not for a moment when it starts; the objects stay."""
+    """Have the apiserver serve EdgeWorkers or not, as for a moment after its start; the objects stay."""
     change = [{"op": "replace", "path": "/spec/versions/0/served", "value": served}]
     crd = "edgeworkers.airflow-edge.io"
     site.cluster.kubectl("patch", "crd", crd, "--type=json", "--patch", json.dumps(change))
@@ -99,8 +97,8 @@ def serve_workers(site: Site, *, served: bool) -> None:
         eventually(lambda: site.cluster.try_kubectl(*ask).returncode == 0, "EdgeWorkers are served again", 60)
 
 
-def test_what_happened_while_no_watch_ran_is_found(site: Site) -> None:
-    # The next full pass by the clock would come after five minutes.
+def test_changes_while_no_watch_runs_are_found(site: Site) -> None:
+    # The next periodic full pass is five minutes away.
     for name in ("plant-7", "plant-8", "plant-9"):
         site.apply_worker(name, **SPEC)
     all_ready(site, "plant-7", "plant-8", "plant-9")
@@ -108,7 +106,7 @@ def test_what_happened_while_no_watch_ran_is_found(site: Site) -> None:
     operator = site.operators[0]
     operator.roles_were_away = True
     operator.pause()
-    # This ends its connections, so that nothing of what follows waits in them.
+    # This ends its connections, so that none of the next changes is buffered in them.
     site.cluster.stop_apiserver()
     site.cluster.start_apiserver()
     site.kubectl("delete", "statefulset", "edge-plant-7", "--wait=false")
@@ -129,7 +127,7 @@ def test_edge_api_down_at_a_step(site: Site, step: str) -> None:
     if step == "create":
         site.api.kill()
         site.apply_worker("plant-7", **SPEC)
-        eventually(lambda: site.pod("plant-7"), "the pod is made all the same")
+        eventually(lambda: site.pod("plant-7"), "the pod is created all the same")
     else:
         site.apply_worker("plant-7", **SPEC)
         site.wait_ready("plant-7")
@@ -155,17 +153,17 @@ def test_two_operators_do_not_fight(site: Site) -> None:
     first, second = site.operators
     assert "airflow_edge_operator_leading 1.0" in first.metrics()
     assert "airflow_edge_operator_leading 0.0" in second.metrics()
-    # A clean stop hands over at once.
+    # After a clean stop another operator leads at once.
     assert first.end() == 0
     eventually(lambda: "airflow_edge_operator_leading 1.0" in second.metrics(), "the second leads")
     site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/maintenance=fan")
     site.wait_state("plant-7", "maintenance mode")
 
 
-def test_whole_cluster_is_watched_and_a_killed_leader_followed(bare_site: Site) -> None:
+def test_whole_cluster_is_watched_and_a_killed_leader_is_replaced(bare_site: Site) -> None:
     site = bare_site
     site.grant(cluster_wide=True)
-    # Names that no other test uses: this operator sees what those left behind.
+    # Unique names: this operator also sees objects that other tests left behind.
     ours, other = f"{site.namespace}-w", f"{site.namespace}-other"
     site.cluster.kubectl("create", "namespace", other)
     first, second = (
@@ -174,7 +172,7 @@ def test_whole_cluster_is_watched_and_a_killed_leader_followed(bare_site: Site) 
     )
     worker = {"apiVersion": "airflow-edge.io/v1alpha1", "kind": "EdgeWorker", "metadata": {"name": ours}, "spec": SPEC}
     site.cluster.apply(worker, namespace=other)
-    eventually(lambda: site.cluster.get("statefulset", "-n", other)["items"], "the worker is taken care of")
+    eventually(lambda: site.cluster.get("statefulset", "-n", other)["items"], "its StatefulSet is created")
     first.kill()
     site.cluster.kubectl("-n", other, "annotate", "ew", ours, "airflow-edge.io/shutdown=true")
 
@@ -182,8 +180,8 @@ def test_whole_cluster_is_watched_and_a_killed_leader_followed(bare_site: Site) 
         found: int = site.cluster.get("statefulset", "-n", other)["items"][0]["spec"]["replicas"]
         return found
 
-    # The lease of a holder that is gone ends after 15 s.
-    eventually(lambda: replicas() == 0, "the second goes on", 60)
+    # The lease of a killed leader expires after 15 s.
+    eventually(lambda: replicas() == 0, "the second leads", 60)
     assert "airflow_edge_operator_leading 1.0" in second.metrics()
     site.cluster.kubectl("-n", other, "delete", "ew", ours, "--timeout=90s")
     site.cluster.kubectl("delete", "namespace", other, "--wait=false")

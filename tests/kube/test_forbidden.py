@@ -1,4 +1,4 @@
-"""The cordon goes first: what the apiserver refuses about a worker's own objects stops neither it nor the status."""
+"""The cordon goes first: an apiserver that refuses the worker's objects prevents neither the cordon nor the status."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def forbid(site: Site, plural: str) -> None:
 
 
 @pytest.mark.parametrize("plural", ["secrets", "statefulsets"])
-def test_worker_is_cordoned_and_shown_although_its_objects_are_forbidden(site: Site, plural: str) -> None:
+def test_worker_is_cordoned_and_its_status_written_although_its_objects_are_forbidden(site: Site, plural: str) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
     site.operators[0].roles_were_away = True
@@ -29,7 +29,7 @@ def test_worker_is_cordoned_and_shown_although_its_objects_are_forbidden(site: S
         # Without its pod the worker may need another join token, so its Secret is read.
         site.node.schedules = False
         site.kubectl("delete", "pod", "edge-plant-7-0", "--wait=false")
-        eventually(lambda: (site.fleet("plant-7") or {}).get("state") == "offline", "the worker has left")
+        eventually(lambda: (site.fleet("plant-7") or {}).get("state") == "offline", "the worker has disconnected")
         changed = SPEC
     else:
         changed = {**SPEC, "template": {"env": [{"name": "NEW", "value": "1"}]}}
@@ -39,14 +39,14 @@ def test_worker_is_cordoned_and_shown_although_its_objects_are_forbidden(site: S
         view = site.fleet("plant-7") or {}
         return (view.get("maintenance") or {}).get("comment")
 
-    eventually(lambda: comment() == "fan", "the fleet knows of the maintenance")
+    eventually(lambda: comment() == "fan", "the maintenance is requested")
     site.wait_state("plant-7", "offline maintenance" if plural == "secrets" else "maintenance mode")
     assert site.condition("plant-7", "Cordoned") == ("True", "Maintenance")
-    # The refusal is shown, and the work is done once the right is back.
+    # The refusal is shown, and the objects are updated once the right is back.
     site.wait_condition("plant-7", "Progressing", "Blocked")
     assert "forbidden" in site.wait_event("plant-7", "Blocked")
     site.grant()
     site.node.schedules = True
     site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/maintenance-")
-    site.wait_condition("plant-7", "Progressing", "Settled", deadline_s=90)
+    site.wait_condition("plant-7", "Progressing", "UpToDate", deadline_s=90)
     site.wait_ready("plant-7", deadline_s=90)

@@ -1,4 +1,4 @@
-"""Many objects at once, and none of the work that nothing asks for."""
+"""Many objects at once, no needless writes, and the messages of an operator that can't start."""
 
 import subprocess
 import sys
@@ -18,21 +18,21 @@ MANY = 200
 QUIET_S = 5.0
 
 
-def test_unchanged_world_causes_no_writes(bare_site: Site) -> None:
-    # Full passes come every second here, so five of them pass.
+def test_no_writes_while_nothing_changes(bare_site: Site) -> None:
+    # The full pass is due every second here, so there are five of them.
     bare_site.start_operator(resync_s=1)
     bare_site.apply_worker("plant-7", **SPEC)
     bare_site.apply_pool("pool", SPEC, replicas=1)
     bare_site.wait_ready("plant-7")
     bare_site.wait_ready("pool-0")
     bare_site.wait_condition("pool", "Ready", "AllReady", "ewp")
-    settled = [-1, 0.0]
+    last_write = [-1, 0.0]
 
     def quiet() -> bool:
         writes = bare_site.writes()
-        if writes != settled[0]:
-            settled[:] = [writes, time.monotonic()]
-        return time.monotonic() - settled[1] > QUIET_S
+        if writes != last_write[0]:
+            last_write[:] = [writes, time.monotonic()]
+        return time.monotonic() - last_write[1] > QUIET_S
 
     eventually(quiet, f"{QUIET_S:g} s without a write", 60)
 
@@ -49,7 +49,7 @@ def test_many_objects_come_and_go(site: Site) -> None:
         for number in range(MANY)
     ]
     site.kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(workers))
-    eventually(lambda: len(site.all("statefulset")) == MANY, "all are made", 120)
+    eventually(lambda: len(site.all("statefulset")) == MANY, "all are created", 120)
     site.kubectl("delete", "ew", "--all", "--wait=false")
     eventually(lambda: not site.all("ew"), "all are gone", 120)
     memory = site.operators[0].rss_mb()
@@ -57,16 +57,16 @@ def test_many_objects_come_and_go(site: Site) -> None:
     assert 'error="UnavailableError"' not in site.operators[0].metrics(), "the apiserver held calls back"
 
 
-def test_scale_from_none_to_thirty(site: Site) -> None:
+def test_scale_from_zero_to_thirty(site: Site) -> None:
     site.node.schedules = False
     site.apply_pool("pool", SPEC, replicas=0)
     site.wait_condition("pool", "Ready", "AllReady", "ewp")
     site.kubectl("scale", "ewp", "pool", "--replicas=30")
-    eventually(lambda: len(site.all("statefulset")) == 30, "all are made", 60)
+    eventually(lambda: len(site.all("statefulset")) == 30, "all are created", 60)
 
 
 def test_missing_right_is_noticed(bare_site: Site) -> None:
-    """The check at the end of every test would find a verb that the rules lack."""
+    """The check at the end of every test finds a verb that the rules lack."""
 
     def without_secrets(rules: list[dict[str, Any]]) -> None:
         rules[0]["rules"] = [rule for rule in rules[0]["rules"] if "secrets" not in rule["resources"]]
@@ -79,7 +79,7 @@ def test_missing_right_is_noticed(bare_site: Site) -> None:
     bare_site.operators.clear()
 
 
-def test_without_crds_or_rights_it_says_what_to_do(bare_site: Site) -> None:
+def test_without_rights_it_says_how_to_fix_it(bare_site: Site) -> None:
     def without_list(rules: list[dict[str, Any]]) -> None:
         for rule in rules[0]["rules"]:
             rule["verbs"] = [verb for verb in rule["verbs"] if verb != "list"]
@@ -90,14 +90,14 @@ def test_without_crds_or_rights_it_says_what_to_do(bare_site: Site) -> None:
     bare_site.operators.clear()
 
 
-def test_bad_settings_are_named() -> None:
+def test_invalid_settings_are_named() -> None:
     command = [sys.executable, "-m", "edge_operator.cli", "run"]
     done = subprocess.run(command, env={"PATH": "/bin"}, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "EDGE_OPERATOR_API_URL" in done.stderr
 
 
-def test_without_a_cluster_it_says_what_to_do(tmp_path: Path) -> None:
+def test_without_a_cluster_it_says_how_to_fix_it(tmp_path: Path) -> None:
     environment = {
         "PATH": "/bin",
         "EDGE_OPERATOR_API_URL": "http://127.0.0.1:1",

@@ -54,14 +54,14 @@ def test_spec_enters_and_ends_maintenance(site: Site, worker: str) -> None:
 
 
 def test_maintenance_set_elsewhere_is_shown_and_left_alone(site: Site, worker: str) -> None:
-    site.admin("PUT", f"/workers/{worker}/maintenance", {"comment": "from the UI"})
+    site.admin("PUT", f"/workers/{worker}/maintenance", {"comment": "from elsewhere"})
     site.wait_state(worker, "maintenance mode")
-    assert site.status(worker)["maintenance"]["comment"] == "from the UI"
-    never(lambda: comment(site) != "from the UI", "the operator fights", 2.0)
-    # A change of the object is no reason to end it either.
+    assert site.status(worker)["maintenance"]["comment"] == "from elsewhere"
+    never(lambda: comment(site) != "from elsewhere", "the operator overwrites it", 2.0)
+    # A change of the object does not end it either.
     site.apply_worker(worker, **(SPEC | {"concurrency": 3}))
     eventually(lambda: site.status(worker).get("slots") == "0/3", "it has three slots")
-    assert comment(site) == "from the UI"
+    assert comment(site) == "from elsewhere"
     site.admin("DELETE", f"/workers/{worker}/maintenance")
     site.wait_ready(worker)
 
@@ -71,7 +71,7 @@ def test_comment_changed_elsewhere_is_left_alone(site: Site, worker: str) -> Non
     site.wait_state(worker, "maintenance mode")
     site.admin("PUT", f"/workers/{worker}/maintenance", {"comment": "theirs"})
     eventually(lambda: site.status(worker)["maintenance"]["comment"] == "theirs", "it is shown")
-    never(lambda: comment(site) != "theirs", "the operator fights", 2.0)
+    never(lambda: comment(site) != "theirs", "the operator overwrites it", 2.0)
     site.kubectl("annotate", "ew", worker, f"{ANNOTATION}-")
     site.wait_ready(worker)
 

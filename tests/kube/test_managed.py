@@ -17,7 +17,7 @@ def test_apply_starts_a_worker_that_runs_jobs(site: Site) -> None:
     assert status["queues"] == ["press"]
     assert status["slots"] == "0/2"
     assert status["observedGeneration"] == site.worker("plant-7")["metadata"]["generation"]
-    eventually(lambda: site.condition("plant-7", "Progressing") == ("False", "Settled"), "it settles")
+    eventually(lambda: site.condition("plant-7", "Progressing") == ("False", "UpToDate"), "nothing changes any more")
     line = site.kubectl("get", "ew", "plant-7").splitlines()[1]
     assert "idle" in line
     assert "0/2" in line
@@ -42,7 +42,7 @@ def test_pod_is_restricted_and_has_its_identity_from_a_secret(site: Site) -> Non
     }
     site.node.schedules = False
     site.apply_worker("plant-7", **SPEC, template=template, dagBundles=[bundle])
-    pod = eventually(lambda: site.find("pod", "edge-plant-7-0"), "the pod is made")
+    pod = eventually(lambda: site.find("pod", "edge-plant-7-0"), "the pod is created")
     assert pod is not None
     spec, container = pod["spec"], pod["spec"]["containers"][0]
     assert container["image"] == "mine:1"
@@ -90,26 +90,26 @@ def test_spec_change_replaces_the_pod_only_after_the_drain(site: Site) -> None:
     site.release()
     site.wait_job(job, "succeeded")
     site.wait_another("pod", "edge-plant-7-0", before)
-    site.wait_condition("plant-7", "Progressing", "Settled")
+    site.wait_condition("plant-7", "Progressing", "UpToDate")
     site.wait_ready("plant-7")
     environment = site.get("pod", "edge-plant-7-0")["spec"]["containers"][0]["env"]
     assert {"name": "NEW", "value": "1"} in environment
 
 
-def test_oom_kill_heals_with_the_same_identity(site: Site) -> None:
+def test_worker_returns_with_its_identity_after_an_oom_kill(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
     first = site.fleet("plant-7")
     site.node.kill_container("edge-plant-7-0")
     assert first is not None
     seen = first["last_heartbeat"]
-    eventually(lambda: (site.fleet("plant-7") or first)["last_heartbeat"] > seen, "it is heard of again")
+    eventually(lambda: (site.fleet("plant-7") or first)["last_heartbeat"] > seen, "it sends heartbeats again")
     site.wait_ready("plant-7")
     (job,) = site.enqueue("true")
     site.wait_job(job, "succeeded")
 
 
-def test_eviction_with_the_volume_lost_heals_with_a_new_token(site: Site) -> None:
+def test_worker_returns_with_a_new_token_after_an_eviction_that_lost_its_volume(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC, spool={"type": "EmptyDir"})
     site.wait_ready("plant-7")
     before = site.uid("pod", "edge-plant-7-0")
@@ -120,7 +120,7 @@ def test_eviction_with_the_volume_lost_heals_with_a_new_token(site: Site) -> Non
     site.wait_job(job, "succeeded")
 
 
-def test_objects_that_are_edited_or_deleted_by_hand_are_healed(site: Site) -> None:
+def test_objects_that_a_person_edits_or_deletes_are_restored(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
     site.kubectl("scale", "statefulset", "edge-plant-7", "--replicas=0")
@@ -138,17 +138,17 @@ def test_objects_that_are_edited_or_deleted_by_hand_are_healed(site: Site) -> No
     site.wait_ready("plant-7", deadline_s=60)
 
 
-def test_secret_deleted_by_hand_is_made_again_when_it_is_needed(site: Site) -> None:
+def test_secret_that_a_person_deletes_is_created_again_when_needed(site: Site) -> None:
     site.node.schedules = False
     site.apply_worker("plant-7", **SPEC)
-    eventually(lambda: site.find("secret", "edge-plant-7"), "the Secret is made")
-    eventually(lambda: site.pod("plant-7"), "the pod is made")
+    eventually(lambda: site.find("secret", "edge-plant-7"), "the Secret is created")
+    eventually(lambda: site.pod("plant-7"), "the pod is created")
     site.kubectl("delete", "secret", "edge-plant-7")
     site.node.schedules = True
     site.wait_ready("plant-7", deadline_s=60)
 
 
-def test_wrong_template_is_told_and_does_no_harm(site: Site) -> None:
+def test_invalid_template_is_reported_and_does_no_harm(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
     before = site.uid("pod", "edge-plant-7-0")
@@ -180,7 +180,7 @@ def test_shutdown_by_annotation_drains_and_keeps_it_down(site: Site) -> None:
     site.wait_ready("plant-7")
 
 
-def test_shutdown_that_was_asked_for_elsewhere_lasts(site: Site) -> None:
+def test_shutdown_that_was_requested_elsewhere_lasts(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
     (job,) = site.enqueue_held()

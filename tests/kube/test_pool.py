@@ -1,4 +1,4 @@
-"""Pools: scaling, roll-out, autoscaling."""
+"""Pools: scaling, rollouts, autoscaling."""
 
 import json
 from typing import Any
@@ -37,12 +37,12 @@ def test_scale_up_and_down_drains_the_idlest_first(site: Site) -> None:
     assert names(site) == ["pool-0", "pool-1", "pool-2"]
     assert pool(site)["slots"] == "1/3"
     site.kubectl("scale", "ewp", "pool", "--replicas=1")
-    # The busy one stays, though it is as new as any.
+    # The busy one stays, although it is as new as the others.
     eventually(lambda: names(site) == ["pool-0"], "the idle ones go")
     site.release()
     site.wait_job(job, "succeeded")
-    eventually(lambda: site.fleet("pool-1") is None and site.fleet("pool-2") is None, "they are out of the fleet")
-    eventually(lambda: pool(site)["replicas"] == 1, "the pool says so")
+    eventually(lambda: site.fleet("pool-1") is None and site.fleet("pool-2") is None, "they are removed from the fleet")
+    eventually(lambda: pool(site)["replicas"] == 1, "the pool shows it")
 
 
 def test_scale_down_never_kills_a_running_task(site: Site) -> None:
@@ -59,7 +59,7 @@ def test_scale_down_never_kills_a_running_task(site: Site) -> None:
     eventually(lambda: site.all("ew") == [], "all are gone")
 
 
-def test_roll_out_keeps_its_limits_and_changing_them_restarts_nothing(site: Site) -> None:
+def test_rollout_keeps_its_limits_and_changing_them_restarts_nothing(site: Site) -> None:
     site.apply_pool("pool", TEMPLATE, replicas=2, rollout={"maxUnavailable": 1})
     wait_ready(site, 2)
     before = [site.uid("pod", f"edge-pool-{number}-0") for number in (0, 1)]
@@ -79,7 +79,7 @@ def test_roll_out_keeps_its_limits_and_changing_them_restarts_nothing(site: Site
     assert pool(site)["updatedReplicas"] == 2
 
 
-def test_surge_adds_before_it_takes_away(site: Site) -> None:
+def test_surge_adds_before_it_removes(site: Site) -> None:
     site.apply_pool("pool", TEMPLATE, replicas=1, rollout={"maxUnavailable": 0, "maxSurge": 1})
     wait_ready(site, 1)
     changed = TEMPLATE | {"template": {"env": [{"name": "NEW", "value": "1"}]}}
@@ -94,24 +94,24 @@ def test_surge_adds_before_it_takes_away(site: Site) -> None:
     wait_ready(site, 1)
 
 
-def test_broken_template_stops_the_roll_out(site: Site) -> None:
+def test_failing_template_stops_the_rollout(site: Site) -> None:
     site.apply_pool("pool", TEMPLATE, replicas=2, rollout={"maxUnavailable": 1})
     wait_ready(site, 2)
     site.node.schedules = False
     broken = TEMPLATE | {"template": {"nodeSelector": {"no": "such-node"}}}
     site.apply_pool("pool", broken, replicas=2, rollout={"maxUnavailable": 1})
     eventually(lambda: pool(site).get("readyReplicas") == 1, "one is replaced")
-    never(lambda: pool(site)["readyReplicas"] < 1, "the roll-out goes on", 2.0)
+    never(lambda: pool(site)["readyReplicas"] < 1, "the rollout continues", 2.0)
     assert site.condition("pool", "Ready", "ewp") == ("False", "TooFewReady")
 
 
-def test_autoscaling_follows_the_queue_and_goes_back_to_none(site: Site) -> None:
+def test_autoscaling_follows_the_queue_and_returns_to_zero(site: Site) -> None:
     scaling = {"minReplicas": 0, "maxReplicas": 3, "targetSlotUtilization": 100, "scaleDownStabilizationSeconds": 2}
     site.apply_pool("pool", TEMPLATE, autoscaling=scaling)
-    eventually(lambda: pool(site).get("desiredReplicas") == 0, "none is wanted")
+    eventually(lambda: pool(site).get("desiredReplicas") == 0, "none is desired")
     assert names(site) == []
     jobs = site.enqueue_held(5)
-    eventually(lambda: len(names(site)) == 3, "as many as may be")
+    eventually(lambda: len(names(site)) == 3, "the maximum is reached")
     site.release()
     for job in jobs:
         site.wait_job(job, "succeeded", deadline_s=60)
@@ -119,13 +119,13 @@ def test_autoscaling_follows_the_queue_and_goes_back_to_none(site: Site) -> None
     site.wait_event("pool", "Scaling")
 
 
-def test_autoscaler_of_the_cluster_drives_it_through_scale(site: Site) -> None:
+def test_horizontal_pod_autoscaler_can_scale_a_pool(site: Site) -> None:
     site.apply_pool("pool", TEMPLATE, replicas=1)
     wait_ready(site, 1)
     path = f"/apis/airflow-edge.io/v1alpha1/namespaces/{site.namespace}/edgeworkerpools/pool/scale"
     scale = json.loads(site.kubectl("get", "--raw", path))
     assert (scale["spec"]["replicas"], scale["status"]["replicas"]) == (1, 1)
-    # What it measures: the pods that the selector finds.
+    # It measures the pods that the selector selects.
     pods = site.get("pods", "-l", scale["status"]["selector"])["items"]
     assert [pod["metadata"]["name"] for pod in pods] == ["edge-pool-0-0"]
     scale["spec"]["replicas"] = 2
@@ -140,7 +140,7 @@ def test_pending_pods_do_not_count_and_do_not_multiply(site: Site) -> None:
     site.apply_pool("pool", TEMPLATE, autoscaling=scaling)
     site.enqueue("true", count=2)
     eventually(lambda: len(names(site)) == 2, "one for each job")
-    never(lambda: len(names(site)) != 2, "it goes on adding", 3.0)
+    never(lambda: len(names(site)) != 2, "more are added", 3.0)
     assert pool(site)["slotsTotal"] == 0
     assert pool(site)["readyReplicas"] == 0
 
@@ -158,7 +158,7 @@ def test_deleting_a_pool_drains_its_workers(site: Site) -> None:
     assert site.fleet("pool-0") is None
 
 
-def test_pool_with_a_wrong_template_says_so(site: Site) -> None:
+def test_pool_with_an_invalid_template_says_so(site: Site) -> None:
     site.apply_pool("pool", TEMPLATE | {"template": {"imagee": "x"}}, replicas=1)
     site.wait_condition("pool", "Ready", "InvalidSpec", "ewp")
     assert "imagee" in site.wait_event("pool", "InvalidSpec")

@@ -45,7 +45,7 @@ class PartEndedError(Exception):
 
 @dataclass(slots=True)
 class _Pulse:
-    """Tells whether the event loop runs."""
+    """Checks whether the event loop runs."""
 
     at: float = 0.0
 

@@ -27,7 +27,7 @@ async def watch(context: Context, stop: asyncio.Event) -> None:
     """Keep the cache up to date until cancelled; `stop` is set by a signal, and when kopf ends.
 
     Raises:
-        WatchError: a watch failed for good; for example, the apiserver does not know a kind.
+        WatchError: a watch failed permanently; for example, the apiserver does not know a kind.
 
     """
     settings = context.settings

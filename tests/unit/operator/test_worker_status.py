@@ -66,7 +66,7 @@ def test_drained(state: WorkerState, jobs: int, status: str, reason: Reason) -> 
     [
         ({}, "True", Reason.CREATING),
         ({"rolling": "It drains."}, "True", Reason.ROLLING),
-        ({"pods": [POD]}, "False", Reason.SETTLED),
+        ({"pods": [POD]}, "False", Reason.UP_TO_DATE),
         ({"pods": [POD], "view_is_of_pod": False}, "True", Reason.CREATING),
         ({"pods": [POD], "change_sent": True}, "True", Reason.CHANGING),
         ({"pods": [POD], "problem": (Reason.INVALID_TEMPLATE, "It is refused.")}, "False", Reason.BLOCKED),

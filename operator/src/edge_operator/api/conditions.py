@@ -76,7 +76,7 @@ class Reason(StrEnum):
     TASKS_RUNNING = "TasksRunning"
     """Tasks are still running."""
 
-    SETTLED = "Settled"
+    UP_TO_DATE = "UpToDate"
     """Everything matches the spec."""
     CREATING = "Creating"
     """Objects are being created, or the pod is starting."""

@@ -92,7 +92,7 @@ def abandoned(pod: ObservedPod, view: WorkerView | None, now: datetime, *, fleet
 
 @dataclass(frozen=True, slots=True)
 class PodHistory:
-    """Tells whether the fleet's view of a worker is about its current pod, from the pods that this operator has seen.
+    """Decides whether the fleet's view of a worker is about its current pod, from the pods that this operator has seen.
 
     Clocks are not compared: that of a node may be wrong.
     """

@@ -66,4 +66,4 @@ def _progressing(*, moving: bool, rolling: bool) -> Verdict:
         return "True", Reason.ROLLING, "Workers are being brought to the current template."
     if moving:
         return "True", Reason.SCALING, "Workers are being added or drained."
-    return "False", Reason.SETTLED, "Everything matches the spec."
+    return "False", Reason.UP_TO_DATE, "Everything matches the spec."

@@ -207,7 +207,7 @@ def _progressing(seen: Observed) -> Verdict:
         return "True", Reason.CHANGING, "A change was sent to the worker."
     if seen.problem is not None:
         return "False", Reason.BLOCKED, "The spec can't be carried out; see the condition Ready."
-    return "False", Reason.SETTLED, "Everything matches the spec."
+    return "False", Reason.UP_TO_DATE, "Everything matches the spec."
 
 
 def _starting(seen: Observed) -> bool:
