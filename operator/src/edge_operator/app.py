@@ -32,7 +32,9 @@ SHUTDOWN_S = 5.0
 CRDS_AWAY_S = 60.0
 """How long the apiserver may not know the CRDs before the operator gives up."""
 WATCHES_MIN_S = 5.0
-"""Watches that fail sooner than this end the process, so that the kubelet's backoff applies."""
+"""Watches that fail sooner than this have failed at the start."""
+FAILED_STARTS_MAX = 5
+"""This many failed starts of the watches in a row end the process, so that the kubelet's backoff applies."""
 
 
 class StartError(Exception):
@@ -68,12 +70,14 @@ async def run(settings: OperatorSettings) -> None:
         StartError: the CRDs or a right are missing.
 
     """
+    failed_starts = 0
     while True:
         started = time.monotonic()
         try:
             await _run_once(settings)
         except* WatchError as errors:
-            if time.monotonic() - started < WATCHES_MIN_S:
+            failed_starts = failed_starts + 1 if time.monotonic() - started < WATCHES_MIN_S else 0
+            if failed_starts == FAILED_STARTS_MAX:
                 raise
             log.warning("%s; the operator restarts once the apiserver knows the EdgeWorkers", _first(errors))
         else:
