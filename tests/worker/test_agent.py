@@ -1,4 +1,4 @@
-"""A real agent process and a real runner process; only Airflow and the edge API are stood in for."""
+"""A real agent process and a real runner process; only Airflow and the edge API are replaced."""
 
 import os
 from pathlib import Path
@@ -131,7 +131,7 @@ async def test_maintenance_is_acknowledged_and_takes_no_jobs(api: Any, start_age
     assert not api.seen(Accept, refused)
 
 
-async def test_heartbeats_tell_about_the_host(api: Any, start_agent: Any) -> None:
+async def test_heartbeats_report_load_of_the_host(api: Any, start_agent: Any) -> None:
     await start_agent("--concurrency", "3")
     beat = await api.wait_for(Heartbeat, count=3)
     assert (beat.free_slots, beat.jobs_active, beat.terminating) == (3, 0, False)

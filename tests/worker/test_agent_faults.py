@@ -10,7 +10,7 @@ from edge_testing.waiting import until
 from edge_testing.workers.processes import alive, children, started, wait_for_file
 
 
-async def test_api_gone_while_a_task_runs(api: Any, start_agent: Any, tmp_path: Path) -> None:
+async def test_api_is_away_while_a_task_runs(api: Any, start_agent: Any, tmp_path: Path) -> None:
     await start_agent()
     lease = api.offer(f"echo $$; {wait_for_file(tmp_path / 'go')}; echo after the outage")
     pid = await started(api, lease)
@@ -36,7 +36,7 @@ async def test_unacknowledged_report_is_repeated_after_a_cut(api: Any, start_age
     await api.wait_for(Report, lease, count=2)
 
 
-async def test_killed_agent_takes_its_tasks_along_and_reports_after_restart(
+async def test_tasks_of_a_killed_agent_end_and_are_reported_after_a_restart(
     api: Any, start_agent: Any, state_dir: Path
 ) -> None:
     agent = await start_agent()

@@ -1,4 +1,4 @@
-"""How an agent stops: it drains, and leaves nothing running and nothing undelivered."""
+"""A stopping agent drains, and leaves nothing running and nothing undelivered."""
 
 import signal
 from pathlib import Path

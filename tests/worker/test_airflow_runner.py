@@ -1,4 +1,4 @@
-"""The real runner with the real Task SDK, against an Execution API that is not there."""
+"""The real runner with the real Task SDK, against an Execution API that does not answer."""
 
 import json
 import socket

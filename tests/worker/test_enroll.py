@@ -1,4 +1,4 @@
-"""`edge-worker enroll` and the errors of the command, each one line that names the mend."""
+"""`edge-worker enroll` and the errors of the command, each one line that says how to fix it."""
 
 import asyncio
 import json
@@ -71,7 +71,7 @@ async def test_enrols_with_a_token_from(api: Any, tmp_path: Path, way: str) -> N
     assert result.code == 0, result.err
 
 
-async def test_run_enrols_itself_where_a_token_is_given(api: Any, start_agent: Any, state_dir: Path) -> None:
+async def test_run_enrols_itself_if_a_token_is_given(api: Any, start_agent: Any, state_dir: Path) -> None:
     (state_dir / "credential.json").unlink()
     agent = await start_agent("--api-url", api.url, environ={"EDGE_WORKER_JOIN_TOKEN": "join-me"})
     lease = api.offer("true")
@@ -148,7 +148,7 @@ async def test_api_that_is_not_reachable(api: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 @pytest.mark.parametrize("call", ["info", "enrolment"])
-async def test_what_passes_by_itself_is_no_refusal(api: Any, tmp_path: Path, call: str, status: int) -> None:
+async def test_temporary_failures_are_no_refusal(api: Any, tmp_path: Path, call: str, status: int) -> None:
     busy = Problem(title="busy", status=status, detail="later", code="busy")
     if call == "info":
         api.info_problem = busy
@@ -202,7 +202,7 @@ async def test_token_without_an_api_url(tmp_path: Path) -> None:
     one_line(result, "no API URL", "--api-url")
 
 
-async def test_ca_bundle_that_is_not_one(api: Any, tmp_path: Path) -> None:
+async def test_ca_bundle_without_a_certificate(api: Any, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("not a certificate")
     result = await edge_worker(
         *("enroll", "--api-url", api.url, "--name", "w1", "--state-dir", str(tmp_path)),
@@ -224,7 +224,7 @@ async def test_credential_file_that_is_broken(state_dir: Path) -> None:
     assert "secret-thing" not in result.err
 
 
-async def test_state_folder_that_cannot_be_made(tmp_path: Path) -> None:
+async def test_state_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = await edge_worker("run", "--name", "w1", "--state-dir", str(tmp_path / "file" / "state"))
     one_line(result, "cannot be used", "--state-dir")

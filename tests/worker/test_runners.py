@@ -1,4 +1,4 @@
-"""Runner processes come and go behind the pool; templates are really filled."""
+"""The pool replaces runner processes; templates import real modules."""
 
 import asyncio
 import contextlib
@@ -90,7 +90,7 @@ def many(prefix: str) -> set[str]:
     return {f"{prefix}{number}" for number in range(MANY_MODULES)}
 
 
-async def test_new_tasks_go_to_the_new_template_and_the_old_one_leaves_with_its_last_task(shell_pool: Pool) -> None:
+async def test_new_tasks_go_to_the_new_template_and_the_old_one_exits_after_its_last_task(shell_pool: Pool) -> None:
     parent = "ps -o ppid= -p $PPID"
     first = await shell_pool.run(f"{parent}; while [ ! -e {shell_pool.folder}/go ]; do sleep 0.05; done")
     old = int(await until(lambda: shell_pool.log(first).strip(), "first task"))
@@ -123,7 +123,7 @@ async def test_dead_runner_is_replaced(shell_pool: Pool) -> None:
     assert shell_pool.exits[again].status == 0
 
 
-async def test_task_killed_on_its_way_to_a_runner_does_not_stay(shell_pool: Pool) -> None:
+async def test_task_killed_on_its_way_to_a_runner_ends(shell_pool: Pool) -> None:
     first = await shell_pool.run("ps -o ppid= -p $PPID")
     runner = int(await until(lambda: shell_pool.log(first).strip(), "first task"))
     os.kill(runner, signal.SIGKILL)
@@ -170,7 +170,7 @@ async def start_template(lock_fd: int, modules: Path, names: list[str]) -> tuple
         return process, error
 
 
-async def test_template_preloads_and_skips_what_fails(lock_fd: int, modules: Path) -> None:
+async def test_template_preloads_and_skips_modules_that_fail(lock_fd: int, modules: Path) -> None:
     process, ready = await start_template(lock_fd, modules, ["good", "fails", "exits", "not_there"])
     await process.close(10)
     assert set(ready.skipped) == {"fails", "exits", "not_there"}
@@ -180,14 +180,14 @@ async def test_template_preloads_and_skips_what_fails(lock_fd: int, modules: Pat
 
 
 @pytest.mark.parametrize("offender", ["threads", "crashes"])
-async def test_template_that_is_not_fit_names_the_offender(lock_fd: int, modules: Path, offender: str) -> None:
+async def test_unfit_template_names_the_module_that_caused_it(lock_fd: int, modules: Path, offender: str) -> None:
     process, error = await start_template(lock_fd, modules, ["good", offender])
     await process.close(10)
     assert isinstance(error, RunnerStartError)
     assert error.module == offender
 
 
-async def test_offender_is_denied_and_the_next_template_does_without(
+async def test_module_that_makes_a_template_unfit_is_denied_and_the_next_one_does_without(
     lock_fd: int, modules: Path, learned: LearnedModules
 ) -> None:
     learned.add({"good", "threads"})

@@ -1,4 +1,4 @@
-"""The same agent over both transports, and the way from one to the other."""
+"""The same agent over both transports, and the switch between them."""
 
 import signal
 from typing import Any

@@ -84,7 +84,7 @@ def test_secret_is_not_shown() -> None:
     assert "guess" not in repr(Request(command="status", token="guess"))
 
 
-def test_a_process_started_while_the_socket_is_made_keeps_its_umask(
+def test_a_process_started_while_the_socket_is_created_keeps_its_umask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bind = socket.socket.bind

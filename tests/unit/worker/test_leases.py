@@ -128,7 +128,7 @@ def test_fenced_report_is_dropped_and_its_log_still_sent() -> None:
     assert leases.on_session() == []
 
 
-def test_log_that_nobody_wants_is_given_up() -> None:
+def test_log_that_the_server_refuses_is_dropped() -> None:
     leases = Leases(4)
     lease = ended(leases)
     leases.on_report_ack(lease.id)
@@ -136,7 +136,7 @@ def test_log_that_nobody_wants_is_given_up() -> None:
     assert answers == [[Release(lease)]] * (UNWANTED_LOG_ANSWERS - 1) + [[Release(lease, drop_log=True)]]
 
 
-def test_log_that_goes_on_is_wanted() -> None:
+def test_log_that_makes_progress_is_kept() -> None:
     leases = Leases(4)
     lease = ended(leases)
     leases.on_report_ack(lease.id)

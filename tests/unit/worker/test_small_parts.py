@@ -1,4 +1,4 @@
-"""Drain, backoff, choice of transport, outcomes, refresh of templates: pure decisions over time."""
+"""Drain, backoff, choice of transport, outcomes, refresh of templates: pure decisions."""
 
 from uuid import uuid4
 
@@ -146,7 +146,7 @@ def test_many_new_modules_lead_to_a_template_at_once_but_not_too_often() -> None
     assert policy.due_at() == 100 + SPACING_S
 
 
-def test_few_new_modules_wait_for_a_quiet_moment() -> None:
+def test_few_new_modules_wait_until_no_task_runs() -> None:
     policy = RefreshPolicy()
     policy.tasks_running(1, now=0)
     policy.learned(1, now=50)

@@ -1,6 +1,6 @@
 """The worker's credential: stored in the state folder, and replaced long before it expires, while it is still valid.
 
-A refused rotation is not fatal here: if the credential has become invalid, the connection is refused and says so.
+A refused rotation is not fatal here: if the credential has become invalid, the next connection is refused.
 """
 
 import asyncio

@@ -49,8 +49,8 @@ def read_join_token(file: str | Path | None, *, required: bool) -> str | None:
         return token
     if token or required:
         raise ConfigError(
-            f"{'the join token is too long' if token else 'no join token'}; make one with 'edge-api token create' and "
-            f"give it with --join-token-file FILE, --join-token-file - (stdin) or {JOIN_TOKEN_ENV}"
+            f"{'the join token is too long' if token else 'no join token'}; create one with 'edge-api token create' "
+            f"and give it with --join-token-file FILE, --join-token-file - (stdin) or {JOIN_TOKEN_ENV}"
         )
     return None
 

@@ -200,12 +200,12 @@ class MaintenanceControl:
                     self._group.create_task(self._forget(), name="forget maintenance request")
 
     def on_disconnect(self) -> None:
-        """Nothing: maintenance holds without a session, too."""
+        """Do nothing: maintenance holds without a session, too."""
 
     def _on_desired(self, desired: DesiredFrame) -> None:
         known = self.state.desired
         if known is not None and desired.version < known.version:
-            # Frames can overtake each other: a newer one came first.
+            # A newer frame came before this one.
             return
         if desired != known:
             log.info("desired: %s", desired.model_dump_json(exclude={"type"}))

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 MODULES_MAX = 20_000
 """Far above what tasks import; bounds the file and the start of a template."""
 MANY_MODULES = 20
+"""New modules that lead to a new template at once."""
 IDLE_S = 2.0
 """Seconds without a task before a few new modules lead to a new template."""
 PATIENCE_S = 60.0
@@ -83,7 +84,7 @@ class RefreshPolicy:
     _not_before: float = field(default=0.0)
 
     def learned(self, count: int, now: float) -> None:
-        """Note new modules."""
+        """Note how many new modules were learned."""
         if count and not self.new_modules:
             self._first_new_at = now
         self.new_modules += count

@@ -34,6 +34,7 @@ CLOSE_TIMEOUT_S = 15.0
 FIRST_ATTEMPTS = 3
 """Failed starts, before the first success, after which this host counts as unable to run tasks."""
 _BLAME_MAX = 25
+"""Modules denied one after the other before a start counts as failed."""
 _LINE_MAX_BYTES = 1 << 20
 
 ExitListener = Callable[[TaskExit], None]
@@ -380,9 +381,7 @@ class RunnerPool:
 
 
 def runner_environ(environ: Mapping[str, str], ca_bundle: str | None) -> dict[str, str]:
-    """Return the environment of runner processes: the agent's, without its join token, with the CA bundle for the
-    Execution API.
-    """
+    """Return the environment of runner processes: the agent's without its join token, and `ca_bundle` for Airflow."""
     kept = {name: value for name, value in environ.items() if name != "EDGE_WORKER_JOIN_TOKEN"}
     if ca_bundle is not None:
         kept.setdefault("AIRFLOW__API__SSL_CA_FILE", ca_bundle)

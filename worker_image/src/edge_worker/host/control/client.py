@@ -58,8 +58,10 @@ def _listen(
     try:
         while line := lines.readline():
             last = Answer.model_validate_json(line)
+            if last.final and not last.reached:
+                raise NotReachedError(last.problem or "not reached")
             if last.final:
-                return _checked(last)
+                return last
             if last.status is not None:
                 if watch is None:
                     watch = _watch(last.status.pid)
@@ -67,17 +69,13 @@ def _listen(
             connection.settimeout(_left(deadline))
         if last is None:
             raise ConnectionResetError
-        _wait_gone(watch, deadline)
+        # The connection has ended; once the process has, too, its lock on the state folder is released.
+        if watch is not None and not select.select([watch], [], [], _left(deadline))[0]:
+            raise TimeoutError
         return last
     finally:
         if watch is not None:
             os.close(watch)
-
-
-def _checked(answer: Answer) -> Answer:
-    if not answer.reached:
-        raise NotReachedError(answer.problem or "not reached")
-    return answer
 
 
 def _left(deadline: float | None) -> float | None:
@@ -97,15 +95,6 @@ def _watch(pid: int) -> int | None:
         return os.pidfd_open(pid)
     except OSError:
         return None
-
-
-def _wait_gone(watch: int | None, deadline: float | None) -> None:
-    """Wait until the process has ended, which releases its lock on the state folder."""
-    if watch is None:
-        return
-    left = _left(deadline)
-    if not select.select([watch], [], [], left)[0]:
-        raise TimeoutError
 
 
 def _not_running(folder: Path) -> NotRunningError:
