@@ -266,5 +266,5 @@ async def test_worker_of_another_team_does_not_start(airflow: Airflow, make_work
         EDGE_WORKER_STATE_DIR=str(worker.state_dir),
     )
     assert result.code == 2
-    assert "is of no team, not of team 'blue'" in result.err
+    assert "belongs to no team, not to team 'blue'" in result.err
     assert int(pid_file.read_text()) != os.getpid()

@@ -142,7 +142,7 @@ async def test_asked_while_the_api_is_away_and_remembered_over_a_restart(
     assert shown["maintenance"]["comment"] == "new disk"
     assert db.state(job) == "queued"
     assert (await worker.status())["maintenance_stored"] is True
-    await until(lambda: not (worker.state_dir / "maintenance.json").exists(), "the wish is not kept any more")
+    await until(lambda: not (worker.state_dir / "maintenance.json").exists(), "the request is no longer kept")
 
 
 async def test_offline_maintenance_is_maintenance_again(worker: Worker, admin: AdminClient, tasks: Tasks) -> None:
@@ -165,7 +165,7 @@ async def test_stop_waits_for_tasks_and_process(worker: Worker, admin: AdminClie
     waiting = asyncio.create_task(worker.command("stop", "--wait"))
     await reaches(admin, "terminating")
     result = await worker.command("stop")
-    assert (result.code, result.out) == (0, "w1 stops; 1 task still running\n")
+    assert (result.code, result.out) == (0, "w1 is stopping; 1 task still running\n")
     assert (await worker.status())["drain"] is True
     tasks.let_go("one")
     result = await waiting
@@ -206,7 +206,7 @@ async def test_maintenance_that_is_cut_short_by_a_stop(worker: Worker, admin: Ad
     tasks.let_go("one")
     result = await waiting
     assert result.code == 1
-    assert "the worker has stopped meanwhile" in result.err
+    assert "the worker has stopped in the meantime" in result.err
     await reaches(admin, "offline maintenance")
 
 

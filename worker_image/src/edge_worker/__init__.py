@@ -9,7 +9,7 @@ The agent never imports Airflow; only `edge_worker.runner`, which runs as a proc
     tasks        leases, their task processes, and how a task ended
     connection   the way to the edge API: transports, sessions, reconnects, credential
     logs         shipping task logs
-    host         what differs between systems and what is local to this host
+    host         files, locks, signals, process trees, the local control socket
     runner       the processes that import Airflow and run tasks
 
 Import rules between these folders are a contract in `pyproject.toml`: each may import only what stands below it here.

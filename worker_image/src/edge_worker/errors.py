@@ -1,4 +1,4 @@
-"""What can stop the worker, with the exit code of the command.
+"""Errors that stop the worker, with the exit code of the command.
 
     WorkerError
       +- ConfigError             2  a setting, the API URL or the join token is wrong: fix it and start again
@@ -9,7 +9,7 @@
       +- NotRunningError         3  a command on this host found no worker
       +- RunnerBrokenError       1  tasks cannot be started on this host
 
-The message is one line for a person: what is wrong and how to fix it.
+The message is one line for a person: the problem and how to fix it.
 """
 
 from typing import ClassVar

@@ -37,7 +37,7 @@ class StoredCredential(BaseModel):
     queues: list[str] | None = None
     """Granted queues; None: any queue."""
     received_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    """When it was issued to this worker: its lifetime is from then to `expires_at`."""
+    """Start of its lifetime, which ends at `expires_at`."""
 
     @classmethod
     def from_answer(cls, answer: EnrollResponse, api_url: str) -> Self:

@@ -1,8 +1,8 @@
 """One connection to the edge API, from `hello` until it breaks: receiving, sending in the right order, heartbeats.
 
 Control frames always go before logs: the queue of control frames is emptied before the next piece of a log is read.
-Nothing is queued while no session is open. Each participant returns at the welcome what was not acknowledged, so what
-it wanted to send before the welcome is sent then.
+Nothing is queued while no session is open. At the welcome each participant returns all frames that are not acknowledged
+yet, including those it produced while there was no session.
 """
 
 import asyncio
@@ -111,13 +111,13 @@ class Session:
             raise _main_cause(failed) from None
 
     def send(self, frame: Frame) -> None:
-        """Send a control frame; dropped before the welcome, when participants repeat what is due."""
+        """Send a control frame; dropped before the welcome, since participants repeat theirs then."""
         if self.welcome is not None:
             self._control.append(frame)
             self._wake.set()
 
     def beat_now(self) -> None:
-        """Send a heartbeat now: people or the dispatcher wait for what has changed."""
+        """Send a heartbeat now, after a change that people or the dispatcher wait for."""
         self._heartbeat_due = True
         self._wake.set()
 

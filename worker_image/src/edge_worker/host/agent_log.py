@@ -23,7 +23,7 @@ class KeyValueFormatter(logging.Formatter):
 
 
 def log_to_stderr(level: str) -> None:
-    """Log to stderr what is at least of `level`."""
+    """Log to stderr, from `level` upwards."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(KeyValueFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)

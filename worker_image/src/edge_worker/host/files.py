@@ -21,7 +21,7 @@ _FALLOC_FL_PUNCH_HOLE = 0x02
 def write_json(path: Path, content: Any, *, durable: bool = False) -> None:
     """Replace `path` by the JSON of `content`; a crash at any moment leaves the old file or the new one.
 
-    `durable` also waits until it is on the disk, for what must survive a power cut.
+    `durable` also waits until it is on the disk, so that it survives a power cut.
 
     Raises:
         OSError: the folder is missing, full or read-only.

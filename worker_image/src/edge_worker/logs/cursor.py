@@ -47,7 +47,7 @@ class LogCursor:
         self.sent = acked
         """Next byte to send."""
         self.highest_sent = max(acked, hole.start if hole else 0)
-        # After a connect, and after an answer without progress, one single chunk finds out what the server expects.
+        # After a connect, and after an answer without progress, a single chunk finds out which byte the server expects.
         self._probing = True
         self._probe_out = False
 
@@ -106,7 +106,7 @@ class LogCursor:
         self.highest_sent = max(self.highest_sent, offset)
 
     def rewind(self) -> None:
-        """Send again what was not acknowledged: the connection broke, or the server refused it."""
+        """Send all unacknowledged bytes again: the connection broke, or the server refused them."""
         self.sent = self.acked
         self._probing = True
         self._probe_out = False
@@ -140,7 +140,7 @@ class LogCursor:
 
 
 def write_progress(file: Path, cursor: LogCursor) -> None:
-    """Store what must not be read again; called before disk space is freed.
+    """Store the cursor before disk space is freed, so that a restart does not read freed bytes.
 
     Raises:
         OSError: the folder is missing, full or read-only.

@@ -45,7 +45,7 @@ class LogShipper:
         self._logs: dict[UUID, ShippedLog] = {}
 
     def add(self, lease_id: UUID, path: Path | None, progress: Path) -> None:
-        """Follow a log from the stored progress on; `path` is None for a job without a log."""
+        """Follow a log, starting at the stored progress; `path` is None for a job without a log."""
         if path is not None:
             self._logs[lease_id] = ShippedLog(lease_id, path, progress, read_progress(progress))
 
@@ -76,7 +76,7 @@ class LogShipper:
             self._logs[lease_id].cursor.rewind()
 
     def on_disconnect(self) -> None:
-        """Forget what was in flight."""
+        """Send all pieces in flight again in the next session."""
         for shipped in self._logs.values():
             shipped.cursor.rewind()
 
@@ -157,7 +157,7 @@ class LogShipper:
 
 
 def _store_and_free(shipped: ShippedLog, start: int, end: int, notice: bytes = b"") -> None:
-    """Store the cursor before the disk space of a range is freed, so that a restart does not send zeros."""
+    """Write the notice, store the cursor, then free the disk space of a range."""
     try:
         if notice:
             disk.overwrite(shipped.path, end, notice)

@@ -1,4 +1,4 @@
-"""Maintenance of this worker: what the platform desires, and what this host or its health check requests.
+"""Maintenance of this worker: desired by the platform, or requested by this host or its health check.
 
 The desired row in the store is the truth. A request made here takes effect on this worker at once, so that it takes no
 more jobs even while the edge API is away. It is sent in each session until the edge API confirms that it is stored:

@@ -1,4 +1,4 @@
-"""Which modules a task's processes had to import, so that the next template has them already.
+"""Observes which modules a task's processes had to import, so that the next template imports them in advance.
 
 Only modules of installed packages and the standard library count: modules of a DAG bundle may change at any time and
 never go into a template.
@@ -28,7 +28,7 @@ class ImportObserver:
         """Set in each task's supervisor before it starts the task's process."""
 
     def note(self, process: str) -> None:
-        """Write down what this process imported beyond the template."""
+        """Write down the modules that this process imported beyond those of the template."""
         if self.folder is None or not self.folder.root.is_dir():
             return
         names = installed_modules({name: module for name, module in sys.modules.items() if name not in self._known})

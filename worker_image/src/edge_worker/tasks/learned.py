@@ -1,4 +1,4 @@
-"""Modules that tasks were seen to import: what the next template preloads, and when it is worth its start.
+"""Modules that tasks were seen to import: the preload list of the next template, and when to start it.
 
 The list is kept over restarts. A fresh worker starts with the modules that every Airflow task imports
 (`common-modules.txt`), so that its first task is fast too. A start costs seconds of CPU that tasks could use. The first

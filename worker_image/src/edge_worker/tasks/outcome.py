@@ -1,4 +1,4 @@
-"""How a task ended: the one place for it.
+"""How a task ended. Nothing about that is decided elsewhere.
 
 The supervisor process of a task (`edge_worker.runner.task`) writes `outcome.json` durably before it exits. The agent
 sees the exit and concludes: a supervisor that was killed has written nothing, and a task that this worker ended failed

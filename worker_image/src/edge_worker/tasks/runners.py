@@ -2,7 +2,7 @@
 
 A template is never changed. When tasks turn out to import more than it has, a new one is started in the background;
 once it is ready, new tasks go there, and the old one exits after its last task. A template that does not become ready
-is discarded, the module that caused it is left out from then on, and the previous template stays in use.
+is discarded, the module that caused it is excluded from later ones, and the previous template stays in use.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class RunnerStartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What a runner reports when it is ready."""
+    """The report of a runner that is ready."""
 
     modules: int
     resident_bytes: int | None

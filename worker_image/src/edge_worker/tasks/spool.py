@@ -106,7 +106,7 @@ class Spool:
         return LeaseFolder(self._root / str(lease_id))
 
     def recover(self) -> list[tuple[JobInfo, LeaseFolder]]:
-        """Return what a former agent left behind, oldest first; folders without a job are deleted.
+        """Return the leases that a former agent left behind, oldest first; folders without a job are deleted.
 
         A folder that cannot be read is left alone, since it must not keep the worker from starting.
         """

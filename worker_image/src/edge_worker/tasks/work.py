@@ -27,7 +27,7 @@ LOG_POLL_S = 0.2
 
 
 class Work:
-    """Carries out what the leases decide."""
+    """Carries out the effects that `Leases` returns."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Where the local socket is: a Unix socket in the state folder, or a loopback port with a secret in a file.
+"""Address of the local socket: a Unix socket in the state folder, or a loopback port with a secret in a file.
 
 The port is for hosts without Unix sockets, and for state folders that cannot hold one: their path is too long for the
 system, or their file system does not support sockets.
