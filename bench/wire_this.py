@@ -15,6 +15,7 @@ import aiohttp
 
 from edge_protocol.rest import ENROLL_PATH, SESSION_PATH
 from edge_store.database import engine
+from edge_store.database.statement import run
 from edge_store.jobs import scheduling
 
 TIMEOUT_S = 120
@@ -89,14 +90,15 @@ def insert_jobs(api: EdgeApi, count: int) -> list[UUID]:
     database = engine.make_engine(api.database)
     with database.begin() as connection:
         for number in ids:
-            connection.execute(
+            run(
+                connection,
                 scheduling.enqueue(
                     scheduling.NewJob(
                         id=number, kind="task", queue="default", team=None, rank=1, priority=1, slots=1,
                         workload=workload, log_path="a/b.log", dag_id="bench", task_id="t", run_id="r", map_index=-1,
                         try_number=1, owner="bench",
                     )
-                )
+                ),
             )  # fmt: skip
     return ids
 

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from edge_provider import executor as executor_module
 from edge_provider.executor import EdgeExecutor
 from edge_store.database import engine
+from edge_store.database.statement import rows
 from edge_store.jobs import claims, leases
 from edge_store.workers import agents
 
@@ -79,24 +80,24 @@ class Worker:
             name="w1", identity=uuid4(), team=None, queues=["default"], concurrency=8, session_id=uuid4(),
             instance=uuid4(), cordon_reason=None, versions={},
         )  # fmt: skip
-        connection.execute(agents.register(registration, TEN_SECONDS))
+        rows(connection, agents.register(registration, TEN_SECONDS))
         connection.commit()
         self._registration = registration
 
     def accept(self, job_id: Any) -> UUID:
         pick = claims.Pick(UUID(str(job_id)), "w1", self._registration.session_id, uuid4())
-        assert len(self._connection.execute(claims.claim([pick], TEN_SECONDS)).all()) == 1
-        assert len(self._connection.execute(leases.accept([leases.HeldLease(pick.lease_id, "w1")])).all()) == 1
+        assert len(rows(self._connection, claims.claim([pick], TEN_SECONDS))) == 1
+        assert len(rows(self._connection, leases.accept([leases.HeldLease(pick.lease_id, "w1")]))) == 1
         self._connection.commit()
         return pick.lease_id
 
     def finish(self, job_id: Any, outcome: Any = "succeeded", error: str | None = None) -> None:
         report = leases.JobReport(self.accept(job_id), "w1", outcome, 0 if outcome == "succeeded" else 1, error)
-        assert len(self._connection.execute(leases.report([report])).all()) == 1
+        assert len(rows(self._connection, leases.report([report]))) == 1
         self._connection.commit()
 
     def lose(self, job_id: Any, reason: str) -> None:
-        assert len(self._connection.execute(leases.lose([self.accept(job_id)], reason)).all()) == 1
+        assert len(rows(self._connection, leases.lose([self.accept(job_id)], reason))) == 1
         self._connection.commit()
 
 

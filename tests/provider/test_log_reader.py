@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from edge_provider import log_reader
 from edge_provider.log_reader import EdgeTaskLog
+from edge_store.database.statement import rows, run
 from edge_store.jobs import logs
 
 RUNNING = SimpleNamespace(state=TaskInstanceState.RUNNING)
@@ -21,10 +22,10 @@ ENDED = SimpleNamespace(state=TaskInstanceState.SUCCESS)
 
 def write(session: Session, path: str, *chunks: bytes, job: UUID | None = None, worker: str = "w1") -> UUID:
     lease = uuid4()
-    session.execute(logs.open_log(lease, job or uuid4(), worker, path))
+    run(session, logs.open_log(lease, job or uuid4(), worker, path))
     start = 0
     for chunk in chunks:
-        session.execute(logs.append([logs.LogChunk(lease, worker, start, 0, chunk)]))
+        rows(session, logs.append([logs.LogChunk(lease, worker, start, 0, chunk)]))
         start += len(chunk)
     session.commit()
     return lease

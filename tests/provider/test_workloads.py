@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +12,7 @@ from airflow.executors.workloads.task import TaskInstanceDTO
 from airflow.models.callback import CallbackKey
 
 from edge_provider.workloads import callback_job, failure_text, key_of, task_job
+from edge_store.jobs.scheduling import AdoptedJob, JobChange, NewJob
 
 
 def make_task(**changes: Any) -> ExecuteTask:
@@ -38,6 +38,11 @@ def make_task(**changes: Any) -> ExecuteTask:
     )
 
 
+def adopted(job: NewJob) -> AdoptedJob:
+    """The job as the executor reads it later."""
+    return AdoptedJob(*(getattr(job, name) for name in AdoptedJob._fields))
+
+
 def test_task_and_back_to_its_key() -> None:
     workload = make_task()
     job = task_job(workload, owner="5:red", team="red", default_queue="default")
@@ -45,7 +50,7 @@ def test_task_and_back_to_its_key() -> None:
     assert (job.queue, job.slots, job.priority, job.team, job.owner) == ("steel", 3, 11, "red", "5:red")
     assert json.loads(job.workload)["ti"]["map_index"] == 7
     assert ExecuteTask.model_validate_json(job.workload) == workload
-    assert key_of(job) == workload.ti.key
+    assert key_of(adopted(job)) == workload.ti.key
 
 
 def test_empty_queue_is_the_default_one() -> None:
@@ -63,16 +68,15 @@ def test_callback_goes_first_and_keeps_its_key() -> None:
     )
     job = callback_job(workload, owner="5", team=None, default_queue="default")
     assert (job.id, job.kind, job.rank, job.slots, job.queue) == (callback_id, "callback", 0, 1, "default")
-    assert key_of(job) == CallbackKey(str(callback_id)) == workload.key
+    assert key_of(adopted(job)) == CallbackKey(str(callback_id)) == workload.key
 
 
 def test_key_of_a_callback_whose_id_comes_as_text() -> None:
-    row = SimpleNamespace(kind="callback", id="7F0c1b22-0000-4000-8000-000000000001")
-    assert key_of(SimpleNamespace(kind="callback", id=UUID(row.id))).id == row.id.lower()
+    text = "7F0c1b22-0000-4000-8000-000000000001"
+    assert key_of(AdoptedJob(UUID(text), "callback", None, None, None, None, None)).id == text.lower()
 
 
 def test_failure_text_never_is_empty() -> None:
-    row = SimpleNamespace(error=None, worker_name="w1", exit_code=-9)
-    assert failure_text(row) == "edge worker w1 reported exit code -9"
-    row.error = "edge worker w1 lost at T"
-    assert failure_text(row) == "edge worker w1 lost at T"
+    change = JobChange(uuid4(), "task", "failed", "dag", "task", "run", -1, 1, "w1", -9, None)
+    assert failure_text(change) == "edge worker w1 reported exit code -9"
+    assert failure_text(change._replace(error="edge worker w1 lost at T")) == "edge worker w1 lost at T"

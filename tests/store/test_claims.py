@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from edge_store.database import engine
+from edge_store.database.statement import rows, run
 from edge_store.jobs import claims, scheduling
 from edge_testing.database.records import claim, new_job, register, state
 
@@ -29,7 +30,7 @@ from edge_testing.database.records import claim, new_job, register, state
 )
 def test_cordon_is_enforced_by_the_claim(db: Connection, change: str) -> None:
     worker, job = register(db), new_job()
-    db.execute(scheduling.enqueue(job))
+    run(db, scheduling.enqueue(job))
     db.execute(text(change))
     assert claim(db, job, worker) is None
     assert state(db, job).state == "queued"
@@ -40,7 +41,7 @@ def test_claim_waits_for_a_maintenance_request_under_way(database: str) -> None:
     made = engine.make_engine(database)
     with made.connect() as admin, made.connect() as dispatcher, made.connect() as watcher:
         worker, job = register(admin), new_job()
-        admin.execute(scheduling.enqueue(job))
+        run(admin, scheduling.enqueue(job))
         admin.commit()
         admin.execute(text("UPDATE edge.worker_desired SET maintenance = true"))
         pid = dispatcher.execute(text("SELECT pg_backend_pid()")).scalar_one()
@@ -65,8 +66,8 @@ def test_candidates_come_in_order_and_fit(db: Connection) -> None:
     low, high, large = new_job(), new_job(priority=5), new_job(slots=5, priority=9)
     callback = new_job(kind="callback", rank=0, priority=0)
     for job in (low, high, large, callback, new_job(team="blue"), new_job(queue="other")):
-        db.execute(scheduling.enqueue(job))
-    found = db.execute(claims.candidates([demand()])).all()
+        run(db, scheduling.enqueue(job))
+    found = rows(db, claims.candidates([demand()]))
     assert [row.id for row in found] == [callback.id, high.id, low.id]
 
 
@@ -74,16 +75,16 @@ def test_candidates_pass_over_rows_of_another_replica(database: str) -> None:
     made = engine.make_engine(database)
     with made.connect() as one, made.connect() as other:
         first, second = new_job(priority=2), new_job(priority=1)
-        one.execute(scheduling.enqueue(first))
-        one.execute(scheduling.enqueue(second))
+        run(one, scheduling.enqueue(first))
+        run(one, scheduling.enqueue(second))
         one.commit()
-        assert [row.id for row in one.execute(claims.candidates([demand(limit=1)]))] == [first.id]
-        assert [row.id for row in other.execute(claims.candidates([demand(limit=1)]))] == [second.id]
+        assert [row.id for row in rows(one, claims.candidates([demand(limit=1)]))] == [first.id]
+        assert [row.id for row in rows(other, claims.candidates([demand(limit=1)]))] == [second.id]
 
 
 def test_starving_finds_the_large_job_that_waited(db: Connection) -> None:
-    db.execute(scheduling.enqueue(new_job(slots=4)))
-    db.execute(scheduling.enqueue(new_job(slots=9)))
-    found = db.execute(claims.starving([demand(fits=3)], timedelta(0))).all()
+    run(db, scheduling.enqueue(new_job(slots=4)))
+    run(db, scheduling.enqueue(new_job(slots=9)))
+    found = rows(db, claims.starving([demand(fits=3)], timedelta(0)))
     assert [row.slots for row in found] == [4]
-    assert db.execute(claims.starving([demand(fits=3)], timedelta(hours=1))).all() == []
+    assert rows(db, claims.starving([demand(fits=3)], timedelta(hours=1))) == []

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
+from edge_store.database.statement import rows, run
 from edge_store.identity import audit, credentials
 from edge_store.identity.scopes import WHOLE, Scope
 from edge_store.jobs import claims, job_views, scheduling
 from edge_store.workers import agents, changes, requests, worker_views
+from edge_testing.database.records import one
 
 NAMES = ["plant-1", "plant-2", "plant", "plantage-1", "shop-1"]
 TEAMS = [None, "red", "blue"]
@@ -56,16 +58,16 @@ def test_queues_and_teams() -> None:
 
 def register(db: Connection, name: str, team: str | None) -> agents.Registration:
     new = agents.Registration(name, uuid4(), team, ["a", "b", "c"], 9, uuid4(), uuid4(), None, {})
-    db.execute(agents.register(new, timedelta(0))).one()
+    one(db, agents.register(new, timedelta(0)))
     return new
 
 
 def enqueue(db: Connection, queue: str, team: str | None, worker: agents.Registration | None = None) -> UUID:
     job = scheduling.NewJob(uuid4(), "task", queue, team, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
-    db.execute(scheduling.enqueue(job))
+    run(db, scheduling.enqueue(job))
     if worker is not None:
         pick = claims.Pick(job.id, worker.name, worker.session_id, uuid4())
-        assert db.execute(claims.claim([pick], timedelta(seconds=10))).all()
+        assert rows(db, claims.claim([pick], timedelta(seconds=10)))
     return job.id
 
 
@@ -84,13 +86,13 @@ def test_workers_their_jobs_and_their_tombstones(db: Connection, scope: Scope) -
             waiting = enqueue(db, queue, team)
             if scope.covers_team(team) and scope.covers_queues([queue]):
                 its_jobs.add(waiting)
-    assert [row.name for row in db.execute(worker_views.views("", 99, scope=scope))] == sorted(its_workers)
-    assert {row.name for row in db.execute(worker_views.within([*NAMES, "nobody"], scope))} == set(its_workers)
+    assert [row.name for row in rows(db, worker_views.workers("", 99, scope=scope))] == sorted(its_workers)
+    assert {row.name for row in rows(db, worker_views.within([*NAMES, "nobody"], scope))} == set(its_workers)
     for name in NAMES:
-        assert bool(db.execute(worker_views.view(name, scope)).all()) == (name in its_workers)
-    assert {row.id for row in db.execute(job_views.views(99, scope=scope))} == its_jobs
-    assert all(db.execute(job_views.view(job, scope)).all() for job in its_jobs)
-    depths = {row.queue: row.depth for row in db.execute(job_views.queue_depths(scope))}
+        assert bool(rows(db, worker_views.one_worker(name, scope))) == (name in its_workers)
+    assert {row.id for row in rows(db, job_views.jobs(99, scope=scope))} == its_jobs
+    assert all(rows(db, job_views.one_job(job, scope)) for job in its_jobs)
+    depths = {row.queue: row.depth for row in rows(db, job_views.queue_depths(scope))}
     teams = [team for team in TEAMS if scope.covers_team(team)]
     assert depths == {queue: len(teams) for queue in "abc" if scope.covers_queues([queue])}
 
@@ -98,8 +100,8 @@ def test_workers_their_jobs_and_their_tombstones(db: Connection, scope: Scope) -
 def test_a_tombstone_names_the_team(db: Connection) -> None:
     register(db, "plant-1", "red")
     db.execute(text("UPDATE edge.worker SET offline = true"))
-    db.execute(requests.remove(["plant-1"]))
-    assert [(row.name, row.team) for row in db.execute(changes.removed_since(1))] == [("plant-1", "red")]
+    rows(db, requests.remove(["plant-1"]))
+    assert [(row.name, row.team) for row in rows(db, changes.removed_since(1))] == [("plant-1", "red")]
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -110,7 +112,7 @@ def test_credentials_and_join_tokens(db: Connection, scope: Scope) -> None:
             for queues in (None, ["a"], ["a", "c"]):
                 inside = scope.covers_name(pattern) and scope.covers_team(team) and scope.covers_queues(queues)
                 token = credentials.NewJoinToken(uuid4(), b"h", pattern, queues, team, 1, TOMORROW)
-                db.execute(credentials.add_join_token(token))
+                run(db, credentials.add_join_token(token))
                 its_tokens |= {token.id} if inside else set()
                 if pattern.rstrip("*").replace("-", "").isalnum():
                     its_credentials |= {add(db, "read", None, pattern, team, queues)} if inside else set()
@@ -122,14 +124,15 @@ def test_credentials_and_join_tokens(db: Connection, scope: Scope) -> None:
             its_credentials |= {made} if scope.covers_worker(name, team) else set()
     unbound = add(db, "admin", None, None, None, None)
     its_credentials |= {unbound} if scope.whole else set()
-    assert {row.id for row in db.execute(credentials.join_tokens(999, scope=scope))} == its_tokens
-    listed = {row.id for row in db.execute(credentials.credentials(999, scope=scope))}
+    assert {row.id for row in rows(db, credentials.join_tokens(999, scope=scope))} == its_tokens
+    listed = {row.id for row in rows(db, credentials.credentials(999, scope=scope))}
     assert listed == its_credentials
-    for row in db.execute(credentials.credentials(999)).all():
-        assert bool(db.execute(credentials.credential_view(row.id, scope)).all()) == (row.id in its_credentials)
-        assert bool(db.execute(credentials.revoke(row.id, scope)).all()) == (row.id in its_credentials)
-    for row in db.execute(credentials.join_tokens(999)).all():
-        assert bool(db.execute(credentials.revoke_join_token(row.id, scope)).all()) == (row.id in its_tokens)
+    for row in rows(db, credentials.credentials(999)):
+        assert bool(rows(db, credentials.one_credential(row.id, scope))) == (row.id in its_credentials)
+        assert bool(rows(db, credentials.revoke(row.id, scope))) == (row.id in its_credentials)
+    for listed_token in rows(db, credentials.join_tokens(999)):
+        revoked = rows(db, credentials.revoke_join_token(listed_token.id, scope))
+        assert bool(revoked) == (listed_token.id in its_tokens)
 
 
 def add(
@@ -152,7 +155,7 @@ def add(
         TOMORROW,
         worker_pattern=pattern,
     )
-    db.execute(credentials.add_credential(new))
+    run(db, credentials.add_credential(new))
     return new.id
 
 
@@ -162,20 +165,20 @@ def test_the_audit_trail(db: Connection, scope: Scope) -> None:
     for number, name in enumerate(NAMES):
         team = TEAMS[number % 3]
         add(db, "worker", name, None, team, None)
-        db.execute(audit.add([audit.NewAudit("x", "worker.enroll", f"worker/{name}")]))
+        run(db, audit.add([audit.NewAudit("x", "worker.enroll", f"worker/{name}")]))
         expected |= {f"worker/{name}"} if scope.covers_worker(name, team) else set()
     for other in ("token/1", "credential/-", "plant-1", "worker/"):
-        db.execute(audit.add([audit.NewAudit("x", "y", other)]))
+        run(db, audit.add([audit.NewAudit("x", "y", other)]))
         expected |= {other} if scope.whole else set()
-    assert {row.object for row in db.execute(audit.entries(99, scope=scope))} == expected
+    assert {row.object for row in rows(db, audit.entries(99, scope=scope))} == expected
 
 
 def test_the_audit_trail_of_a_name_that_another_team_has_now(db: Connection) -> None:
     add(db, "worker", "plant-1", None, "red", None)
-    db.execute(audit.add([audit.NewAudit("x", "worker.enroll", "worker/plant-1")]))
-    assert len(db.execute(audit.entries(9, scope=Scope("plant-*", "red"))).all()) == 1
+    run(db, audit.add([audit.NewAudit("x", "worker.enroll", "worker/plant-1")]))
+    assert len(rows(db, audit.entries(9, scope=Scope("plant-*", "red")))) == 1
     register(db, "plant-1", "blue")
-    assert db.execute(audit.entries(9, scope=Scope("plant-*", "red"))).all() == []
+    assert rows(db, audit.entries(9, scope=Scope("plant-*", "red"))) == []
 
 
 @pytest.mark.parametrize("pattern", ["", "*", "pl?nt", "a*b", "a**", "[a]*", "-a*"])

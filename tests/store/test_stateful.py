@@ -20,11 +20,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from edge_protocol import Desired, Observed, WorkerState, worker_state
 from edge_protocol.job_state import HELD_STATES, TRANSITIONS, JobState
 from edge_store.database import engine
+from edge_store.database.statement import RowT, Statement, first, rows, run
 from edge_store.jobs import claims, leases, scheduling
 from edge_store.workers import agents, requests, worker_views
 
@@ -63,13 +64,11 @@ class Fleet(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.transaction.rollback()
 
-    def rows(self, statement: Any) -> list[Row[Any]]:
-        result = self.db.execute(statement)
-        return list(result.all()) if result.returns_rows else []
+    def rows(self, statement: Statement[RowT]) -> list[RowT]:
+        return rows(self.db, statement)
 
-    def view(self, name: str) -> Row[Any] | None:
-        rows = self.rows(worker_views.view(name))
-        return rows[0] if rows else None
+    def view(self, name: str) -> worker_views.WorkerRow | None:
+        return first(self.db, worker_views.one_worker(name))
 
     # ---- workers ----
 
@@ -94,11 +93,11 @@ class Fleet(RuleBasedStateMachine):
     @rule(name=names, active=st.integers(0, SLOTS), acknowledged=rarely, terminating=rarely)
     def heartbeat(self, name: str, active: int, acknowledged: bool, terminating: bool) -> None:
         beat = agents.Beat(name, self.session.get(name, uuid4()), active, SLOTS - active, acknowledged, terminating, {})
-        self.db.execute(agents.heartbeats([beat]))
+        rows(self.db, agents.heartbeats([beat]))
 
     @rule(name=names)
     def bye(self, name: str) -> None:
-        self.db.execute(agents.say_bye(name, self.session.get(name, uuid4())))
+        run(self.db, agents.disconnect(name, self.session.get(name, uuid4())))
 
     # ---- administrators ----
 
@@ -107,15 +106,15 @@ class Fleet(RuleBasedStateMachine):
         self.wish(name, action)
 
     def wish(self, name: str, action: str) -> None:
-        statements = {
-            "maintenance": requests.request_maintenance([name], "why", "me"),
+        statements: dict[str, Statement[Any]] = {
+            "maintenance": requests.enter_maintenance([name], "why", "me"),
             "exit": requests.exit_maintenance([name]),
-            "shutdown": requests.request_shutdown([name]),
+            "shutdown": requests.shut_down([name]),
             "cancel": requests.cancel_shutdown([name]),
-            "cordon": agents.recordon({name: "too old"}),
-            "uncordon": agents.recordon({name: None}),
+            "cordon": agents.set_cordon_reasons({name: "too old"}),
+            "uncordon": agents.set_cordon_reasons({name: None}),
         }
-        self.db.execute(statements[action])
+        self.rows(statements[action])
 
     @rule(name=names)
     def remove(self, name: str) -> None:
@@ -132,7 +131,7 @@ class Fleet(RuleBasedStateMachine):
     def enqueue_some(self, count: int) -> None:
         for _ in range(count):
             new = scheduling.NewJob(uuid4(), "task", "q", None, 1, 1, 1, "{}", "p", "d", "t", "r", -1, 1, "1")
-            self.db.execute(scheduling.enqueue(new))
+            run(self.db, scheduling.enqueue(new))
 
     @precondition(lambda self: self.session)
     @rule(data=st.data(), stale=rarely, meanwhile=st.none() | actions)
@@ -187,7 +186,7 @@ class Fleet(RuleBasedStateMachine):
         """Return a lease that was granted once, and whether it still holds its job."""
         lease = data.draw(st.sampled_from(sorted(self.leases)))
         holding = text("SELECT 1 FROM edge.job WHERE lease_id = :lease AND state IN ('leased', 'running')")
-        return lease, self.leases[lease], bool(self.rows(holding.bindparams(lease=lease)))
+        return lease, self.leases[lease], bool(self.db.execute(holding.bindparams(lease=lease)).all())
 
     # ---- time ----
 
@@ -200,14 +199,14 @@ class Fleet(RuleBasedStateMachine):
 
     @rule()
     def keep_house(self) -> None:
-        self.db.execute(agents.lose_silent(WINDOW))
-        self.db.execute(leases.requeue_expired())
+        rows(self.db, agents.lose_silent(WINDOW))
+        rows(self.db, leases.requeue_expired())
 
     # ---- what always holds ----
 
     @invariant()
     def workers_have_a_state(self) -> None:
-        for row in self.rows(worker_views.views("", 10)):
+        for row in self.rows(worker_views.workers("", 10)):
             observed = Observed(
                 row.last_heartbeat, INTERVAL, row.initialised, row.jobs_active, row.maintenance_acknowledged,
                 row.terminating, row.offline,
@@ -220,7 +219,7 @@ class Fleet(RuleBasedStateMachine):
     @invariant()
     def a_job_has_one_holder_under_the_last_lease(self) -> None:
         held: set[UUID] = set()
-        for row in self.rows(text("SELECT id, state, lease_id, worker_name, workload FROM edge.job")):
+        for row in self.db.execute(text("SELECT id, state, lease_id, worker_name, workload FROM edge.job")):
             if row.state in HELD_STATES:
                 assert self.leases[row.lease_id] == (row.id, row.worker_name)
                 assert row.lease_id not in held | self.finished
@@ -229,7 +228,7 @@ class Fleet(RuleBasedStateMachine):
 
     @invariant()
     def jobs_change_as_the_protocol_allows(self) -> None:
-        for row in self.rows(text("SELECT id, state FROM edge.job")):
+        for row in self.db.execute(text("SELECT id, state FROM edge.job")):
             before, after = self.states.get(row.id, JobState.QUEUED), JobState(row.state)
             assert before is after or (before, after) in ALLOWED
             self.states[row.id] = after

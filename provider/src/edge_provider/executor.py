@@ -17,9 +17,11 @@ from airflow.utils.session import create_session
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from edge_protocol import JobState
 from edge_provider import database, log_reader
 from edge_provider.rollback import on_rollback
 from edge_provider.workloads import callback_job, failure_text, key_of, task_job
+from edge_store.database.statement import rows, run
 from edge_store.errors import StoreError
 from edge_store.jobs import scheduling
 from edge_store.schema import platform
@@ -57,7 +59,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         try:
             with create_session(scoped=False) as session:
                 database.check(session)
-                session.execute(platform.put(platform.AIRFLOW_VERSION, airflow_version))
+                run(session, platform.put(platform.AIRFLOW_VERSION, airflow_version))
         except StoreError as error:
             # The scheduler's own handling would bury the sentence that matters below a traceback.
             raise SystemExit(f"EdgeExecutor can't start: {error}") from error
@@ -73,7 +75,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         else:
             super().queue_workload(workload, session)  # raises: it says what is supported
             return
-        session.execute(scheduling.enqueue(new))
+        run(session, scheduling.enqueue(new))
         self._job_ids[workload.key] = new.id
         if workload.key not in self.running:
             self.running.add(workload.key)
@@ -92,20 +94,20 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
 
     def _take_events(self) -> int:
         with create_session(scoped=False) as session:
-            rows = session.execute(scheduling.take_events(self.owner, EVENT_BATCH)).all()
+            changes = rows(session, scheduling.take_events(self.owner, EVENT_BATCH))
             # Before the commit: if that fails the same events come again, and a repeat does no harm.
-            for row in rows:
-                self._tell(row)
-        return len(rows)
+            for change in changes:
+                self._report(change)
+        return len(changes)
 
-    def _tell(self, row: Any) -> None:
-        key = key_of(row)
-        if row.state == "succeeded":
+    def _report(self, change: scheduling.JobChange) -> None:
+        key = key_of(change)
+        if change.state == JobState.SUCCEEDED:
             self.success(key)
-        elif row.state in ("failed", "lost"):
-            self.fail(key, info=failure_text(row))
-        elif row.state == "running":
-            self.running_state(key, info=row.worker_name)
+        elif change.state in (JobState.FAILED, JobState.LOST):
+            self.fail(key, info=failure_text(change))
+        elif change.state == JobState.RUNNING:
+            self.running_state(key, info=change.worker_name)
 
     def _reconcile(self) -> None:
         """Stop counting keys whose job was deleted, or was adopted by a scheduler that thought this one dead."""
@@ -114,8 +116,8 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         if not self._job_ids:
             return
         with create_session(scoped=False) as session:
-            rows = session.execute(scheduling.still_owned(self.owner, list(self._job_ids.values())))
-            owned = {str(job_id) for job_id in rows.scalars()}
+            found = rows(session, scheduling.still_owned(self.owner, list(self._job_ids.values())))
+            owned = {str(job.id) for job in found}
         for key, job_id in list(self._job_ids.items()):
             if str(job_id) not in owned:
                 self.log.warning("The job of %s is gone or has another owner: not counted as running any more", key)
@@ -125,12 +127,12 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
     def try_adopt_task_instances(self, tis: Sequence[Any]) -> Sequence[Any]:
         """Take over jobs of a scheduler that died. Jobs that have ended since are told with the next sync."""
         with create_session(scoped=False) as session:
-            rows = session.execute(scheduling.adopt(self.owner, [ti.id for ti in tis])).all()
-            adopted = {str(row.id) for row in rows}
-            for row in rows:
-                key = key_of(row)
+            jobs = rows(session, scheduling.adopt(self.owner, [ti.id for ti in tis]))
+            adopted = {str(job.id) for job in jobs}
+            for job in jobs:
+                key = key_of(job)
                 self.running.add(key)
-                self._job_ids[key] = UUID(str(row.id))
+                self._job_ids[key] = UUID(str(job.id))
         return [ti for ti in tis if str(ti.id) not in adopted]
 
     def revoke_task(self, *, ti: Any) -> None:
@@ -138,7 +140,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         self.running.discard(ti.key)
         try:
             with create_session(scoped=False) as session:
-                session.execute(scheduling.revoke(ti.id))
+                rows(session, scheduling.revoke(ti.id))
         except SQLAlchemyError:
             # Airflow asks that this never raises. If it queues the task again, that voids the old lease as well.
             self.log.exception("The job of %s could not be taken back", ti.key)

@@ -15,9 +15,9 @@ from airflow.configuration import conf
 from airflow.logging_config import get_remote_task_log
 from airflow.utils.session import create_session
 from airflow.utils.state import State
-from sqlalchemy import Executable
 
 from edge_provider.log_lines import LineSplitter
+from edge_store.database.statement import RowT, Statement, rows, run
 from edge_store.jobs import logs
 
 PAGE = 16
@@ -82,15 +82,14 @@ def read_job(job_id: UUID) -> tuple[list[str], list[str]]:
     return _sources(leases), ["\n".join(_lines([lease.id for lease in leases], whole=False))]
 
 
-def _sources(leases: Sequence[Any]) -> list[str]:
+def _sources(leases: Sequence[logs.LeaseLog]) -> list[str]:
     written = [lease for lease in leases if lease.log_bytes] or leases[-1:]
     return [f"edge://{lease.worker_name}/{lease.log_path} ({lease.log_bytes} bytes)" for lease in written]
 
 
-def _rows(statement: Executable) -> Sequence[Any]:
+def _rows(statement: Statement[RowT]) -> list[RowT]:
     with create_session(scoped=False) as session:
-        rows: Sequence[Any] = session.execute(statement).all()
-    return rows
+        return rows(session, statement)
 
 
 def _lines(leases: Sequence[UUID], *, whole: bool) -> Generator[str, None, None]:
@@ -109,8 +108,8 @@ def _lines(leases: Sequence[UUID], *, whole: bool) -> Generator[str, None, None]
 def _store_file(file: Path, job_id: UUID, log_path: str) -> None:
     lease = uuid4()
     with create_session(scoped=False) as session, file.open("rb") as source:
-        session.execute(logs.open_log(lease, job_id, TRIGGER_WRITER, log_path))
+        run(session, logs.open_log(lease, job_id, TRIGGER_WRITER, log_path))
         start = 0
         while data := source.read(UPLOAD_CHUNK_BYTES):
-            session.execute(logs.append([logs.LogChunk(lease, TRIGGER_WRITER, start, 0, data)]))
+            rows(session, logs.append([logs.LogChunk(lease, TRIGGER_WRITER, start, 0, data)]))
             start += len(data)

@@ -1,13 +1,12 @@
 """Between Airflow's words and the store's: workloads become jobs, job rows become Airflow's keys."""
 
-from typing import Any
 from uuid import UUID
 
 from airflow.executors.workloads import ExecuteCallback, ExecuteTask
 from airflow.models.callback import CallbackKey
 from airflow.models.taskinstancekey import TaskInstanceKey
 
-from edge_store.jobs.scheduling import NewJob
+from edge_store.jobs.scheduling import AdoptedJob, JobChange, NewJob
 
 CALLBACK_RANK = 0
 TASK_RANK = 1
@@ -59,21 +58,19 @@ def callback_job(workload: ExecuteCallback, *, owner: str, team: str | None, def
     )
 
 
-def key_of(row: Any) -> TaskInstanceKey | CallbackKey:
-    """Return the key that Airflow knows a job by, from a row of `edge.job`."""
-    if row.kind == "callback":
-        return CallbackKey(id=str(row.id))
+def key_of(job: JobChange | AdoptedJob) -> TaskInstanceKey | CallbackKey:
+    """Return the key that Airflow knows a job by."""
+    if job.kind == "callback":
+        return CallbackKey(id=str(job.id))
     return TaskInstanceKey(
-        dag_id=row.dag_id,
-        task_id=row.task_id,
-        run_id=row.run_id,
-        try_number=row.try_number,
-        map_index=row.map_index,
+        dag_id=job.dag_id,
+        task_id=job.task_id,
+        run_id=job.run_id,
+        try_number=job.try_number,
+        map_index=job.map_index,
     )
 
 
-def failure_text(row: Any) -> str:
+def failure_text(job: JobChange) -> str:
     """Return why a job failed or was lost, for Airflow's log and audit trail."""
-    if row.error:
-        return str(row.error)
-    return f"edge worker {row.worker_name} reported exit code {row.exit_code}"
+    return job.error or f"edge worker {job.worker_name} reported exit code {job.exit_code}"

@@ -5,6 +5,7 @@ StoreError
 +-- UnreachableDatabaseError    no connection
 +-- SchemaMismatchError         another schema version than this code needs
 +-- RoleError                   the edge API's database role can't be set up
++-- UnexpectedColumnsError      a statement returns other columns than its row class has: a bug
 """
 
 
@@ -26,3 +27,7 @@ class SchemaMismatchError(StoreError):
 
 class RoleError(StoreError):
     """The edge API's own database role can't be set up."""
+
+
+class UnexpectedColumnsError(StoreError):
+    """A statement returns other columns than its row class has fields."""

@@ -3,19 +3,20 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Executable, bindparam, select, text
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import LargeBinary, Text
 
+from edge_store.database.statement import Command, Statement
 from edge_store.schema.tables import credential, job, lease, worker
 
 
 @dataclass(frozen=True, slots=True)
 class TaskName:
-    """How a v1 worker names a task; `id` is its task instance id, which older ones do not tell."""
+    """How a v1 worker names a task; `id` is its task instance id, which older workers do not send."""
 
     id: UUID | None
     dag_id: str
@@ -25,37 +26,63 @@ class TaskName:
     map_index: int
 
 
-def held(name: TaskName) -> Executable:
-    """Return the job of a task with the lease that was granted last, while or after it was held.
+class NamedJob(NamedTuple):
+    """The job of a task, with the lease that it has, or had last."""
 
-    Rows: (id, state, lease_id, worker_name, protocol of the worker, log_path).
-    """
-    wanted = (
+    id: UUID
+    state: str
+    lease_id: UUID | None
+    worker_name: str | None
+    protocol: int | None
+    """Of the worker."""
+    log_path: str | None
+
+
+def job_of_task(name: TaskName) -> Statement[NamedJob]:
+    """Return the job of a task."""
+    chosen = (
         select(job.c.id, job.c.state, job.c.lease_id, job.c.worker_name, worker.c.protocol, job.c.log_path)
         .select_from(job)
         .outerjoin(worker, worker.c.name == job.c.worker_name)
         .limit(1)
     )
     if name.id is not None:
-        return wanted.where(job.c.id == name.id)
-    return wanted.where(
+        return Statement("v1_job", chosen.where(job.c.id == name.id), NamedJob)
+    chosen = chosen.where(
         job.c.dag_id == name.dag_id,
         job.c.task_id == name.task_id,
         job.c.run_id == name.run_id,
         job.c.map_index == name.map_index,
         job.c.try_number == name.try_number,
     )
+    return Statement("v1_job", chosen, NamedJob)
 
 
-def last_lease(job_id: UUID) -> Executable:
-    """Return the lease of a job that was granted last: (id, worker_name, protocol of the worker)."""
-    return (
+class LastLease(NamedTuple):
+    """The lease of a job that was granted last."""
+
+    id: UUID
+    worker_name: str
+    protocol: int | None
+    """Of the worker."""
+
+
+def last_lease(job_id: UUID) -> Statement[LastLease]:
+    """Return the lease of a job that was granted last."""
+    executable = (
         select(lease.c.id, lease.c.worker_name, worker.c.protocol)
         .outerjoin(worker, worker.c.name == lease.c.worker_name)
         .where(lease.c.job_id == job_id)
         .order_by(lease.c.granted_at.desc(), lease.c.id)
         .limit(1)
     )
+    return Statement("v1_last_lease", executable, LastLease)
+
+
+class LogSize(NamedTuple):
+    """The size of a log after an append."""
+
+    log_bytes: int
 
 
 _APPEND = text(
@@ -72,12 +99,13 @@ _APPEND = text(
 ).bindparams(bindparam("data", type_=LargeBinary))
 
 
-def append_log(lease_id: UUID, worker_name: str, data: bytes) -> Executable:
-    """Append to a lease's log wherever it ends, and return (log_bytes); nothing: it is not the worker's lease."""
-    return _APPEND.bindparams(lease=str(lease_id), worker=worker_name, data=data)
+def append_log(lease_id: UUID, worker_name: str, data: bytes) -> Statement[LogSize]:
+    """Append to a lease's log wherever it ends; returns no row if it is not the worker's lease."""
+    executable = _APPEND.bindparams(lease=str(lease_id), worker=worker_name, data=data)
+    return Statement("v1_append_log", executable, LogSize)
 
 
-_NOTE = text(
+_UPDATE_WORKER = text(
     """
     UPDATE edge.worker
     SET versions = CAST(:versions AS jsonb), queues = :queues, concurrency = :concurrency,
@@ -88,33 +116,60 @@ _NOTE = text(
 ).bindparams(bindparam("queues", type_=ARRAY(Text)))
 
 
-def note(name: str, session_id: UUID, versions: dict[str, Any], queues: Sequence[str], concurrency: int) -> Executable:
-    """Write what a heartbeat of a v1 worker tells beside what every heartbeat does."""
-    return _NOTE.bindparams(
+def update_worker(
+    name: str, session_id: UUID, versions: dict[str, Any], queues: Sequence[str], concurrency: int
+) -> Command:
+    """Write the versions, queues and slots that a v1 worker sends with each heartbeat."""
+    executable = _UPDATE_WORKER.bindparams(
         name=name,
         session=str(session_id),
         versions=json.dumps(versions),
         queues=list(queues),
         concurrency=concurrency,
     )
+    return Command("v1_update_worker", executable)
 
 
-def queued_queues() -> Executable:
-    """Return (queue, team) of all jobs that wait."""
-    return select(job.c.queue, job.c.team).where(job.c.state == "queued").distinct()
+class WaitingQueue(NamedTuple):
+    """A queue in which jobs of a team wait."""
+
+    queue: str
+    team: str | None
 
 
-def enrolled(name: str) -> Executable:
-    """Return (id) of the good credentials of a name: an enrolled worker owns it."""
-    return select(credential.c.id).where(
+def waiting_queues() -> Statement[WaitingQueue]:
+    """Return the queues in which jobs wait."""
+    executable = select(job.c.queue, job.c.team).where(job.c.state == "queued").distinct()
+    return Statement("v1_waiting_queues", executable, WaitingQueue)
+
+
+class ValidCredential(NamedTuple):
+    """A credential of an enrolled worker."""
+
+    id: UUID
+
+
+def enrolled(name: str) -> Statement[ValidCredential]:
+    """Return the valid credentials of a worker's name: with one, the name belongs to an enrolled worker."""
+    executable = select(credential.c.id).where(
         credential.c.worker_name == name,
         credential.c.revoked_at.is_(None),
         credential.c.expires_at > text("now()"),
     )
+    return Statement("v1_enrolled", executable, ValidCredential)
 
 
-def task_name(job_id: UUID) -> Executable:
-    """Return what names a task: (dag_id, task_id, run_id, map_index, try_number), all NULL for a callback."""
-    return select(job.c.dag_id, job.c.task_id, job.c.run_id, job.c.map_index, job.c.try_number).where(
-        job.c.id == job_id
-    )
+class TaskKey(NamedTuple):
+    """The key of a task; all fields are None for a callback."""
+
+    dag_id: str | None
+    task_id: str | None
+    run_id: str | None
+    map_index: int | None
+    try_number: int | None
+
+
+def task_key(job_id: UUID) -> Statement[TaskKey]:
+    """Return the key of a job's task."""
+    executable = select(*(job.c[name] for name in TaskKey._fields)).where(job.c.id == job_id)
+    return Statement("v1_task_key", executable, TaskKey)

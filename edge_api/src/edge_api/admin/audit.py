@@ -28,6 +28,6 @@ class Trail:
         """Return entries that the caller may see, the newest first. `actor` and `action` match from the start."""
         before = cursors.decode_number(cursor)
         statement = audit.entries(limit + 1, before, actor, action, object_, since, caller.scope)
-        rows = await self._database.rows(statement, "audit")
+        rows = await self._database.rows(statement)
         items = [AuditEntry.model_validate(row, from_attributes=True) for row in rows[:limit]]
         return AuditPage(items=items, next=cursors.encode(str(items[-1].id)) if len(rows) > limit else None)

@@ -7,10 +7,8 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
-
-from sqlalchemy import Row
 
 from edge_api.database.pool import Database
 from edge_api.errors import RefusedError
@@ -84,17 +82,17 @@ class Callers:
             raise RefusedError(
                 429, "too_many_failures", "Too many calls from this address failed to authenticate. Wait a few seconds."
             )
-        rows = await self._database.rows(credentials.get_credential(token.id), "credential")
-        if not rows or not token.matches(rows[0].secret_hash):
+        row = await self._database.first(credentials.get_credential(token.id))
+        if row is None or not token.matches(row.secret_hash):
             raise RefusedError(401, "credential_unknown", f"The credential is not known here. {_MEND}")
-        caller = _checked(rows[0], writes=writes)
-        self._known[token.id] = rows[0].secret_hash
+        caller = _checked(row, writes=writes)
+        self._known[token.id] = row.secret_hash
         while len(self._known) > KNOWN_MOST:
             self._known.popitem(last=False)
         return caller
 
 
-def _checked(row: Row[Any], *, writes: bool) -> Caller:
+def _checked(row: credentials.CredentialSecret, *, writes: bool) -> Caller:
     if row.revoked_at is not None:
         raise RefusedError(401, "credential_revoked", f"The credential was revoked. {_MEND}")
     if row.expires_at <= datetime.now(UTC):

@@ -5,8 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Executable, Row
-
 from edge_api.admin import cursors
 from edge_api.admin.callers import Caller
 from edge_api.admin.scopes import check_queues, inside, unknown
@@ -23,6 +21,7 @@ from edge_protocol.admin import (
     TokenRequest,
     TokenView,
 )
+from edge_store.database.statement import Command, Statement
 from edge_store.identity import audit, credentials
 
 
@@ -43,7 +42,7 @@ class IdentityAdmin:
         token = tokens.mint(tokens.JOIN_TOKEN)
         new = new_join_token(token, request)
         entry = audit.NewAudit(caller.actor, "token.create", f"token/{token.id}", request.model_dump(mode="json"))
-        await self._write("token.create", entry, credentials.add_join_token(new))
+        await self._write(entry, credentials.add_join_token(new))
         return TokenCreated(
             id=token.id,
             worker_pattern=request.worker_pattern,
@@ -59,7 +58,7 @@ class IdentityAdmin:
     async def tokens(self, caller: Caller, limit: int, cursor: str | None) -> TokenPage:
         """Return join tokens, the newest first."""
         statement = credentials.join_tokens(limit + 1, cursors.decode_moment(cursor), caller.scope)
-        rows = await self._database.rows(statement, "tokens")
+        rows = await self._database.rows(statement)
         items = [TokenView.model_validate(row, from_attributes=True) for row in rows[:limit]]
         return TokenPage(items=items, next=_next(items, limit, len(rows)))
 
@@ -71,8 +70,8 @@ class IdentityAdmin:
 
         """
         entry = audit.NewAudit(caller.actor, "token.revoke", f"token/{token_id}")
-        if not await self._write("token.revoke", entry, credentials.revoke_join_token(token_id, caller.scope)):
-            exists = bool(await self._database.rows(credentials.get_join_token(token_id), "join_token"))
+        if not await self._write(entry, credentials.revoke_join_token(token_id, caller.scope)):
+            exists = await self._database.first(credentials.get_join_token(token_id)) is not None
             raise unknown(caller.scope, "token_unknown", f"join token {token_id}", exists=exists)
 
     async def create_credential(self, caller: Caller, request: CredentialRequest) -> CredentialCreated:
@@ -91,7 +90,7 @@ class IdentityAdmin:
             new = replace(new, expires_at=min(new.expires_at, caller.expires_at))
         detail = request.model_dump(mode="json")
         entry = audit.NewAudit(caller.actor, "credential.create", f"credential/{token.id}", detail)
-        await self._write("credential.create", entry, credentials.add_credential(new))
+        await self._write(entry, credentials.add_credential(new))
         return CredentialCreated(
             id=token.id,
             role=request.role,
@@ -110,7 +109,7 @@ class IdentityAdmin:
     async def credentials(self, caller: Caller, worker: str | None, limit: int, cursor: str | None) -> CredentialPage:
         """Return credentials, the newest first."""
         statement = credentials.credentials(limit + 1, cursors.decode_moment(cursor), worker, caller.scope)
-        rows = await self._database.rows(statement, "credentials")
+        rows = await self._database.rows(statement)
         items = [credential_view(row) for row in rows[:limit]]
         return CredentialPage(items=items, next=_next(items, limit, len(rows)))
 
@@ -121,11 +120,11 @@ class IdentityAdmin:
             RefusedError: there is none (404).
 
         """
-        rows = await self._database.rows(credentials.credential_view(credential_id, caller.scope), "credential")
-        if not rows:
-            exists = bool(await self._database.rows(credentials.get_credential(credential_id), "credential"))
+        row = await self._database.first(credentials.one_credential(credential_id, caller.scope))
+        if row is None:
+            exists = await self._database.first(credentials.one_credential(credential_id)) is not None
             raise unknown(caller.scope, "credential_unknown", f"credential {credential_id}", exists=exists)
-        return credential_view(rows[0])
+        return credential_view(row)
 
     async def rescope(self, caller: Caller, credential_id: UUID, queues: list[str] | None) -> CredentialView:
         """Change which queues a worker's credential grants.
@@ -141,7 +140,7 @@ class IdentityAdmin:
         check_queues(caller.scope, queues or ())
         detail = {"queues": queues}
         entry = audit.NewAudit(caller.actor, "credential.rescope", f"credential/{credential_id}", detail)
-        if not await self._write("credential.rescope", entry, credentials.rescope(credential_id, queues)):
+        if not await self._write(entry, credentials.rescope(credential_id, queues)):
             raise RefusedError(
                 409, "wrong_role", "Only credentials of workers grant queues; this one is for people or programs."
             )
@@ -155,7 +154,7 @@ class IdentityAdmin:
 
         """
         entry = audit.NewAudit(caller.actor, "credential.revoke", f"credential/{credential_id}")
-        if not await self._write("credential.revoke", entry, credentials.revoke(credential_id, caller.scope)):
+        if not await self._write(entry, credentials.revoke(credential_id, caller.scope)):
             await self.credential(caller, credential_id)
 
     async def revoke_of_worker(self, caller: Caller, worker: str) -> int:
@@ -168,15 +167,18 @@ class IdentityAdmin:
         if not caller.scope.covers_name(worker):
             raise unknown(caller.scope, "worker_unknown", f"worker {worker[:300]}", exists=True)
         entry = audit.NewAudit(caller.actor, "credential.revoke", f"worker/{worker}")
-        return await self._write("credential.revoke", entry, credentials.revoke_of_worker(worker, caller.scope))
+        return await self._write(entry, credentials.revoke_of_worker(worker, caller.scope))
 
-    async def _write(self, name: str, entry: audit.NewAudit, statement: Executable) -> int:
+    async def _write(self, entry: audit.NewAudit, statement: Statement[Any] | Command) -> int:
         """Run a statement; if it changed anything, with its entry of the audit trail. Returns the rows changed."""
-        async with self._database.transaction(name) as connection:
-            result = await connection.execute(statement)
-            changed = len(result.all()) if result.returns_rows else 1
+        async with self._database.transaction(entry.action) as transaction:
+            if isinstance(statement, Statement):
+                changed = len(await transaction.rows(statement))
+            else:
+                await transaction.run(statement)
+                changed = 1
             if changed:
-                await connection.execute(audit.add([entry]))
+                await transaction.run(audit.add([entry]))
         return changed
 
 
@@ -209,7 +211,7 @@ def new_credential(token: tokens.Token, request: CredentialRequest) -> credentia
     )
 
 
-def credential_view(row: Row[Any]) -> CredentialView:
+def credential_view(row: credentials.CredentialRow) -> CredentialView:
     """Return a row of the store as people see it."""
     fields = {name: getattr(row, name) for name in CredentialView.model_fields if name != "worker"}
     return CredentialView(worker=row.worker_name, **fields)

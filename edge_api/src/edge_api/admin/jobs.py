@@ -34,8 +34,8 @@ class JobsAdmin:
     ) -> JobPage:
         """Return jobs, the newest first."""
         before = cursors.decode_id(cursor)
-        statement = job_views.views(limit + 1, before, state, queue, worker, dag_id, caller.scope)
-        items = [job_view(row) for row in await self._database.rows(statement, "jobs")]
+        statement = job_views.jobs(limit + 1, before, state, queue, worker, dag_id, caller.scope)
+        items = [job_view(row) for row in await self._database.rows(statement)]
         more = len(items) > limit
         items = items[:limit]
         return JobPage(items=items, next=cursors.encode(str(items[-1].id)) if more else None)
@@ -47,12 +47,12 @@ class JobsAdmin:
             RefusedError: there is none (404).
 
         """
-        rows = await self._database.rows(job_views.view(job_id, caller.scope), "job")
-        if not rows:
-            exists = bool(await self._database.rows(job_views.view(job_id), "job"))
+        row = await self._database.first(job_views.one_job(job_id, caller.scope))
+        if row is None:
+            exists = await self._database.first(job_views.one_job(job_id)) is not None
             mend = " Finished jobs are kept for a while only."
             raise unknown(caller.scope, "job_unknown", f"job {job_id}", exists=exists, mend=mend)
-        return job_view(rows[0])
+        return job_view(row)
 
     async def explain(self, caller: Caller, job_id: UUID) -> Explanation:
         """Return why a job is where it is, as far as the caller may know; errors as of `get`."""
@@ -79,5 +79,5 @@ class JobsAdmin:
         return queue_view(name, depth, oldest_s, await self._fleet.all(caller))
 
     async def _depths(self, caller: Caller) -> Mapping[str, tuple[int, float]]:
-        rows = await self._database.rows(job_views.queue_depths(caller.scope), "queue_depths")
+        rows = await self._database.rows(job_views.queue_depths(caller.scope))
         return {row.queue: (row.depth, max(0.0, float(row.oldest_s))) for row in rows}

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Executable, Row
-
 from edge_api.admin import cursors
 from edge_api.admin.callers import Caller
 from edge_api.admin.scopes import CODE, check_queues, unknown
@@ -24,6 +22,7 @@ from edge_protocol.admin import (
     WorkerView,
 )
 from edge_protocol.worker_state import GONE_STATES
+from edge_store.database.statement import Statement
 from edge_store.identity import audit
 from edge_store.identity.scopes import Scope
 from edge_store.workers import requests, worker_views
@@ -43,7 +42,7 @@ class _Change:
     """A wish, and why it may be without effect."""
 
     action: str
-    statement: Callable[[Sequence[str]], Executable]
+    statement: Callable[[Sequence[str]], Statement[requests.ChangedWorker]]
     detail: dict[str, Any]
     refusal: Callable[[WorkerView], RefusedError | None]
     """Of a worker for which the wish was no news; None: it is as wished for already."""
@@ -57,7 +56,7 @@ class FleetAdmin:
         self._refusals = refusals
         self._interval = timedelta(seconds=heartbeat_interval_s)
 
-    def view(self, row: Row[Any]) -> WorkerView:
+    def view(self, row: worker_views.WorkerRow) -> WorkerView:
         """Return a row of the store as people see it."""
         return worker_view(row, self._interval)
 
@@ -68,18 +67,18 @@ class FleetAdmin:
             RefusedError: there is none (404).
 
         """
-        rows = await self._database.rows(worker_views.view(name), "worker")
-        if not rows or not caller.scope.covers_worker(name, rows[0].team):
-            raise unknown_worker(caller.scope, name, exists=bool(rows))
-        return self.view(rows[0])
+        row = await self._database.first(worker_views.one_worker(name))
+        if row is None or not caller.scope.covers_worker(name, row.team):
+            raise unknown_worker(caller.scope, name, exists=row is not None)
+        return self.view(row)
 
     async def page(self, caller: Caller, wanted: WorkerFilter, limit: int, cursor: str | None) -> WorkerPage:
         """Return the workers that a filter finds, by name."""
         after = "" if cursor is None else cursors.decode(cursor)
         items: list[WorkerView] = []
         while True:
-            statement = worker_views.views(after, max(CHUNK, limit), team=wanted.team, scope=caller.scope)
-            rows = await self._database.rows(statement, "workers")
+            statement = worker_views.workers(after, max(CHUNK, limit), team=wanted.team, scope=caller.scope)
+            rows = await self._database.rows(statement)
             for row in rows:
                 view = self.view(row)
                 if matches(view, wanted):
@@ -122,7 +121,7 @@ class FleetAdmin:
         check_queues(caller.scope, patch.add_queues)
         given = patch.model_dump(exclude_unset=True)
 
-        def statement(names: Sequence[str]) -> Executable:
+        def statement(names: Sequence[str]) -> Statement[requests.ChangedWorker]:
             return requests.adjust(
                 names, patch.add_queues, patch.remove_queues, patch.concurrency, set_concurrency="concurrency" in given
             )
@@ -162,21 +161,21 @@ class FleetAdmin:
 
     async def _apply(self, caller: Caller, names: Sequence[str], change: _Change) -> "list[_Result]":
         """Write a wish for workers, with the audit trail, and find out why it was no news for some."""
-        async with self._database.transaction(change.action) as connection:
+        async with self._database.transaction(change.action) as transaction:
             within = names
             if not caller.scope.whole:
-                within = [row.name for row in await connection.execute(worker_views.within(names, caller.scope))]
-            done = {row.name for row in await connection.execute(change.statement(within))}
+                within = [row.name for row in await transaction.rows(worker_views.within(names, caller.scope))]
+            done = {row.name for row in await transaction.rows(change.statement(within))}
             if done:
                 entries = [
                     audit.NewAudit(caller.actor, change.action, f"worker/{name}", change.detail)
                     for name in sorted(done)
                 ]
-                await connection.execute(audit.add(entries))
+                await transaction.run(audit.add(entries))
         rest = [name for name in names if name not in done]
         found: dict[str, WorkerView] = {}
         if rest:
-            rows = await self._database.rows(worker_views.views("", len(rest), names=rest), "workers")
+            rows = await self._database.rows(worker_views.workers("", len(rest), names=rest))
             found = {row.name: self.view(row) for row in rows}
         return [
             _Result(name, None if name in done else _why_not(caller.scope, name, found.get(name), change))
@@ -203,8 +202,8 @@ def _why_not(scope: Scope, name: str, worker: WorkerView | None, change: _Change
 
 
 def _maintenance(caller: Caller, comment: str) -> _Change:
-    def statement(names: Sequence[str]) -> Executable:
-        return requests.request_maintenance(names, comment, caller.name)
+    def statement(names: Sequence[str]) -> Statement[requests.ChangedWorker]:
+        return requests.enter_maintenance(names, comment, caller.name)
 
     return _Change("worker.maintenance", statement, {"comment": comment}, lambda _: None)
 
@@ -233,7 +232,7 @@ def _draining(worker: WorkerView) -> RefusedError | None:
 
 
 _EXIT: Final = _Change("worker.exit_maintenance", requests.exit_maintenance, {}, lambda _: None)
-_SHUTDOWN: Final = _Change("worker.shutdown", requests.request_shutdown, {}, _not_alive)
+_SHUTDOWN: Final = _Change("worker.shutdown", requests.shut_down, {}, _not_alive)
 _CANCEL: Final = _Change("worker.cancel_shutdown", requests.cancel_shutdown, {}, _draining)
 _REMOVE: Final = _Change("worker.remove", requests.remove, {}, _alive)
 

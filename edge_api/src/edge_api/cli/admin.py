@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection
 
 from edge_api.admin.identity import credential_view, new_credential
 from edge_api.cli.output import add_output_option, write, write_data
@@ -25,6 +25,7 @@ from edge_api.settings import ApiSettings
 from edge_protocol.admin import LABEL_MAX, TEAM_MAX, CredentialRequest, Explanation, TokenView
 from edge_protocol.limits import QueueName, WorkerPattern
 from edge_store.database import engine
+from edge_store.database.statement import first, rows, run
 from edge_store.identity import audit, credentials
 from edge_store.jobs import job_views
 from edge_store.schema import migrate
@@ -143,19 +144,19 @@ def _worker_pattern(text: str) -> str:
 
 def record(connection: Connection, action: str, object_: str, detail: dict[str, Any] | None = None) -> None:
     """Write an entry of the audit trail."""
-    connection.execute(audit.add([audit.NewAudit(ACTOR, action, object_, detail or {})]))
+    run(connection, audit.add([audit.NewAudit(ACTOR, action, object_, detail or {})]))
 
 
 def _list_tokens(settings: ApiSettings, options: argparse.Namespace) -> None:
     with database(settings) as connection:
-        rows = connection.execute(credentials.join_tokens(ALL)).all()
-    items = [TokenView.model_validate(row, from_attributes=True) for row in rows]
+        found = rows(connection, credentials.join_tokens(ALL))
+    items = [TokenView.model_validate(row, from_attributes=True) for row in found]
     write(items, ("id", "worker_pattern", "queues", "team", "uses_left", "expires_at", "revoked_at"), options.output)
 
 
 def _revoke_token(settings: ApiSettings, options: argparse.Namespace) -> None:
     with database(settings) as connection:
-        if not connection.execute(credentials.revoke_join_token(options.id)).all():
+        if first(connection, credentials.revoke_join_token(options.id)) is None:
             raise UnknownError(f"There is no join token {options.id}. See: edge-api token list.")
         record(connection, "token.revoke", f"token/{options.id}")
     sys.stdout.write(f"join token {options.id} revoked\n")
@@ -173,49 +174,45 @@ def _create_credential(settings: ApiSettings, options: argparse.Namespace) -> No
         queues=options.queues,
     )
     with database(settings) as connection:
-        connection.execute(credentials.add_credential(new_credential(token, request)))
+        run(connection, credentials.add_credential(new_credential(token, request)))
         record(connection, "credential.create", f"credential/{token.id}", request.model_dump(mode="json"))
     sys.stdout.write(f"{token.text}\n")
 
 
 def _list_credentials(settings: ApiSettings, options: argparse.Namespace) -> None:
     with database(settings) as connection:
-        rows = connection.execute(credentials.credentials(ALL, worker=options.worker)).all()
+        found = rows(connection, credentials.credentials(ALL, worker=options.worker))
     bounds = ("worker", "worker_pattern", "team", "queues")
     columns = ("id", "role", "label", *bounds, "expires_at", "rotated_at", "revoked_at")
-    write([credential_view(row) for row in rows], columns, options.output)
+    write([credential_view(row) for row in found], columns, options.output)
 
 
 def _revoke_credential(settings: ApiSettings, options: argparse.Namespace) -> None:
     with database(settings) as connection:
-        if not connection.execute(credentials.get_credential(options.id)).all():
+        if first(connection, credentials.one_credential(options.id)) is None:
             raise UnknownError(f"There is no credential {options.id}. See: edge-api credential list.")
-        if connection.execute(credentials.revoke(options.id)).all():
+        if rows(connection, credentials.revoke(options.id)):
             record(connection, "credential.revoke", f"credential/{options.id}")
     sys.stdout.write(f"credential {options.id} revoked\n")
 
 
 def _revoke_worker(settings: ApiSettings, options: argparse.Namespace) -> None:
     with database(settings) as connection:
-        _known(connection, credentials.credentials(1, worker=options.name), options.name)
-        revoked = connection.execute(credentials.revoke_of_worker(options.name)).all()
+        if first(connection, credentials.credentials(1, worker=options.name)) is None:
+            raise UnknownError(f"No worker {options.name} has ever enrolled. See: edge-api credential list.")
+        revoked = rows(connection, credentials.revoke_of_worker(options.name))
         if revoked:
             record(connection, "credential.revoke", f"worker/{options.name}", {"credentials": len(revoked)})
     sys.stdout.write(f"credentials of worker {options.name} revoked: {len(revoked)}\n")
 
 
-def _known(connection: Connection, statement: Executable, name: str) -> None:
-    if not connection.execute(statement).all():
-        raise UnknownError(f"No worker {name} has ever enrolled. See: edge-api credential list.")
-
-
 def _explain(settings: ApiSettings, options: argparse.Namespace) -> None:
     interval = timedelta(seconds=settings.heartbeat_interval_s)
     with database(settings) as connection:
-        job = connection.execute(job_views.view(options.id)).one_or_none()
+        job = first(connection, job_views.one_job(options.id))
         if job is None:
             raise UnknownError(f"There is no job {options.id}. Finished jobs are kept for a while only.")
-        workers = [worker_view(row, interval) for row in connection.execute(worker_views.views("", ALL))]
+        workers = [worker_view(row, interval) for row in rows(connection, worker_views.workers("", ALL))]
     explanation = explain(job_view(job), workers, datetime.now(UTC))
     if options.output in ("json", "yaml"):
         write_data(explanation.model_dump(mode="json"), options.output)

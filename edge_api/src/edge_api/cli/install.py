@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from edge_api.admin.identity import new_credential
@@ -19,6 +19,7 @@ from edge_api.identity import tokens
 from edge_api.settings import ApiSettings
 from edge_protocol.admin import CredentialRequest
 from edge_store.database import engine
+from edge_store.database.statement import first, run
 from edge_store.errors import SchemaMismatchError, UnreachableDatabaseError
 from edge_store.identity import credentials
 from edge_store.schema import migrate, roles
@@ -93,7 +94,7 @@ def _ensure_credential(settings: ApiSettings, options: argparse.Namespace) -> No
     seconds = int(options.expires.total_seconds())
     request = CredentialRequest(role=options.role, label=options.label, expires_s=seconds)
     with cli_admin.database(settings) as connection:
-        row = connection.execute(credentials.get_credential(token.id)).one_or_none()
+        row = first(connection, credentials.get_credential(token.id))
         if row is None:
             _add_credential(connection, token, request)
         else:
@@ -116,13 +117,15 @@ def _read_token(file: Path) -> tokens.Token:
 
 
 def _add_credential(connection: Connection, token: tokens.Token, request: CredentialRequest) -> None:
-    connection.execute(credentials.add_credential(new_credential(token, request)))
+    run(connection, credentials.add_credential(new_credential(token, request)))
     detail = request.model_dump(mode="json")
     cli_admin.record(connection, "credential.create", f"credential/{token.id}", detail)
 
 
-def _check_credential(connection: Connection, row: Row[Any], token: tokens.Token, role: str) -> None:
+def _check_credential(
+    connection: Connection, row: credentials.CredentialSecret, token: tokens.Token, role: str
+) -> None:
     if not token.matches(row.secret_hash) or row.role != role:
         raise InstallError(f"There is another credential {token.id}. Put a new one into the file.")
-    if not connection.execute(credentials.still_good([token.id])).all():
+    if first(connection, credentials.still_valid([token.id])) is None:
         raise InstallError(f"The credential {token.id} is revoked or expired. Put a new one into the file.")

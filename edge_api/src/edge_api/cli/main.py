@@ -20,6 +20,7 @@ from edge_api.identity import tokens
 from edge_api.settings import ApiSettings
 from edge_protocol.json_logs import JsonLines
 from edge_store.database import engine
+from edge_store.database.statement import run
 from edge_store.errors import StoreError
 from edge_store.identity import credentials
 from edge_store.schema import migrate
@@ -154,7 +155,7 @@ def _create_token(settings: ApiSettings, options: argparse.Namespace) -> None:
         expires_at=datetime.now(UTC) + options.expires,
     )
     with cli_admin.database(settings) as connection:
-        connection.execute(credentials.add_join_token(new))
+        run(connection, credentials.add_join_token(new))
         detail = {
             "worker_pattern": new.worker_pattern,
             "queues": options.queues,

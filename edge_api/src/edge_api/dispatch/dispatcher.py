@@ -10,10 +10,8 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 from uuid import UUID, uuid4
-
-from sqlalchemy import Row
 
 from edge_api.database.pool import Database
 from edge_api.dispatch.assign import Candidate, QueuedJob, Waiter, assign
@@ -107,15 +105,15 @@ class Dispatcher:
             self._starving = []
             return
         patience = timedelta(seconds=self._settings.starvation_patience_s)
-        rows = await self._database.rows(claims.starving(tight, patience), "starving")
+        rows = await self._database.rows(claims.starving(tight, patience))
         self._starving = [
             QueuedJob(row.queue, row.team, row.slots, row.rank, row.priority, row.queued_at) for row in rows
         ]
 
     async def _round(self, waiters: Sequence[Waiter], demands: Sequence[claims.Demand]) -> None:
         sessions = {session.id: session for session in self._registry}
-        async with self._database.transaction("dispatch") as connection:
-            rows = (await connection.execute(claims.candidates(demands))).all()
+        async with self._database.transaction("dispatch") as transaction:
+            rows = await transaction.rows(claims.candidates(demands))
             if not rows:
                 return
             candidates = [
@@ -125,14 +123,14 @@ class Dispatcher:
             if not pairs:
                 return
             picks = [claims.Pick(job.id, waiter.worker, waiter.session_id, uuid4()) for job, waiter in pairs]
-            claimed = (await connection.execute(claims.claim(picks, self._settings.accept_timeout))).all()
+            claimed = await transaction.rows(claims.claim(picks, self._settings.accept_timeout))
         self._metrics.jobs_dispatched.inc(len(claimed))
         await self._push(sessions, picks, claimed)
         if len(claimed) < len(picks) or len(rows) >= min(demand.limit for demand in demands):
             self._wakeups.room_freed()
 
     async def _push(
-        self, sessions: dict[UUID, Session], picks: Sequence[claims.Pick], claimed: Sequence[Row[Any]]
+        self, sessions: dict[UUID, Session], picks: Sequence[claims.Pick], claimed: Sequence[claims.ClaimedJob]
     ) -> None:
         session_of = {pick.lease_id: sessions[pick.session_id] for pick in picks}
         undelivered = [row.lease_id for row in claimed if not session_of.pop(row.lease_id).offer(row)]
@@ -142,7 +140,7 @@ class Dispatcher:
             self._desired.refresh(session)
         if undelivered:
             # If this fails, the accept timeout puts the jobs back.
-            await self._database.rows(leases.release(undelivered), "release")
+            await self._database.rows(leases.release(undelivered))
 
 
 def make_demands(waiters: Sequence[Waiter]) -> list[claims.Demand]:

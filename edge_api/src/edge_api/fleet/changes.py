@@ -13,10 +13,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 from uuid import UUID
-
-from sqlalchemy import Row
 
 from edge_api.database.pool import Database
 from edge_api.errors import DatabaseAwayError, RefusedError
@@ -103,7 +101,7 @@ class Follower:
 class ChangeFeed:
     """Reads changes and sends them to followers."""
 
-    def __init__(self, database: Database, view: Callable[[Row[Any]], WorkerView]) -> None:
+    def __init__(self, database: Database, view: Callable[[worker_views.WorkerRow], WorkerView]) -> None:
         self._database = database
         self._view = view
         self._followers: set[Follower] = set()
@@ -174,7 +172,7 @@ class ChangeFeed:
     # ---- reading ----
 
     async def _start(self, follower: Follower, last_event_id: str | None) -> list[Change]:
-        bounds = (await self._database.rows(changes.horizon(), "changes"))[0]
+        (bounds,) = await self._database.rows(changes.horizon())
         if self._place == 0:
             # The first follower: the reader goes on from where its start ends.
             self._place = bounds.horizon
@@ -187,8 +185,8 @@ class ChangeFeed:
         return [*missed, Change(ChangeKind.READY, "{}", bounds.horizon)]
 
     async def _read(self, since: int) -> list[Change]:
-        rows = await self._database.rows(worker_views.changed_since(since), "changes")
-        gone = await self._database.rows(changes.removed_since(since), "changes") if since else []
+        rows = await self._database.rows(worker_views.changed_since(since))
+        gone = await self._database.rows(changes.removed_since(since)) if since else []
         return [_worker(self._view(row)) for row in rows] + [_removed(row.name, row.team) for row in gone]
 
     def hint(self) -> None:
@@ -214,12 +212,13 @@ class ChangeFeed:
     async def _look(self) -> None:
         if self._place == 0:
             return
-        horizon = (await self._database.rows(changes.horizon(), "changes"))[0].horizon
-        rows = await self._database.rows(worker_views.changed_since(self._place), "changes")
-        gone = await self._database.rows(changes.removed_since(self._place), "changes")
+        horizon = (await self._database.rows(changes.horizon()))[0].horizon
+        rows = await self._database.rows(worker_views.changed_since(self._place))
+        gone = await self._database.rows(changes.removed_since(self._place))
         news = [_worker(self._view(row)) for row in rows if self._sent.get(row.name) != row.revision]
         news += [_removed(row.name, row.team) for row in gone if self._sent.get(row.name) != row.revision]
-        self._sent = {row.name: row.revision for row in [*rows, *gone] if row.revision >= horizon}
+        revisions = [(row.name, row.revision) for row in rows] + [(row.name, row.revision) for row in gone]
+        self._sent = {name: revision for name, revision in revisions if revision >= horizon}
         self._place = horizon
         if news:
             news[-1] = replace(news[-1], place=horizon)

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-from sqlalchemy import Row
+from typing import Final
 
 from edge_protocol.frames import DesiredFrame
+from edge_store.workers.agents import DesiredRow
 
 DEFAULT_QUEUES: Final = ("default",)
 """For a worker that names no queue and whose credential grants any; Airflow's own default queue."""
@@ -26,8 +25,8 @@ class DesiredState:
     queues_removed: tuple[str, ...] = ()
 
     @classmethod
-    def of_row(cls, row: Row[Any]) -> "DesiredState":
-        """Read a row that has the columns of `edge.worker_desired`."""
+    def of_row(cls, row: DesiredRow) -> "DesiredState":
+        """Read a row."""
         return cls(
             version=row.version,
             maintenance=row.maintenance,

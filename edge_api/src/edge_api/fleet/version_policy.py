@@ -65,15 +65,15 @@ class VersionPolicy:
     async def look(self) -> None:
         """Read the reference; if it has changed, judge all workers."""
         if self._settings.airflow_version is None:
-            rows = await self._database.rows(platform.get(platform.AIRFLOW_VERSION), "platform")
-            reference = rows[0].value if rows else None
+            fact = await self._database.first(platform.get(platform.AIRFLOW_VERSION))
+            reference = None if fact is None else fact.value
             if reference != self._reference:
                 self._reference, self._judged = reference, False
         if self._judged:
             return
-        rows = await self._database.rows(agents.versions_of_all(), "versions")
+        rows = await self._database.rows(agents.all_versions())
         reasons = {row.name: self.reason(row.versions, row.protocol) for row in rows}
-        changed = await self._database.rows(agents.recordon(reasons), "recordon") if reasons else []
+        changed = await self._database.rows(agents.set_cordon_reasons(reasons)) if reasons else []
         self._judged = True
         for row in changed:
             log.info("version judged again", extra={"worker": row.name, "reason": reasons[row.name]})

@@ -3,9 +3,7 @@
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
-
-from sqlalchemy import Row
+from typing import Final
 
 from edge_protocol.admin import (
     CordonView,
@@ -19,12 +17,14 @@ from edge_protocol.admin import (
 )
 from edge_protocol.frames import Versions
 from edge_protocol.worker_state import GONE_STATES, MISSED_HEARTBEATS, Desired, Observed, worker_state
+from edge_store.jobs.job_views import JobRow
+from edge_store.workers.worker_views import FleetRow, WorkerRow
 
 ANY_QUEUE: Final = "*"
 """Shown as the only queue of a worker that serves all of them."""
 
 
-def observed_of(row: Row[Any], heartbeat_interval: timedelta) -> Observed:
+def observed_of(row: WorkerRow | FleetRow, heartbeat_interval: timedelta) -> Observed:
     """Return what a worker last reported; a v1 worker has a heartbeat interval of its own."""
     own = row.silent_after_s
     return Observed(
@@ -38,7 +38,7 @@ def observed_of(row: Row[Any], heartbeat_interval: timedelta) -> Observed:
     )
 
 
-def worker_view(row: Row[Any], heartbeat_interval: timedelta) -> WorkerView:
+def worker_view(row: WorkerRow, heartbeat_interval: timedelta) -> WorkerView:
     """Return a row of `fleet.views` as people see it."""
     desired = Desired(maintenance=row.maintenance, shutdown=row.shutdown)
     state = worker_state(desired, observed_of(row, heartbeat_interval), row.now)
@@ -68,7 +68,7 @@ def worker_view(row: Row[Any], heartbeat_interval: timedelta) -> WorkerView:
     )
 
 
-def _queues(row: Row[Any]) -> list[str]:
+def _queues(row: WorkerRow) -> list[str]:
     """Return what the next claim goes by: as of the session, narrowed by what has changed since."""
     if row.any_queue:
         return [ANY_QUEUE]
@@ -79,13 +79,13 @@ def _queues(row: Row[Any]) -> list[str]:
     return sorted(served)
 
 
-def _maintenance(row: Row[Any]) -> MaintenanceView | None:
+def _maintenance(row: WorkerRow) -> MaintenanceView | None:
     if not row.maintenance:
         return None
     return MaintenanceView(comment=row.maintenance_comment, by=row.maintenance_by, at=row.maintenance_at)
 
 
-def _cordon(row: Row[Any]) -> list[Reason]:
+def _cordon(row: WorkerRow) -> list[Reason]:
     reasons = []
     if row.maintenance:
         by = f" by {row.maintenance_by}" if row.maintenance_by else ""
@@ -122,8 +122,8 @@ def matches(worker: WorkerView, wanted: WorkerFilter) -> bool:
     )
 
 
-def job_view(row: Row[Any]) -> JobView:
-    """Return a row of `job_views.views` as people see it."""
+def job_view(row: JobRow) -> JobView:
+    """Return a row of `edge_store.jobs.job_views` as people see it."""
     return JobView(worker=row.worker_name, **{name: getattr(row, name) for name in _JOB_FIELDS})
 
 

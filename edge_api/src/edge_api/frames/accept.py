@@ -29,7 +29,7 @@ class AcceptHandler:
 
     async def _write(self, items: Sequence[leases.HeldLease]) -> list[bool]:
         """Return for each lease whether its job is running now under the worker that named it."""
-        rows = await self._database.rows(leases.accept(items), "accept")
+        rows = await self._database.rows(leases.accept(items))
         for row in rows:
             self._metrics.dispatch_latency.observe(float(row.waited_s))
         running = {(row.lease_id, row.worker_name) for row in rows}

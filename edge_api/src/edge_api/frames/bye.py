@@ -33,22 +33,22 @@ class ByeHandler:
                 session.supersede()
                 return
             await self._give_up_leases(session.worker)
-            await self._database.rows(agents.say_bye(session.worker, session.id), "bye")
+            await self._database.run(agents.disconnect(session.worker, session.id))
         except (DatabaseAwayError, TimeoutError) as error:
             log.warning("a bye was not written: %s", error, extra={"worker": session.worker})
         log.info("session ends", extra={"worker": session.worker, "session": session.id, "code": "bye"})
         session.detach(Ending("bye", 1000))
 
     async def _is_current(self, session: Session) -> bool:
-        standing = await self._database.rows(agents.standing([session.worker]), "standing")
-        return bool(standing) and standing[0].session_id == session.id
+        standing = await self._database.first(agents.standing([session.worker]))
+        return standing is not None and standing.session_id == session.id
 
     async def _give_up_leases(self, worker: str) -> None:
-        rows = await self._database.rows(leases.held_by(worker), "held_by")
+        rows = await self._database.rows(leases.held_by(worker))
         running = [row.lease_id for row in rows if row.state == "running"]
         leased = [row.lease_id for row in rows if row.state == "leased"]
         if running:
             reason = f"edge worker {worker} stopped without a report"
-            await self._database.rows(leases.lose(running, reason), "lose")
+            await self._database.rows(leases.lose(running, reason))
         if leased:
-            await self._database.rows(leases.release(leased), "release")
+            await self._database.rows(leases.release(leased))

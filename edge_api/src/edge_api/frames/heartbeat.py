@@ -109,7 +109,7 @@ class HeartbeatHandler:
         for loss in losses:
             by_reason[loss.reason].append(loss.lease_id)
         for reason, ids in by_reason.items():
-            lost = await self._database.rows(leases.lose(ids, reason), "lose")
+            lost = await self._database.rows(leases.lose(ids, reason))
             self._metrics.jobs_finished.labels("lost").inc(len(lost))
         return [None] * len(losses)
 
@@ -128,7 +128,7 @@ class HeartbeatHandler:
         # Names in order, so that statements of several replicas can't lock each other out.
         batch = [beats[name] for name in sorted(beats)]
         try:
-            rows = await self._database.rows(agents.heartbeats(batch), "heartbeats")
+            rows = await self._database.rows(agents.heartbeats(batch))
         except DatabaseAwayError as error:
             log.warning("heartbeats wait for the database: %s", error)
             newer, self._latest = self._latest, beats

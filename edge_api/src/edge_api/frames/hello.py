@@ -7,10 +7,7 @@ has it, sent again if it never arrived, lost if it was running and its task is g
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
-
-from sqlalchemy import Row
 
 from edge_api.database.pool import Database
 from edge_api.database.storable import storable_text
@@ -86,7 +83,7 @@ class HelloHandler:
         # From here on hints reach the session, so a change of the desired state after the next read is not missed.
         self._registry.add(session)
         await self._desired.apply(session, await self._desired.read(session.worker))
-        held = await self._database.rows(leases.held_by(session.worker), "held_by")
+        held = await self._database.rows(leases.held_by(session.worker))
         session.send(
             Welcome(
                 protocol=PROTOCOL_MAX,
@@ -123,7 +120,7 @@ class HelloHandler:
                 if isinstance(value, str)
             },
         )
-        if await self._database.rows(agents.register(new, self._settings.silence_window), "register"):
+        if await self._database.rows(agents.register(new, self._settings.silence_window)):
             return True
         self._refusals.note(f"worker:{session.worker}", "name_taken", None, "hello")
         session.end(
@@ -134,7 +131,9 @@ class HelloHandler:
         )
         return False
 
-    async def _decide_leases(self, session: Session, reported: Sequence[UUID], stored: Sequence[Row[Any]]) -> None:
+    async def _decide_leases(
+        self, session: Session, reported: Sequence[UUID], stored: Sequence[leases.HeldJob]
+    ) -> None:
         """Agree with the worker on every unfinished lease."""
         now = time.monotonic()
         held = set(reported)
@@ -142,7 +141,7 @@ class HelloHandler:
         lost = [row.lease_id for row in stored if row.state == "running" and row.lease_id not in held]
         if lost:
             reason = f"edge worker {session.worker} restarted without the task"
-            done = await self._database.rows(leases.lose(lost, reason), "lose")
+            done = await self._database.rows(leases.lose(lost, reason))
             self._metrics.jobs_finished.labels("lost").inc(len(done))
         for lease in reported:
             if lease not in known:

@@ -93,7 +93,7 @@ class LogHandler:
         ends = await self._append(chunks)
         misfits = [chunk for chunk in chunks if (chunk.lease_id, chunk.worker) not in ends]
         if misfits:
-            rows = await self._database.rows(logs.log_ends([chunk.lease_id for chunk in misfits]), "log_ends")
+            rows = await self._database.rows(logs.log_ends([chunk.lease_id for chunk in misfits]))
             ends.update({(row.id, row.worker_name): row.log_bytes for row in rows})
             trimmed = [
                 rest
@@ -110,7 +110,7 @@ class LogHandler:
         real = {chunk.lease_id: chunk for chunk in chunks if chunk.data}
         if not real:
             return {}
-        rows = await self._database.rows(logs.append(list(real.values())), "log_append")
+        rows = await self._database.rows(logs.append(list(real.values())))
         self._metrics.log_bytes.inc(sum(len(real[row.lease_id].data) for row in rows))
         return {(row.lease_id, real[row.lease_id].worker): row.log_bytes for row in rows}
 

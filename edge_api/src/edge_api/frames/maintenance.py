@@ -3,14 +3,13 @@
 import logging
 from typing import Any
 
-from sqlalchemy import Executable
-
 from edge_api.database.pool import Database
 from edge_api.database.storable import storable_text
 from edge_api.errors import DatabaseAwayError
 from edge_api.sessions.desired import DesiredUpdates
 from edge_api.sessions.session import Session
 from edge_protocol.frames import BY_HEALTH, BY_HOST, Maintained, Maintenance
+from edge_store.database.statement import Statement
 from edge_store.identity import audit
 from edge_store.workers import requests
 
@@ -57,11 +56,13 @@ class MaintenanceHandler:
 
         """
         comment = None if comment is None else storable_text(comment)
-        statement = requests.request_maintenance([worker], comment, by, own_only=own_only)
+        statement = requests.enter_maintenance([worker], comment, by, own_only=own_only)
         await self._store(worker, statement, "worker.maintenance", {"comment": comment, "by": by})
 
-    async def _store(self, worker: str, statement: Executable, action: str, detail: dict[str, Any]) -> None:
+    async def _store(
+        self, worker: str, statement: Statement[requests.ChangedWorker], action: str, detail: dict[str, Any]
+    ) -> None:
         entry = audit.NewAudit(f"worker:{worker}", action, f"worker/{worker}", detail)
-        async with self._database.transaction("own_maintenance") as connection:
-            if (await connection.execute(statement)).first() is not None:
-                await connection.execute(audit.add([entry]))
+        async with self._database.transaction("own_maintenance") as transaction:
+            if await transaction.rows(statement):
+                await transaction.run(audit.add([entry]))

@@ -41,7 +41,7 @@ class ReportHandler:
 
     async def _write(self, items: Sequence[leases.JobReport]) -> list[bool]:
         """Return for each report whether it counts: the first one, or a repeat of it, by the holder of the lease."""
-        rows = await self._database.rows(leases.report(items), "report")
+        rows = await self._database.rows(leases.report(items))
         outcomes = {(item.lease_id, item.worker): item.outcome for item in items}
         counted = set()
         for row in rows:

@@ -10,10 +10,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
-
-from sqlalchemy import Row
 
 from edge_api.database.pool import Database
 from edge_api.errors import RefusedError
@@ -146,13 +144,13 @@ class Authenticator:
 
     async def _look_up(self, token: tokens.Token, now: float) -> Principal:
         drops = self._drops
-        rows = await self._database.rows(credentials.get_credential(token.id), "credential")
-        if not rows or not token.matches(rows[0].secret_hash):
+        row = await self._database.first(credentials.get_credential(token.id))
+        if row is None or not token.matches(row.secret_hash):
             raise RefusedError(401, "credential_unknown", f"The worker credential is not known here. {_HOW_TO_FIX}")
-        row = rows[0]
         if row.revoked_at is not None:
             raise RefusedError(401, "credential_revoked", f"The worker credential was revoked. {_HOW_TO_FIX}")
-        if row.role != "worker":
+        # By a constraint of the table the role and the two columns go together.
+        if row.role != "worker" or row.worker_name is None or row.identity is None:
             raise RefusedError(
                 403, "wrong_role", "This credential is not a worker's. Use the one that edge-worker enroll has stored."
             )
@@ -183,11 +181,11 @@ class Authenticator:
 
     async def still_valid(self, credential_ids: Sequence[UUID]) -> dict[UUID, Grant]:
         """Return which credentials are neither revoked nor expired, and what they grant now."""
-        rows = await self._database.rows(credentials.still_good(credential_ids), "credential")
+        rows = await self._database.rows(credentials.still_valid(credential_ids))
         return {row.id: Grant(None if row.queues is None else tuple(row.queues), row.expires_at) for row in rows}
 
 
-def _expired(row: Row[Any]) -> RefusedError:
+def _expired(row: credentials.CredentialSecret) -> RefusedError:
     if row.rotated_to is not None:
         return RefusedError(
             401, "credential_rotated", f"The worker credential was rotated; use its successor. {_HOW_TO_FIX}"

@@ -2,11 +2,9 @@
 
 import fnmatch
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Request
-from sqlalchemy import Row
 
 from edge_api.database.pool import Database
 from edge_api.errors import RefusedError
@@ -57,17 +55,17 @@ class Enrolment:
         token = tokens.parse(request.join_token.strip(), tokens.JOIN_TOKEN)
         if token is None:
             raise RefusedError(401, "join_token_invalid", f"This is not a join token. {_NEW_TOKEN}")
-        rows = await self._database.rows(credentials.get_join_token(token.id), "join_token")
-        if not rows or not token.matches(rows[0].secret_hash):
+        row = await self._database.first(credentials.get_join_token(token.id))
+        if row is None or not token.matches(row.secret_hash):
             raise RefusedError(401, "join_token_unknown", f"The join token is not known here. {_NEW_TOKEN}")
-        queues = _granted(rows[0], request)
+        queues = _granted(row, request)
         await self._check_name(request.worker)
-        return await self._make(rows[0], request.worker, queues)
+        return await self._make(row, request.worker, queues)
 
     async def _check_name(self, worker: str) -> None:
         window = self._settings.silence_window
-        owners = await self._database.rows(agents.name_owner(worker, window), "name_owner")
-        if owners and owners[0].live:
+        owner = await self._database.first(agents.name_owner(worker, window))
+        if owner is not None and owner.live:
             raise RefusedError(
                 409,
                 "name_taken",
@@ -75,7 +73,7 @@ class Enrolment:
                 f"already, its name is free {window.total_seconds():.0f} seconds after its last sign of life.",
             )
 
-    async def _make(self, row: Row[Any], worker: str, queues: list[str] | None) -> EnrollResponse:
+    async def _make(self, row: credentials.JoinTokenSecret, worker: str, queues: list[str] | None) -> EnrollResponse:
         credential = tokens.mint(tokens.CREDENTIAL)
         new = credentials.NewCredential(
             id=credential.id,
@@ -87,14 +85,13 @@ class Enrolment:
             queues=queues,
             expires_at=datetime.now(UTC) + timedelta(seconds=self._settings.credential_lifetime_s),
         )
-        async with self._database.transaction("enroll") as connection:
-            used = await connection.execute(credentials.use_join_token(row.id))
-            if used.first() is None:
+        async with self._database.transaction("enroll") as transaction:
+            if await transaction.first(credentials.use_join_token(row.id)) is None:
                 raise RefusedError(403, "join_token_used_up", f"The join token has no uses left. {_NEW_TOKEN}")
-            await connection.execute(credentials.add_credential(new))
+            await transaction.run(credentials.add_credential(new))
             detail = {"credential": str(credential.id), "queues": queues, "team": row.team}
             entry = audit.NewAudit(f"token:{row.id}", "worker.enroll", f"worker/{worker}", detail)
-            await connection.execute(audit.add([entry]))
+            await transaction.run(audit.add([entry]))
         return EnrollResponse(
             worker=worker,
             credential=credential.text,
@@ -105,7 +102,7 @@ class Enrolment:
         )
 
 
-def _granted(row: Row[Any], request: EnrollRequest) -> list[str] | None:
+def _granted(row: credentials.JoinTokenSecret, request: EnrollRequest) -> list[str] | None:
     """Return the queues that the credential is to grant; None: any."""
     if row.revoked_at is not None:
         raise RefusedError(403, "join_token_revoked", f"The join token was revoked. {_NEW_TOKEN}")

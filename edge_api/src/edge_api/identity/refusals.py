@@ -93,7 +93,7 @@ class Refusals:
         if not entries:
             return
         try:
-            await self._database.rows(audit.add(entries), "audit")
+            await self._database.run(audit.add(entries))
         except DatabaseAwayError as error:
             log.warning("refusals wait for the database: %s", error)
             self._unwritten = (entries + self._unwritten)[: 4 * KINDS_MOST]
@@ -104,7 +104,7 @@ class Refusals:
         leases, self._leases = self._leases, {}
         if not leases:
             return
-        for row in await self._database.rows(logs.log_ends(list(leases)), "refused_leases"):
+        for row in await self._database.rows(logs.log_ends(list(leases))):
             worker, frame = leases[row.id]
             if row.worker_name != worker:
                 self.note(f"worker:{worker}", "foreign_lease", None, f"{frame} for a lease of worker {row.worker_name}")

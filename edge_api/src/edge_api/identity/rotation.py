@@ -34,8 +34,8 @@ class Rotation:
         expires_at = datetime.now(UTC) + timedelta(seconds=self._settings.credential_lifetime_s)
         overlap = timedelta(seconds=self._settings.credential_overlap_s)
         statement = credentials.rotate(principal.credential_id, token.id, token.digest, expires_at, overlap)
-        async with self._database.transaction("rotate") as connection:
-            row = (await connection.execute(statement)).one_or_none()
+        async with self._database.transaction("rotate") as transaction:
+            row = await transaction.first(statement)
             if row is None:
                 raise RefusedError(
                     401, "credential_expired", "The credential was revoked or has expired. Enrol the worker again."
@@ -46,7 +46,7 @@ class Rotation:
                 f"credential/{principal.credential_id}",
                 {"successor": str(token.id), "previous_good_until": row.previous_good_until.isoformat()},
             )
-            await connection.execute(audit.add([entry]))
+            await transaction.run(audit.add([entry]))
         return RotateResponse(
             worker=principal.worker,
             credential=token.text,

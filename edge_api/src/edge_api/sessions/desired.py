@@ -37,8 +37,8 @@ class DesiredUpdates:
             DatabaseAwayError: it can't be read now.
 
         """
-        rows = await self._database.rows(agents.desired_of([worker]), "desired")
-        return DesiredState.of_row(rows[0]) if rows else DesiredState()
+        row = await self._database.first(agents.desired_of([worker]))
+        return DesiredState() if row is None else DesiredState.of_row(row)
 
     async def apply(self, session: Session, desired: DesiredState) -> None:
         """Let a session take over the desired state, and store the queues and slots that claims go by from now on.
@@ -51,10 +51,10 @@ class DesiredUpdates:
             statement = agents.set_effective(
                 session.worker, session.id, sorted(session.queues), session.leases.concurrency
             )
-            await self._database.rows(statement, "set_effective")
+            await self._database.run(statement)
 
     async def _read_and_apply(self, sessions: Sequence[Session]) -> list[None]:
-        rows = await self._database.rows(agents.desired_of([session.worker for session in sessions]), "desired")
+        rows = await self._database.rows(agents.desired_of([session.worker for session in sessions]))
         found = {row.worker_name: DesiredState.of_row(row) for row in rows}
         for session in {session.id: session for session in sessions}.values():
             if (desired := found.get(session.worker)) is not None:

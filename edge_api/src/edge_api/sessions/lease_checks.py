@@ -50,7 +50,7 @@ class LeaseChecks:
         """Return for each check the leases that are the worker's own; a voided one is left out."""
         ids = [lease for check in checks for lease in check.leases]
         found: dict[str, dict[UUID, LeaseState]] = defaultdict(dict)
-        for row in await self._database.rows(leases.lease_states(ids), "check"):
+        for row in await self._database.rows(leases.lease_states(ids)):
             found[row.worker_name][row.lease_id] = LeaseState(JobState(row.state), row.slots)
         return [
             {lease: found[check.worker][lease] for lease in check.leases if lease in found[check.worker]}

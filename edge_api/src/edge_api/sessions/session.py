@@ -10,10 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Final, Literal, TypeVar
+from typing import ClassVar, Final, Literal, TypeVar
 from uuid import UUID, uuid4
-
-from sqlalchemy import Row
 
 from edge_api.errors import DatabaseAwayError, EdgeApiError
 from edge_api.fleet.desired import DesiredState, effective_concurrency, effective_queues
@@ -23,6 +21,8 @@ from edge_api.metrics import Metrics
 from edge_api.sessions.lease_view import LeaseView, Phase
 from edge_api.sessions.outbox import Outbox
 from edge_protocol.frames import Error, Fenced, Frame, Hello, Job
+from edge_store.jobs.claims import ClaimedJob
+from edge_store.jobs.leases import HeldJob
 
 PENDING_MOST: Final = 10_000
 """Frames whose effect is not durable yet; the session's reader waits while there are more."""
@@ -107,7 +107,7 @@ class Session:
         """Return whether the worker gave a sign of life at or after a moment."""
         return self.last_heard >= moment
 
-    def offer(self, claimed: Row[Any]) -> bool:
+    def offer(self, claimed: ClaimedJob) -> bool:
         """Send a claimed job; False if the session has ended, so that the claim must be released."""
         if self.ending is not None:
             return False
@@ -116,7 +116,7 @@ class Session:
         self.send_job(claimed)
         return True
 
-    def send_job(self, claimed: Row[Any]) -> None:
+    def send_job(self, claimed: ClaimedJob | HeldJob) -> None:
         """Put a `job` frame into the outbox."""
         self.send(
             Job(

@@ -151,7 +151,7 @@ class LongPollTransport:
     async def _count_leases(self, session: SyncSession) -> None:
         """Compare the view with the store, and send the jobs that another replica may have failed to send."""
         asked = time.monotonic()
-        rows = await self._database.rows(leases.held_by(session.worker), "held_by")
+        rows = await self._database.rows(leases.held_by(session.worker))
         known = session.leases.ids(before=asked)
         unsent = [row for row in rows if row.state == "leased" and session.leases.get(row.lease_id) is None]
         current = {row.lease_id: LeaseState(JobState(row.state), row.slots) for row in rows}
@@ -177,20 +177,20 @@ class LongPollTransport:
 
     async def _build_again(self, principal: Principal, session_id: UUID) -> SyncSession | None:
         """Take over a session that another replica began, or None if it is not the worker's current one."""
-        rows = await self._database.rows(agents.get(principal.worker), "worker")
+        row = await self._database.first(agents.one_worker(principal.worker))
         desired = await self._desired.read(principal.worker)
         if (known := self._known(principal.worker, session_id)) is not None:  # a call at the same time was faster
             return known
         proof = (session_id, principal.identity, principal.credential_id)
-        if not rows or (rows[0].session_id, rows[0].identity, rows[0].credential_id) != proof:
+        if row is None or (row.session_id, row.identity, row.credential_id) != proof:
             return None
         session = self._registry.begin(SyncSession, principal)
         session.id = session_id
         session.desired = desired
-        session.queues = frozenset(rows[0].queues)
-        session.leases.concurrency = rows[0].concurrency
-        session.withdrawn = rows[0].maintenance_acknowledged or rows[0].terminating
-        session.cordon_reason = rows[0].cordon_reason
+        session.queues = frozenset(row.queues)
+        session.leases.concurrency = row.concurrency
+        session.withdrawn = row.maintenance_acknowledged or row.terminating
+        session.cordon_reason = row.cordon_reason
         session.opened = True
         self._registry.add(session)
         return session

@@ -56,8 +56,7 @@ class Health:
 
     async def _ask_database(self) -> str | None:
         try:
-            async with self._database.transaction("ready") as connection:
-                current = await connection.run_sync(migrate.current_revision)
+            current = await self._database.schema_version()
         except (DatabaseAwayError, DatabaseRefusedError) as error:
             return f"The database is away: {error}"
         if current != self._needed:

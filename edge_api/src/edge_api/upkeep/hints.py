@@ -142,7 +142,7 @@ class Hints:
     async def _check_current(self) -> None:
         """End the sessions whose workers another session has taken over."""
         sessions = {session.worker: session for session in self._registry if session.opened}
-        rows = await self._database.rows(agents.standing(list(sessions)), "standing")
+        rows = await self._database.rows(agents.standing(list(sessions)))
         for row in rows:
             if row.session_id != sessions[row.name].id:
                 sessions[row.name].supersede()

@@ -17,6 +17,7 @@ from edge_api.metrics import Metrics
 from edge_api.settings import ApiSettings
 from edge_api.upkeep.grace import Grace
 from edge_store.database import locks
+from edge_store.database.statement import read
 from edge_store.identity import audit
 from edge_store.jobs import leases, logs, scheduling
 from edge_store.workers import agents, changes
@@ -63,12 +64,14 @@ class Leadership:
     async def run(self) -> NoReturn:
         """Try to take the lock forever, and watch the connection that holds it."""
         while True:
+            lock = locks.try_lock(locks.HOUSEKEEPING)
             try:
                 async with self._database.own_connection() as connection:
                     while True:
                         # A lock that this connection holds is granted again, so this also keeps the connection alive.
                         async with asyncio.timeout(STATEMENT_TIMEOUT_S):
-                            if await connection.scalar(locks.try_lock(locks.HOUSEKEEPING)):
+                            result = await connection.execute(lock.executable)
+                            if read(result, lock)[0].held:
                                 self.held.set()
                         await asyncio.sleep(LOCK_PERIOD_S)
             except DatabaseAwayError as error:
@@ -146,19 +149,19 @@ class Housekeeping:
         return (self.rescue, self.liveness, self.retention)
 
     async def _rescue(self) -> None:
-        rows = await self._database.rows(leases.requeue_expired(), "requeue_expired")
+        rows = await self._database.rows(leases.requeue_expired())
         if rows:
             self._metrics.lease_rescues.inc(len(rows))
             log.warning("jobs put back that no worker accepted in time", extra={"jobs": len(rows)})
 
     async def _lose_silent(self) -> None:
-        for row in await self._database.rows(agents.lose_silent(self._settings.silence_window), "lose_silent"):
+        for row in await self._database.rows(agents.lose_silent(self._settings.silence_window)):
             self._metrics.workers_lost.inc()
             self._metrics.jobs_finished.labels("lost").inc(row.jobs)
             log.warning("a silent worker is unknown from now on", extra={"worker": row.name, "jobs_lost": row.jobs})
 
     async def _purge(self) -> None:
-        await self._database.rows(scheduling.purge_finished(self._settings.job_retention), "purge_jobs")
-        await self._database.rows(logs.purge(self._settings.log_retention), "purge_logs")
-        await self._database.rows(audit.purge(timedelta(seconds=self._settings.audit_retention_s)), "purge_audit")
-        await self._database.rows(changes.purge_tombstones(TOMBSTONES_KEPT), "purge_tombstones")
+        await self._database.run(scheduling.purge_finished(self._settings.job_retention))
+        await self._database.run(logs.purge(self._settings.log_retention))
+        await self._database.run(audit.purge(timedelta(seconds=self._settings.audit_retention_s)))
+        await self._database.run(changes.purge_tombstones(TOMBSTONES_KEPT))

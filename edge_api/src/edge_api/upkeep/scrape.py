@@ -4,12 +4,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client import generate_latest
-from sqlalchemy import Row
 
 from edge_api.database.pool import Database
 from edge_api.errors import DatabaseAwayError
@@ -17,7 +16,7 @@ from edge_api.fleet.views import observed_of
 from edge_api.metrics import Metrics
 from edge_protocol import Desired, WorkerState, worker_state
 from edge_store.jobs import job_views
-from edge_store.workers import agents
+from edge_store.workers import worker_views
 
 CACHE_S: Final = 5.0
 QUEUES_MOST: Final = 500
@@ -49,8 +48,8 @@ class Scrape:
 
     async def _look(self) -> None:
         try:
-            depths = await self._database.rows(job_views.queue_depths(), "queue_depths")
-            fleet = await self._database.rows(agents.fleet(), "fleet")
+            depths = await self._database.rows(job_views.queue_depths())
+            fleet = await self._database.rows(worker_views.fleet())
         except DatabaseAwayError:
             # Old numbers would look like true ones.
             depths, fleet = [], []
@@ -65,7 +64,7 @@ class Scrape:
         self._show_queues(depths, shown)
         self._show_slots(slots, shown)
 
-    def _show_queues(self, rows: Sequence[Row[Any]], shown: set[str]) -> None:
+    def _show_queues(self, rows: Sequence[job_views.QueueDepth], shown: set[str]) -> None:
         self._metrics.queue_depth.clear()
         self._metrics.queue_oldest.clear()
         for row in rows:
@@ -82,7 +81,7 @@ class Scrape:
             if queue in shown:
                 self._metrics.slots.labels(queue, use).set(count)
 
-    def _show_fleet(self, rows: Sequence[Row[Any]]) -> Counter[tuple[str, str]]:
+    def _show_fleet(self, rows: Sequence[worker_views.FleetRow]) -> Counter[tuple[str, str]]:
         """Show workers by state, and return the slots of each queue by their use."""
         now = datetime.now(UTC)
         states: Counter[str] = Counter({state.value: 0 for state in WorkerState})

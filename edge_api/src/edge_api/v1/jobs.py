@@ -6,8 +6,6 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row
-
 from edge_api.database.batcher import Batcher
 from edge_api.database.pool import Database
 from edge_api.errors import RefusedError
@@ -20,6 +18,7 @@ from edge_api.v1.workers import V1Workers
 from edge_protocol.limits import CONCURRENCY_MAX
 from edge_store import v1
 from edge_store.jobs import claims, leases
+from edge_store.workers import agents
 
 CALLBACK: Final = "ExecuteCallback"
 """How the v1 wire names callbacks, which belong to no task."""
@@ -64,35 +63,35 @@ class V1Jobs:
         if not queues:
             return None
         demands = [claims.Demand(queue, row.team, free, row.concurrency, 1) for queue in queues]
-        async with self._database.transaction("v1_fetch") as connection:
-            found = (await connection.execute(claims.candidates(demands))).all()
+        async with self._database.transaction("v1_fetch") as transaction:
+            found = await transaction.rows(claims.candidates(demands))
             if not found:
                 return None
             first = min(found, key=lambda each: (each.rank, -each.priority, each.queued_at))
             pick = claims.Pick(first.id, name, row.session_id, uuid4())
-            claimed = (await connection.execute(claims.claim([pick], self._accept_timeout))).one_or_none()
+            claimed = await transaction.first(claims.claim([pick], self._accept_timeout))
         if claimed is None:
             return None
         self._metrics.jobs_dispatched.inc()
         return await self._fetched(claimed)
 
-    async def _queues(self, row: Row[Any], asked: Sequence[str] | None) -> list[str]:
+    async def _queues(self, row: agents.WorkerSession, asked: Sequence[str] | None) -> list[str]:
         if row.any_queue:
-            waiting = await self._database.rows(v1.queued_queues(), "queued_queues")
+            waiting = await self._database.rows(v1.waiting_queues())
             served = {each.queue for each in waiting if each.team == row.team}
         else:
             served = set(row.queues) | set(row.queues_added)
         served -= set(row.queues_removed)
         return sorted(served if asked is None else served & set(asked))
 
-    async def _fetched(self, row: Row[Any]) -> EdgeJobFetched:
+    async def _fetched(self, row: claims.ClaimedJob) -> EdgeJobFetched:
         name = await self._name(row.id)
         return EdgeJobFetched(
             **name, command=json.loads(row.workload), concurrency_slots=row.slots, task_instance_id=row.id
         )
 
     async def _name(self, job_id: UUID) -> dict[str, Any]:
-        (row,) = await self._database.rows(v1.task_name(job_id), "v1_name")
+        (row,) = await self._database.rows(v1.task_key(job_id))
         if row.dag_id is None:
             return {
                 "dag_id": CALLBACK,
@@ -101,30 +100,29 @@ class V1Jobs:
                 "map_index": -1,
                 "try_number": 0,
             }
-        return dict(row._asdict())
+        return row._asdict()
 
     async def report(self, name: v1.TaskName, state: TaskState, address: str) -> None:
         """Take a state report; like on the server whose wire this is, one that does not apply changes nothing."""
-        row = await self._held(name, address)
-        if row is None:
+        held = await self._held(name, address)
+        if held is None:
             return
         if state is TaskState.RUNNING:
-            await self._accepts.submit(leases.HeldLease(row.lease_id, row.worker_name))
+            await self._accepts.submit(held)
         elif state in (TaskState.SUCCESS, TaskState.FAILED):
             outcome: Any = "succeeded" if state is TaskState.SUCCESS else "failed"
-            await self._reports.submit(leases.JobReport(row.lease_id, row.worker_name, outcome, None, None))
+            await self._reports.submit(leases.JobReport(held.lease_id, held.worker, outcome, None, None))
 
-    async def _held(self, name: v1.TaskName, address: str) -> Row[Any] | None:
-        """Return the job of a report if a v1 worker holds or held it."""
-        rows = await self._database.rows(v1.held(_without_callback(name)), "v1_held")
-        if not rows or rows[0].lease_id is None:
+    async def _held(self, name: v1.TaskName, address: str) -> leases.HeldLease | None:
+        """Return the lease that a report is about if a v1 worker has or had it."""
+        row = await self._database.first(v1.job_of_task(_without_callback(name)))
+        if row is None or row.lease_id is None or row.worker_name is None:
             return None
-        if rows[0].protocol == 2:
-            what = f"v1 report for a job of worker {rows[0].worker_name}"
+        if row.protocol == 2:
+            what = f"v1 report for a job of worker {row.worker_name}"
             self._refusals.note(address, "foreign_lease", None, what)
             return None
-        found: Row[Any] = rows[0]
-        return found
+        return leases.HeldLease(row.lease_id, row.worker_name)
 
     async def log_path(self, name: v1.TaskName) -> str:
         """Return where a task's log belongs.
@@ -133,23 +131,23 @@ class V1Jobs:
             RefusedError: the job is not known (404).
 
         """
-        rows = await self._database.rows(v1.held(_without_callback(name)), "v1_held")
-        if not rows or rows[0].log_path is None:
+        row = await self._database.first(v1.job_of_task(_without_callback(name)))
+        if row is None or row.log_path is None:
             raise RefusedError(404, "job_unknown", "There is no job of this task.")
-        return str(rows[0].log_path)
+        return row.log_path
 
     async def push_log(self, name: v1.TaskName, text: str, address: str) -> None:
         """Append to the log of the task's last lease, if that is a v1 worker's; else nothing is written."""
-        rows = await self._database.rows(v1.held(_without_callback(name)), "v1_held")
-        found = await self._database.rows(v1.last_lease(rows[0].id), "v1_lease") if rows else []
-        if not found or not text:
+        row = await self._database.first(v1.job_of_task(_without_callback(name)))
+        lease = None if row is None else await self._database.first(v1.last_lease(row.id))
+        if lease is None or not text:
             return
-        if found[0].protocol == 2:
-            what = f"v1 log for a job of worker {found[0].worker_name}"
+        if lease.protocol == 2:
+            what = f"v1 log for a job of worker {lease.worker_name}"
             self._refusals.note(address, "foreign_lease", None, what)
             return
         data = text.encode("utf-8", "replace")
-        await self._database.rows(v1.append_log(found[0].id, found[0].worker_name, data), "v1_log")
+        await self._database.rows(v1.append_log(lease.id, lease.worker_name, data))
         self._metrics.log_bytes.inc(len(data))
 
 

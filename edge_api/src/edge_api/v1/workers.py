@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-from sqlalchemy import Executable, Row
-
 from edge_api.database.pool import Database
 from edge_api.database.storable import storable_text
 from edge_api.errors import RefusedError
@@ -18,6 +16,7 @@ from edge_api.v1.models import WorkerQueueUpdateBody, WorkerRegistrationReturn, 
 from edge_protocol.limits import CONCURRENCY_MAX
 from edge_protocol.worker_state import GONE_STATES, MISSED_HEARTBEATS, WorkerState
 from edge_store import v1
+from edge_store.database.statement import Statement
 from edge_store.identity import audit
 from edge_store.jobs import leases
 from edge_store.workers import agents, requests
@@ -46,19 +45,19 @@ class V1Workers:
         self._versions = versions
         self._settings = settings
 
-    async def find(self, name: str) -> Row[Any]:
+    async def find(self, name: str) -> agents.WorkerSession:
         """Return the worker's row.
 
         Raises:
             RefusedError: there is none (404), or it is an enrolled worker's, which v1 calls may not touch (403).
 
         """
-        rows = await self._database.rows(agents.get(name), "worker")
-        if not rows:
+        row = await self._database.first(agents.one_worker(name))
+        if row is None:
             raise RefusedError(404, "worker_unknown", "Worker not found")
-        if rows[0].protocol != 1:
+        if row.protocol != 1:
             raise RefusedError(403, "name_enrolled", f"The name {name} belongs to an enrolled worker.")
-        return rows[0]
+        return row
 
     async def register(self, name: str, body: WorkerStateBody) -> WorkerRegistrationReturn:
         """Begin a worker's time.
@@ -68,13 +67,13 @@ class V1Workers:
 
         """
         told = _versions_told(body)
-        if await self._database.rows(v1.enrolled(name), "enrolled"):
+        if await self._database.rows(v1.enrolled(name)):
             raise RefusedError(
                 403, "name_enrolled", f"The name {name} belongs to an enrolled worker. Use another name."
             )
         window = self._settings.silence_window
-        owner = await self._database.rows(agents.name_owner(name, window), "name_owner")
-        if owner and owner[0].live:
+        owner = await self._database.first(agents.name_owner(name, window))
+        if owner is not None and owner.live:
             raise RefusedError(
                 409,
                 "name_taken",
@@ -84,9 +83,9 @@ class V1Workers:
         return WorkerRegistrationReturn(last_update=datetime.now(UTC), versions_match=self._match(told))
 
     async def _register(self, name: str, body: WorkerStateBody, told: dict[str, Any]) -> None:
-        wishes = await self._database.rows(agents.desired_of([name]), "desired")
-        added, removed = (wishes[0].queues_added, wishes[0].queues_removed) if wishes else ((), ())
-        override = wishes[0].concurrency if wishes else None
+        desired = await self._database.first(agents.desired_of([name]))
+        added, removed = ([], []) if desired is None else (desired.queues_added, desired.queues_removed)
+        override = None if desired is None else desired.concurrency
         new = agents.Registration(
             name=name,
             identity=_identity(name),
@@ -103,9 +102,9 @@ class V1Workers:
         )
         # Its process is new: what the one before it held is gone.
         await self._settle(name, f"edge worker {name} restarted without the task")
-        await self._database.rows(agents.register(new, self._settings.silence_window), "register")
+        await self._database.rows(agents.register(new, self._settings.silence_window))
         beat = _beat(name, new.session_id, body, acknowledged=False)
-        await self._database.rows(agents.heartbeats([beat]), "heartbeats")
+        await self._database.rows(agents.heartbeats([beat]))
 
     async def tell(self, name: str, body: WorkerStateBody) -> WorkerSetStateReturn:
         """Take a heartbeat, and answer with what is desired.
@@ -123,19 +122,26 @@ class V1Workers:
             # It had said good-bye, or was removed meanwhile, and goes on all the same.
             await self._register(name, body, told)
         else:
-            await self._go_on(row, body, told, outcome)
+            await self._go_on(row, row.session_id, body, told, outcome)
         await self._wish(name, outcome)
         return await self._answer(name, outcome, told)
 
-    async def _go_on(self, row: Row[Any], body: WorkerStateBody, told: dict[str, Any], outcome: words.Outcome) -> None:
+    async def _go_on(
+        self,
+        row: agents.WorkerSession,
+        session_id: UUID,
+        body: WorkerStateBody,
+        told: dict[str, Any],
+        outcome: words.Outcome,
+    ) -> None:
         comment = outcome.comment if outcome.wish == "enter" else row.maintenance_comment
         versions = {**told, _ANSWERED: outcome.state.value, _COMMENT: comment}
         queues = _effective(row.queues, row.queues_added, row.queues_removed)
-        note = v1.note(row.name, row.session_id, versions, queues, _concurrency(body, row.concurrency_override))
-        beat = _beat(row.name, row.session_id, body, acknowledged=body.state in words.ACKNOWLEDGED)
-        async with self._database.transaction("v1_heartbeat") as connection:
-            await connection.execute(agents.heartbeats([beat]))
-            await connection.execute(note)
+        update = v1.update_worker(row.name, session_id, versions, queues, _concurrency(body, row.concurrency_override))
+        beat = _beat(row.name, session_id, body, acknowledged=body.state in words.ACKNOWLEDGED)
+        async with self._database.transaction("v1_heartbeat") as transaction:
+            await transaction.rows(agents.heartbeats([beat]))
+            await transaction.run(update)
 
     async def _wish(self, name: str, outcome: words.Outcome) -> None:
         """Store what the worker's own host wishes."""
@@ -143,7 +149,7 @@ class V1Workers:
         if outcome.wish == "enter":
             detail = {"comment": outcome.comment}
             await self._change(
-                requests.request_maintenance([name], outcome.comment, by), "worker.maintenance", name, detail
+                requests.enter_maintenance([name], outcome.comment, by), "worker.maintenance", name, detail
             )
         elif outcome.wish == "exit":
             await self._change(requests.exit_maintenance([name]), "worker.exit_maintenance", name, {})
@@ -166,26 +172,26 @@ class V1Workers:
         statement = requests.adjust([name], added, removed, None, set_concurrency=False)
         await self._change(statement, "worker.adjust", name, {"add_queues": added, "remove_queues": removed})
 
-    async def _change(self, statement: Executable, action: str, name: str, detail: dict[str, Any]) -> None:
-        async with self._database.transaction(action) as connection:
-            if (await connection.execute(statement)).all():
-                await connection.execute(
-                    audit.add([audit.NewAudit(f"worker:{name}", action, f"worker/{name}", detail)])
-                )
+    async def _change(
+        self, statement: Statement[requests.ChangedWorker], action: str, name: str, detail: dict[str, Any]
+    ) -> None:
+        async with self._database.transaction(action) as transaction:
+            if await transaction.rows(statement):
+                await transaction.run(audit.add([audit.NewAudit(f"worker:{name}", action, f"worker/{name}", detail)]))
 
-    async def _leave(self, row: Row[Any]) -> None:
+    async def _leave(self, row: agents.WorkerSession) -> None:
         await self._settle(row.name, f"edge worker {row.name} stopped without a report")
         if row.session_id is not None:
-            await self._database.rows(agents.say_bye(row.name, row.session_id), "bye")
+            await self._database.run(agents.disconnect(row.name, row.session_id))
 
     async def _settle(self, name: str, reason: str) -> None:
-        rows = await self._database.rows(leases.held_by(name), "held_by")
+        rows = await self._database.rows(leases.held_by(name))
         running = [row.lease_id for row in rows if row.state == "running"]
         leased = [row.lease_id for row in rows if row.state == "leased"]
         if running:
-            await self._database.rows(leases.lose(running, reason), "lose")
+            await self._database.rows(leases.lose(running, reason))
         if leased:
-            await self._database.rows(leases.release(leased), "release")
+            await self._database.rows(leases.release(leased))
 
     def _match(self, told: dict[str, Any]) -> bool:
         return told["worker"] == PROVIDER_VERSION and self._versions.airflow in (None, told["airflow"])
@@ -202,7 +208,7 @@ def _versions_told(body: WorkerStateBody) -> dict[str, Any]:
     }
 
 
-def _before(row: Row[Any]) -> words.Before:
+def _before(row: agents.WorkerSession) -> words.Before:
     answered = row.versions.get(_ANSWERED)
     return words.Before(
         maintenance=row.maintenance,

@@ -1,13 +1,22 @@
 """Advisory locks: who of several replicas does a duty. A lock lives as long as the connection that took it."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
-from sqlalchemy import Executable, text
+from sqlalchemy import text
+
+from edge_store.database.statement import Statement
 
 HOUSEKEEPING: Final = 0x6564676501
 """The replica that rescues leases, watches for silent workers and deletes what is old."""
 
 
-def try_lock(key: int) -> Executable:
-    """Take a lock for the life of the connection if nobody has it, and return whether this connection has it."""
-    return text("SELECT pg_try_advisory_lock(:key)").bindparams(key=key)
+class Lock(NamedTuple):
+    """An attempt to take a lock."""
+
+    held: bool
+    """Whether this connection has it."""
+
+
+def try_lock(key: int) -> Statement[Lock]:
+    """Take a lock for the life of the connection if nobody has it."""
+    return Statement("try_lock", text("SELECT pg_try_advisory_lock(:key) AS held").bindparams(key=key), Lock)

@@ -7,7 +7,9 @@ listens also looks by itself from time to time. One channel; the payload is `KIN
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from sqlalchemy import Executable, text
+from sqlalchemy import text
+
+from edge_store.database.statement import Command
 
 CHANNEL = "edge"
 """Also written out in the statements that send a hint by themselves."""
@@ -39,6 +41,7 @@ def parse(payload: str) -> Notification | None:
     return None
 
 
-def notify(notification: Notification) -> Executable:
+def notify(notification: Notification) -> Command:
     """Send a hint with the current transaction's commit."""
-    return text("SELECT pg_notify(:channel, :payload)").bindparams(channel=CHANNEL, payload=notification.payload)
+    executable = text("SELECT pg_notify(:channel, :payload)")
+    return Command("notify", executable.bindparams(channel=CHANNEL, payload=notification.payload))

@@ -4,12 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Executable, bindparam, delete, func, select, text
+from sqlalchemy import bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
+from edge_store.database.statement import Command, Statement
 from edge_store.identity.scopes import WHOLE, Scope, of_audit
 from edge_store.schema.tables import audit
 
@@ -33,14 +34,26 @@ _ADD = text(
 ).bindparams(*(bindparam(name, type_=ARRAY(Text)) for name in ("actors", "actions", "objects", "details")))
 
 
-def add(entries: Sequence[NewAudit]) -> Executable:
+def add(entries: Sequence[NewAudit]) -> Command:
     """Write entries."""
-    return _ADD.bindparams(
+    executable = _ADD.bindparams(
         actors=[entry.actor for entry in entries],
         actions=[entry.action for entry in entries],
         objects=[entry.object for entry in entries],
         details=[json.dumps(entry.detail) for entry in entries],
     )
+    return Command("audit_add", executable)
+
+
+class AuditRow(NamedTuple):
+    """An entry as stored."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    object: str
+    detail: dict[str, Any]
 
 
 def entries(
@@ -51,20 +64,22 @@ def entries(
     object_: str | None = None,
     since: datetime | None = None,
     scope: Scope = WHOLE,
-) -> Executable:
-    """Return entries, the newest first, older than the id `before`. `actor` and `action` match from the start on."""
-    wanted = select(audit).where(of_audit(scope)).order_by(audit.c.id.desc()).limit(limit)
+) -> Statement[AuditRow]:
+    """Return entries, newest first, older than the id `before`. `actor` and `action` match as prefixes."""
+    chosen = select(audit).where(of_audit(scope)).order_by(audit.c.id.desc()).limit(limit)
     if before is not None:
-        wanted = wanted.where(audit.c.id < before)
+        chosen = chosen.where(audit.c.id < before)
     if actor is not None:
-        wanted = wanted.where(audit.c.actor.startswith(actor, autoescape=True))
+        chosen = chosen.where(audit.c.actor.startswith(actor, autoescape=True))
     if action is not None:
-        wanted = wanted.where(audit.c.action.startswith(action, autoescape=True))
+        chosen = chosen.where(audit.c.action.startswith(action, autoescape=True))
     if object_ is not None:
-        wanted = wanted.where(audit.c.object == object_)
-    return wanted if since is None else wanted.where(audit.c.at >= since)
+        chosen = chosen.where(audit.c.object == object_)
+    if since is not None:
+        chosen = chosen.where(audit.c.at >= since)
+    return Statement("audit_entries", chosen, AuditRow)
 
 
-def purge(older_than: timedelta) -> Executable:
+def purge(older_than: timedelta) -> Command:
     """Delete old entries."""
-    return delete(audit).where(audit.c.at < func.now() - older_than)
+    return Command("purge_audit", delete(audit).where(audit.c.at < func.now() - older_than))

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    Executable,
+    Select,
     bindparam,
     cast,
     func,
@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Interval, Text
 
+from edge_store.database.statement import Command, Statement
 from edge_store.identity.scopes import WHOLE, Scope, of_credentials, of_join_tokens
 from edge_store.schema.tables import credential, join_token
 
@@ -42,7 +43,7 @@ class NewJoinToken:
 
 @dataclass(frozen=True, slots=True)
 class NewCredential:
-    """What a caller shows with every call."""
+    """A credential, which its holder shows with every call."""
 
     id: UUID
     secret_hash: bytes
@@ -56,21 +57,41 @@ class NewCredential:
     worker_pattern: str | None = None
 
 
-def add_join_token(new: NewJoinToken) -> Executable:
+def add_join_token(new: NewJoinToken) -> Command:
     """Store a join token."""
-    return insert(join_token).values(**asdict(new))
+    return Command("add_join_token", insert(join_token).values(**asdict(new)))
 
 
-def get_join_token(token_id: UUID) -> Executable:
-    """Return the token's row and `expired`, or nothing."""
-    return select(join_token, (join_token.c.expires_at <= func.now()).label("expired")).where(
-        join_token.c.id == token_id
-    )
+class JoinTokenSecret(NamedTuple):
+    """A join token, for checking one that is shown."""
+
+    id: UUID
+    secret_hash: bytes
+    worker_pattern: str
+    queues: list[str] | None
+    team: str | None
+    uses_left: int | None
+    revoked_at: datetime | None
+    expired: bool
 
 
-def use_join_token(token_id: UUID) -> Executable:
-    """Take one use of a token and return (id); no row: it is used up, expired or revoked."""
-    return (
+def get_join_token(token_id: UUID) -> Statement[JoinTokenSecret]:
+    """Return the token, or nothing."""
+    expired = (join_token.c.expires_at <= func.now()).label("expired")
+    columns = (join_token.c[name] for name in JoinTokenSecret._fields if name != "expired")
+    executable = select(*columns, expired).where(join_token.c.id == token_id)
+    return Statement("join_token", executable, JoinTokenSecret)
+
+
+class UsedToken(NamedTuple):
+    """A join token of which one use was taken."""
+
+    id: UUID
+
+
+def use_join_token(token_id: UUID) -> Statement[UsedToken]:
+    """Take one use of a token; returns no row if it is used up, expired or revoked."""
+    executable = (
         update(join_token)
         .where(
             join_token.c.id == token_id,
@@ -81,51 +102,116 @@ def use_join_token(token_id: UUID) -> Executable:
         .values(uses_left=join_token.c.uses_left - 1)
         .returning(join_token.c.id)
     )
+    return Statement("use_join_token", executable, UsedToken)
 
 
-def add_credential(new: NewCredential) -> Executable:
+def add_credential(new: NewCredential) -> Command:
     """Store a credential."""
-    return insert(credential).values(**asdict(new))
+    return Command("add_credential", insert(credential).values(**asdict(new)))
 
 
-def get_credential(credential_id: UUID) -> Executable:
-    """Return the credential's row, or nothing."""
-    return select(credential).where(credential.c.id == credential_id)
+class CredentialSecret(NamedTuple):
+    """A credential, for checking one that is shown."""
+
+    id: UUID
+    secret_hash: bytes
+    role: str
+    worker_name: str | None
+    identity: UUID | None
+    team: str | None
+    queues: list[str] | None
+    expires_at: datetime
+    revoked_at: datetime | None
+    label: str | None
+    rotated_to: UUID | None
+    worker_pattern: str | None
 
 
-def still_good(credential_ids: Sequence[UUID]) -> Executable:
-    """Return which of these credentials are neither revoked nor expired: (id, queues, expires_at)."""
-    return select(credential.c.id, credential.c.queues, credential.c.expires_at).where(
+def get_credential(credential_id: UUID) -> Statement[CredentialSecret]:
+    """Return the credential, or nothing."""
+    executable = select(*(credential.c[name] for name in CredentialSecret._fields))
+    return Statement("credential_secret", executable.where(credential.c.id == credential_id), CredentialSecret)
+
+
+class Grant(NamedTuple):
+    """The queues that a valid credential grants, and until when."""
+
+    id: UUID
+    queues: list[str] | None
+    expires_at: datetime
+
+
+def still_valid(credential_ids: Sequence[UUID]) -> Statement[Grant]:
+    """Return which of these credentials are neither revoked nor expired."""
+    executable = select(credential.c.id, credential.c.queues, credential.c.expires_at).where(
         credential.c.id.in_(list(credential_ids)),
         credential.c.revoked_at.is_(None),
         credential.c.expires_at > func.now(),
     )
+    return Statement("valid_credentials", executable, Grant)
 
 
-_TOKEN_VIEW = tuple(column for column in join_token.c if column.name != "secret_hash")
-_VIEW = tuple(column for column in credential.c if column.name != "secret_hash")
+class JoinTokenRow(NamedTuple):
+    """A join token as people see it, without its hash."""
+
+    id: UUID
+    worker_pattern: str
+    queues: list[str] | None
+    team: str | None
+    uses_left: int | None
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
 
 
-def join_tokens(limit: int, before: tuple[datetime, UUID] | None = None, scope: Scope = WHOLE) -> Executable:
-    """Return join tokens without their hashes, the newest first, from the place `before` (created_at, id) on."""
-    wanted = select(*_TOKEN_VIEW).order_by(join_token.c.created_at.desc(), join_token.c.id.desc()).limit(limit)
-    wanted = wanted.where(of_join_tokens(scope))
-    return wanted if before is None else wanted.where(_older(join_token.c.created_at, join_token.c.id, before))
+class CredentialRow(NamedTuple):
+    """A credential as people see it, without its hash."""
+
+    id: UUID
+    role: str
+    worker_name: str | None
+    identity: UUID | None
+    team: str | None
+    queues: list[str] | None
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+    label: str | None
+    rotated_at: datetime | None
+    rotated_to: UUID | None
+    worker_pattern: str | None
 
 
-def revoke_join_token(token_id: UUID, scope: Scope = WHOLE) -> Executable:
-    """Revoke a token and return its row, also where it was revoked before; nothing: there is none in the scope."""
-    return (
+_TOKEN_COLUMNS = tuple(join_token.c[name] for name in JoinTokenRow._fields)
+_CREDENTIALS = select(*(credential.c[name] for name in CredentialRow._fields))
+
+
+def join_tokens(
+    limit: int, before: tuple[datetime, UUID] | None = None, scope: Scope = WHOLE
+) -> Statement[JoinTokenRow]:
+    """Return join tokens, newest first, older than the place `before` (created_at, id)."""
+    chosen = select(*_TOKEN_COLUMNS).order_by(join_token.c.created_at.desc(), join_token.c.id.desc()).limit(limit)
+    chosen = chosen.where(of_join_tokens(scope))
+    if before is not None:
+        chosen = chosen.where(_older(join_token.c.created_at, join_token.c.id, before))
+    return Statement("join_tokens", chosen, JoinTokenRow)
+
+
+def revoke_join_token(token_id: UUID, scope: Scope = WHOLE) -> Statement[JoinTokenRow]:
+    """Revoke a token and return it, also if it was revoked before; returns no row if there is none in the scope."""
+    executable = (
         update(join_token)
         .where(join_token.c.id == token_id, of_join_tokens(scope))
         .values(revoked_at=func.coalesce(join_token.c.revoked_at, func.now()))
-        .returning(*_TOKEN_VIEW)
+        .returning(*_TOKEN_COLUMNS)
     )
+    return Statement("revoke_join_token", executable, JoinTokenRow)
 
 
-def credential_view(credential_id: UUID, scope: Scope = WHOLE) -> Executable:
-    """Return a credential without its hash, or nothing: there is none in the scope."""
-    return select(*_VIEW).where(credential.c.id == credential_id, of_credentials(scope))
+def one_credential(credential_id: UUID, scope: Scope = WHOLE) -> Statement[CredentialRow]:
+    """Return a credential, or nothing where there is none in the scope."""
+    chosen = _CREDENTIALS.where(credential.c.id == credential_id, of_credentials(scope))
+    return Statement("credential", chosen, CredentialRow)
 
 
 def credentials(
@@ -133,13 +219,15 @@ def credentials(
     before: tuple[datetime, UUID] | None = None,
     worker: str | None = None,
     scope: Scope = WHOLE,
-) -> Executable:
-    """Return credentials without their hashes, the newest first, from the place `before` (created_at, id) on."""
-    wanted = select(*_VIEW).order_by(credential.c.created_at.desc(), credential.c.id.desc()).limit(limit)
-    wanted = wanted.where(of_credentials(scope))
+) -> Statement[CredentialRow]:
+    """Return credentials, newest first, older than the place `before` (created_at, id)."""
+    chosen = _CREDENTIALS.order_by(credential.c.created_at.desc(), credential.c.id.desc()).limit(limit)
+    chosen = chosen.where(of_credentials(scope))
     if worker is not None:
-        wanted = wanted.where(credential.c.worker_name == worker)
-    return wanted if before is None else wanted.where(_older(credential.c.created_at, credential.c.id, before))
+        chosen = chosen.where(credential.c.worker_name == worker)
+    if before is not None:
+        chosen = chosen.where(_older(credential.c.created_at, credential.c.id, before))
+    return Statement("credentials", chosen, CredentialRow)
 
 
 def _older(
@@ -148,17 +236,25 @@ def _older(
     return tuple_(created_at, key) < tuple_(*before)
 
 
-def revoke(credential_id: UUID, scope: Scope = WHOLE) -> Executable:
-    """Revoke a credential, and hint all replicas to drop it; returns (id) if it was good until now."""
-    return _revoke(credential.c.id == credential_id, scope)
+class RevokedCredential(NamedTuple):
+    """A credential that was valid until now."""
+
+    id: UUID
+    hints: int
+    """Hints sent by the whole statement."""
 
 
-def revoke_of_worker(name: str, scope: Scope = WHOLE) -> Executable:
-    """Revoke all credentials of a worker, as `revoke`; returns (id) of those that were good until now."""
-    return _revoke(credential.c.worker_name == name, scope)
+def revoke(credential_id: UUID, scope: Scope = WHOLE) -> Statement[RevokedCredential]:
+    """Revoke a credential, and hint all replicas to drop it."""
+    return Statement("revoke_credential", _revoke(credential.c.id == credential_id, scope), RevokedCredential)
 
 
-def _revoke(condition: ColumnElement[bool], scope: Scope) -> Executable:
+def revoke_of_worker(name: str, scope: Scope = WHOLE) -> Statement[RevokedCredential]:
+    """Revoke all credentials of a worker, and hint all replicas to drop them."""
+    return Statement("revoke_credentials", _revoke(credential.c.worker_name == name, scope), RevokedCredential)
+
+
+def _revoke(condition: ColumnElement[bool], scope: Scope) -> Select[tuple[UUID, int]]:
     revoked = (
         update(credential)
         .where(condition, of_credentials(scope), credential.c.revoked_at.is_(None))
@@ -166,7 +262,17 @@ def _revoke(condition: ColumnElement[bool], scope: Scope) -> Executable:
         .returning(credential.c.id)
         .cte("revoked")
     )
-    return select(revoked.c.id, func.pg_notify("edge", literal("credential ") + cast(revoked.c.id, Text)))
+    hinted = select(func.pg_notify("edge", literal("credential ") + cast(revoked.c.id, Text))).cte("hinted")
+    hints = select(func.count()).select_from(hinted).scalar_subquery()
+    return select(revoked.c.id, hints.label("hints"))
+
+
+class RescopedCredential(NamedTuple):
+    """A worker's credential whose queues have changed."""
+
+    id: UUID
+    worker_name: str
+    hints: int
 
 
 _RESCOPE = text(
@@ -175,19 +281,34 @@ _RESCOPE = text(
         UPDATE edge.credential SET queues = :queues
         WHERE id = CAST(:id AS uuid) AND role = 'worker'
         RETURNING id, worker_name
+    ), hinted AS (
+        SELECT pg_notify('edge', 'credential ' || id), pg_notify('edge', 'desired ' || worker_name) FROM changed
     )
-    SELECT id, worker_name, pg_notify('edge', 'credential ' || id), pg_notify('edge', 'desired ' || worker_name)
-    FROM changed
+    SELECT id, worker_name, (SELECT count(*) FROM hinted) AS hints FROM changed
     """
 ).bindparams(bindparam("queues", type_=ARRAY(Text)))
 
 
-def rescope(credential_id: UUID, queues: Sequence[str] | None) -> Executable:
+def rescope(credential_id: UUID, queues: Sequence[str] | None) -> Statement[RescopedCredential]:
     """Change which queues a worker's credential grants (None: any); counts at the next claim.
 
-    Returns (id, worker_name), or nothing: it is not the credential of a worker.
+    Returns no row if it is not the credential of a worker.
     """
-    return _RESCOPE.bindparams(id=str(credential_id), queues=None if queues is None else list(queues))
+    executable = _RESCOPE.bindparams(id=str(credential_id), queues=None if queues is None else list(queues))
+    return Statement("rescope_credential", executable, RescopedCredential)
+
+
+class RotatedCredential(NamedTuple):
+    """The successor of a worker's credential."""
+
+    id: UUID
+    worker_name: str
+    team: str | None
+    queues: list[str] | None
+    expires_at: datetime
+    previous_good_until: datetime
+    """When the old credential expires."""
+    hints: int
 
 
 _ROTATE = text(
@@ -219,13 +340,15 @@ _ROTATE = text(
 ).bindparams(bindparam("overlap", type_=Interval))
 
 
-def rotate(old: UUID, new: UUID, secret_hash: bytes, expires_at: datetime, overlap: timedelta) -> Executable:
-    """Give a worker's credential a successor of the same identity and scopes; the old one is good for `overlap`.
+def rotate(
+    old: UUID, new: UUID, secret_hash: bytes, expires_at: datetime, overlap: timedelta
+) -> Statement[RotatedCredential]:
+    """Give a worker's credential a successor of the same identity and scopes; the old one stays valid for `overlap`.
 
-    A repeat, whose answer was lost, makes another successor and revokes the one that nobody received; the overlap
-    counts from the first call. Returns (id, worker_name, team, queues, expires_at, previous_good_until, hints), or
-    nothing: the old one is not good.
+    If the answer to a first call was lost, the second makes another successor and revokes the one that nobody received;
+    the overlap counts from the first call. Returns no row if the old credential is revoked or expired.
     """
-    return _ROTATE.bindparams(
+    executable = _ROTATE.bindparams(
         old=str(old), new=str(new), secret_hash=secret_hash, expires_at=expires_at, overlap=overlap
     )
+    return Statement("rotate_credential", executable, RotatedCredential)

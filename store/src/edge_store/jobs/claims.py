@@ -1,14 +1,16 @@
-"""Statements of a dispatch round on `edge.job`: what could start now, and the claim (design: I-2, I-5)."""
+"""Statements of a dispatch round on `edge.job`: jobs that could start now, and the claim (I-2, I-5)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Executable, bindparam, text
+from sqlalchemy import bindparam, text
 from sqlalchemy.types import Interval
 
 from edge_store.database.arrays import TEXTS, texts
+from edge_store.database.statement import Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,18 @@ class Demand:
     """Rows wanted: the free slots of all of them together."""
 
 
+class QueuedJob(NamedTuple):
+    """A job that could start now."""
+
+    id: UUID
+    queue: str
+    team: str | None
+    slots: int
+    rank: int
+    priority: int
+    queued_at: datetime
+
+
 _CANDIDATES = text(
     """
     SELECT c.id, c.queue, c.team, c.slots, c.rank, c.priority, c.queued_at
@@ -39,18 +53,30 @@ _CANDIDATES = text(
 ).bindparams(bindparam("queues", type_=TEXTS), bindparam("teams", type_=TEXTS))
 
 
-def candidates(demands: Sequence[Demand]) -> Executable:
-    """Lock and return queued jobs that could start now: (id, queue, team, slots, rank, priority, queued_at).
+def candidates(demands: Sequence[Demand]) -> Statement[QueuedJob]:
+    """Lock and return queued jobs that could start now.
 
     Rows that another replica has locked are passed over. The caller assigns workers and calls `claim` in the same
     transaction.
     """
-    return _CANDIDATES.bindparams(
+    executable = _CANDIDATES.bindparams(
         queues=[demand.queue for demand in demands],
         teams=[demand.team for demand in demands],
         fits=texts(demand.fits for demand in demands),
         limits=texts(demand.limit for demand in demands),
     )
+    return Statement("candidates", executable, QueuedJob)
+
+
+class StarvingJob(NamedTuple):
+    """A job that has waited too long for room."""
+
+    queue: str
+    team: str | None
+    slots: int
+    rank: int
+    priority: int
+    queued_at: datetime
 
 
 _STARVING = text(
@@ -67,19 +93,19 @@ _STARVING = text(
 ).bindparams(bindparam("queues", type_=TEXTS), bindparam("teams", type_=TEXTS), bindparam("patience", type_=Interval))
 
 
-def starving(demands: Sequence[Demand], patience: timedelta) -> Executable:
+def starving(demands: Sequence[Demand], patience: timedelta) -> Statement[StarvingJob]:
     """Return, for each demand, the first job that is too large for any free room and has waited for `patience`.
 
-    Rows as of `candidates`, without the id. The dispatcher keeps room free for them, so that small jobs do not
-    starve a large one for ever.
+    The dispatcher keeps room free for them, so that small jobs do not starve a large one forever.
     """
-    return _STARVING.bindparams(
+    executable = _STARVING.bindparams(
         queues=[demand.queue for demand in demands],
         teams=[demand.team for demand in demands],
         fits=texts(demand.fits for demand in demands),
         holds=texts(demand.holds for demand in demands),
         patience=patience,
     )
+    return Statement("starving", executable, StarvingJob)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +116,19 @@ class Pick:
     worker: str
     session_id: UUID
     lease_id: UUID
+
+
+class ClaimedJob(NamedTuple):
+    """A job that a worker was given, with what the worker needs to run it."""
+
+    id: UUID
+    kind: Literal["task", "callback"]
+    slots: int
+    workload: str
+    log_path: str | None
+    worker_name: str
+    lease_id: UUID
+    queued_at: datetime
 
 
 _CLAIM = text(
@@ -125,19 +164,18 @@ _CLAIM = text(
 ).bindparams(bindparam("workers", type_=TEXTS), bindparam("accept_timeout", type_=Interval))
 
 
-def claim(picks: Sequence[Pick], accept_timeout: timedelta) -> Executable:
-    """Give jobs to workers (design: I-2) and return those given.
+def claim(picks: Sequence[Pick], accept_timeout: timedelta) -> Statement[ClaimedJob]:
+    """Give jobs to workers (I-2 in docs/architecture.md) and return those given.
 
-    Rows: (id, kind, slots, workload, log_path, worker_name, lease_id, queued_at).
-
-    Whether a worker may have the job at all is decided here and nowhere else (design: I-5): the desired row is locked
-    for the length of the claim, so once a maintenance request is stored no claim follows it. What the credential of the
-    worker's session grants is looked up each time (one row by its key), so a narrowed scope counts at the next claim.
+    Whether a worker may have the job at all is decided here and nowhere else (I-5): the desired row is locked while the
+    claim is written, so no claim follows a maintenance request that is stored. The queues that the credential of the
+    worker's session grants are looked up each time (one row by its key), so a narrowed scope counts at the next claim.
     """
-    return _CLAIM.bindparams(
+    executable = _CLAIM.bindparams(
         jobs=texts(pick.job_id for pick in picks),
         workers=[pick.worker for pick in picks],
         sessions=texts(pick.session_id for pick in picks),
         leases=texts(pick.lease_id for pick in picks),
         accept_timeout=accept_timeout,
     )
+    return Statement("claim", executable, ClaimedJob)

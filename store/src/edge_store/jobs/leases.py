@@ -1,17 +1,19 @@
 """Statements on jobs that workers hold: accepted, reported, taken back, lost.
 
 Every write names the lease and the states that it may leave, and returns the rows that it changed, so that a caller
-sees at once which of its leases are not good any more.
+sees at once which of its leases are void.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from decimal import Decimal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Executable, bindparam, func, select, text
+from sqlalchemy import bindparam, func, select, text
 
 from edge_store.database.arrays import TEXTS, texts
+from edge_store.database.statement import Statement
 from edge_store.schema.tables import job
 
 
@@ -21,6 +23,16 @@ class HeldLease:
 
     lease_id: UUID
     worker: str
+
+
+class AcceptedLease(NamedTuple):
+    """A lease whose job is running now."""
+
+    lease_id: UUID
+    worker_name: str
+    queue: str
+    waited_s: Decimal
+    """Seconds since the job was queued."""
 
 
 _ACCEPT = text(
@@ -35,13 +47,16 @@ _ACCEPT = text(
 ).bindparams(bindparam("workers", type_=TEXTS))
 
 
-def accept(leases: Sequence[HeldLease]) -> Executable:
-    """Move leased jobs to running and return (lease_id, worker_name, queue, waited_s: seconds since queued).
+def accept(leases: Sequence[HeldLease]) -> Statement[AcceptedLease]:
+    """Move leased jobs to running; a repeat succeeds too.
 
-    A repeat is good. A callback's owner is told, since Airflow shows callbacks as running; for tasks the Execution API
-    tells it.
+    A callback becomes an event for its scheduler, which shows callbacks as running; tasks report their start to the
+    Execution API themselves.
     """
-    return _ACCEPT.bindparams(leases=texts(held.lease_id for held in leases), workers=[held.worker for held in leases])
+    executable = _ACCEPT.bindparams(
+        leases=texts(held.lease_id for held in leases), workers=[held.worker for held in leases]
+    )
+    return Statement("accept", executable, AcceptedLease)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,15 @@ class JobReport:
     outcome: Literal["succeeded", "failed"]
     exit_code: int | None
     error: str | None
+
+
+class ReportedLease(NamedTuple):
+    """A lease whose job has finished."""
+
+    lease_id: UUID
+    worker_name: str
+    fresh: bool
+    """False for a repeat."""
 
 
 _REPORT = text(
@@ -77,20 +101,28 @@ _REPORT = text(
 ).bindparams(bindparam("workers", type_=TEXTS), bindparam("outcomes", type_=TEXTS), bindparam("errors", type_=TEXTS))
 
 
-def report(reports: Sequence[JobReport]) -> Executable:
-    """Finish held jobs and return (lease_id, worker_name, fresh) of the leases that were good.
-
-    `fresh` is false for a repeat.
+def report(reports: Sequence[JobReport]) -> Statement[ReportedLease]:
+    """Finish held jobs; void leases return no row.
 
     A report for a job that is only leased counts too: the accept was sent before it, on the same wire.
     """
-    return _REPORT.bindparams(
+    executable = _REPORT.bindparams(
         leases=texts(each.lease_id for each in reports),
         workers=[each.worker for each in reports],
         outcomes=[each.outcome for each in reports],
         exit_codes=texts(each.exit_code for each in reports),
         errors=[each.error for each in reports],
     )
+    return Statement("report", executable, ReportedLease)
+
+
+class RequeuedJob(NamedTuple):
+    """A job that is back in its queue."""
+
+    id: UUID
+    queue: str
+    hints: int
+    """Hints sent by the whole statement."""
 
 
 _REQUEUE_EXPIRED = text(
@@ -111,9 +143,9 @@ _REQUEUE_EXPIRED = text(
 )
 
 
-def requeue_expired(limit: int = 1000) -> Executable:
-    """Put claims that nobody accepted in time back in their queues (design: I-3); returns (id, queue, hints)."""
-    return _REQUEUE_EXPIRED.bindparams(limit=limit)
+def requeue_expired(limit: int = 1000) -> Statement[RequeuedJob]:
+    """Return claims that nobody accepted in time to their queues (I-3 in docs/architecture.md)."""
+    return Statement("requeue_expired", _REQUEUE_EXPIRED.bindparams(limit=limit), RequeuedJob)
 
 
 _RELEASE = text(
@@ -131,30 +163,58 @@ _RELEASE = text(
 )
 
 
-def release(lease_ids: Sequence[UUID]) -> Executable:
-    """Put leased jobs back at once: their worker does not have them. Returns (id, queue, hints)."""
-    return _RELEASE.bindparams(leases=texts(lease_ids))
+def release(lease_ids: Sequence[UUID]) -> Statement[RequeuedJob]:
+    """Return leased jobs to their queues at once: their worker does not have them."""
+    return Statement("release", _RELEASE.bindparams(leases=texts(lease_ids)), RequeuedJob)
 
 
-def lose(lease_ids: Sequence[UUID], reason: str) -> Executable:
-    """Declare running jobs lost: their process is known to be gone. Returns (id)."""
-    return (
+class LostJob(NamedTuple):
+    """A job that was declared lost."""
+
+    id: UUID
+
+
+def lose(lease_ids: Sequence[UUID], reason: str) -> Statement[LostJob]:
+    """Declare running jobs lost: their process is known to be gone."""
+    executable = (
         job.update()
         .where(job.c.lease_id.in_(list(lease_ids)), job.c.state == "running")
         .values(state="lost", finished_at=func.now(), workload=None, error=reason, event_pending=True)
         .returning(job.c.id)
     )
+    return Statement("lose", executable, LostJob)
 
 
-def held_by(worker: str) -> Executable:
-    """Return the unfinished leases of a worker: (id, lease_id, state, kind, slots, workload, log_path)."""
-    return select(job.c.id, job.c.lease_id, job.c.state, job.c.kind, job.c.slots, job.c.workload, job.c.log_path).where(
+class HeldJob(NamedTuple):
+    """An unfinished job of a worker."""
+
+    id: UUID
+    lease_id: UUID
+    state: str
+    kind: Literal["task", "callback"]
+    slots: int
+    workload: str
+    log_path: str | None
+
+
+def held_by(worker: str) -> Statement[HeldJob]:
+    """Return the unfinished jobs of a worker."""
+    executable = select(*(job.c[name] for name in HeldJob._fields)).where(
         job.c.worker_name == worker, job.c.state.in_(("leased", "running"))
     )
+    return Statement("held_by", executable, HeldJob)
 
 
-def lease_states(lease_ids: Sequence[UUID]) -> Executable:
-    """Return where the jobs of these leases are: (lease_id, worker_name, state, slots). A void lease has no row."""
-    return select(job.c.lease_id, job.c.worker_name, job.c.state, job.c.slots).where(
-        job.c.lease_id.in_(list(lease_ids))
-    )
+class JobOfLease(NamedTuple):
+    """The job of a lease."""
+
+    lease_id: UUID
+    worker_name: str
+    state: str
+    slots: int
+
+
+def lease_states(lease_ids: Sequence[UUID]) -> Statement[JobOfLease]:
+    """Return the states of the jobs of these leases; a void lease has no row."""
+    executable = select(*(job.c[name] for name in JobOfLease._fields)).where(job.c.lease_id.in_(list(lease_ids)))
+    return Statement("lease_states", executable, JobOfLease)

@@ -6,25 +6,34 @@ outage. The log is append-only at the end that the lease row knows, which makes 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Executable, bindparam, delete, func, select, text
+from sqlalchemy import bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import LargeBinary, Text
 
+from edge_store.database.statement import Command, Statement
 from edge_store.schema.tables import lease, log
 
 
 @dataclass(frozen=True, slots=True)
 class LogChunk:
-    """Bytes to append. `start` must be the end of the log as stored, plus `skipped` bytes that are gone for good."""
+    """Bytes to append. `start` must be the end of the log as stored, plus `skipped` bytes that were lost."""
 
     lease_id: UUID
     worker: str
     start: int
     skipped: int
     data: bytes
+
+
+class AppendedLog(NamedTuple):
+    """A log that has grown."""
+
+    lease_id: UUID
+    log_bytes: int
 
 
 _APPEND = text(
@@ -45,57 +54,85 @@ _APPEND = text(
 ).bindparams(bindparam("workers", type_=ARRAY(Text)), bindparam("data", type_=ARRAY(LargeBinary)))
 
 
-def append(chunks: Sequence[LogChunk]) -> Executable:
-    """Append chunks, at most one per lease, and return (lease_id, log_bytes) of those that fitted.
+def append(chunks: Sequence[LogChunk]) -> Statement[AppendedLog]:
+    """Append chunks, at most one per lease; a chunk that does not fit returns no row.
 
-    For the others `log_ends` says where their log really ends.
+    For those `log_ends` returns where their log really ends.
     """
-    return _APPEND.bindparams(
+    executable = _APPEND.bindparams(
         leases=[str(chunk.lease_id) for chunk in chunks],
         workers=[chunk.worker for chunk in chunks],
         starts=[str(chunk.start) for chunk in chunks],
         skips=[str(chunk.skipped) for chunk in chunks],
         data=[chunk.data for chunk in chunks],
     )
+    return Statement("log_append", executable, AppendedLog)
 
 
-def log_ends(lease_ids: Sequence[UUID]) -> Executable:
-    """Return where logs end: (id, worker_name, log_bytes)."""
-    return select(lease.c.id, lease.c.worker_name, lease.c.log_bytes).where(lease.c.id.in_(list(lease_ids)))
+class LogEnd(NamedTuple):
+    """Where a log ends."""
+
+    id: UUID
+    worker_name: str
+    log_bytes: int
 
 
-def open_log(lease_id: UUID, job_id: UUID, writer: str, log_path: str) -> Executable:
+def log_ends(lease_ids: Sequence[UUID]) -> Statement[LogEnd]:
+    """Return where the logs of leases end."""
+    executable = select(*(lease.c[name] for name in LogEnd._fields)).where(lease.c.id.in_(list(lease_ids)))
+    return Statement("log_ends", executable, LogEnd)
+
+
+def open_log(lease_id: UUID, job_id: UUID, writer: str, log_path: str) -> Command:
     """Make a log of a job that no worker writes, such as that of a trigger; `append` takes its chunks."""
-    return lease.insert().values(id=lease_id, job_id=job_id, worker_name=writer, log_path=log_path)
+    return Command("open_log", lease.insert().values(id=lease_id, job_id=job_id, worker_name=writer, log_path=log_path))
 
 
-_READER_COLUMNS = (lease.c.id, lease.c.worker_name, lease.c.log_path, lease.c.granted_at, lease.c.log_bytes)
+class LeaseLog(NamedTuple):
+    """The log of a lease."""
+
+    id: UUID
+    worker_name: str
+    log_path: str | None
+    granted_at: datetime
+    log_bytes: int
 
 
-def leases_of_path(log_path: str) -> Executable:
-    """Return what was written for a log path, oldest first: (id, worker_name, log_path, granted_at, log_bytes).
+_LEASE_LOGS = select(*(lease.c[name] for name in LeaseLog._fields)).order_by(lease.c.granted_at, lease.c.id)
+
+
+def leases_of_path(log_path: str) -> Statement[LeaseLog]:
+    """Return the logs that were written for a log path, oldest first.
 
     A task that was deferred or rescheduled writes one path under several leases, and its triggers write next to it.
     """
     jobs_of_path = select(lease.c.job_id).where(lease.c.log_path == log_path)
-    return select(*_READER_COLUMNS).where(lease.c.job_id.in_(jobs_of_path)).order_by(lease.c.granted_at, lease.c.id)
+    return Statement("leases_of_path", _LEASE_LOGS.where(lease.c.job_id.in_(jobs_of_path)), LeaseLog)
 
 
-def leases_of_job(job_id: UUID) -> Executable:
-    """Return what was written for a job, oldest first, with columns as of `leases_of_path`."""
-    return select(*_READER_COLUMNS).where(lease.c.job_id == job_id).order_by(lease.c.granted_at, lease.c.id)
+def leases_of_job(job_id: UUID) -> Statement[LeaseLog]:
+    """Return the logs that were written for a job, oldest first."""
+    return Statement("leases_of_job", _LEASE_LOGS.where(lease.c.job_id == job_id), LeaseLog)
 
 
-def chunks_after(lease_id: UUID, start: int, limit: int) -> Executable:
-    """Return at most `limit` chunks from offset `start` on, in order: (start, data)."""
-    return (
+class StoredChunk(NamedTuple):
+    """Bytes of a log."""
+
+    start: int
+    data: bytes
+
+
+def chunks_after(lease_id: UUID, start: int, limit: int) -> Statement[StoredChunk]:
+    """Return at most `limit` chunks from offset `start` on, in order."""
+    executable = (
         select(log.c.start, log.c.data)
         .where(log.c.lease_id == lease_id, log.c.start >= start)
         .order_by(log.c.start)
         .limit(limit)
     )
+    return Statement("log_chunks", executable, StoredChunk)
 
 
-def purge(older_than: timedelta) -> Executable:
+def purge(older_than: timedelta) -> Command:
     """Delete leases, and with them logs, granted longer ago than `older_than`."""
-    return delete(lease).where(lease.c.granted_at < func.now() - older_than)
+    return Command("purge_logs", delete(lease).where(lease.c.granted_at < func.now() - older_than))

@@ -1,28 +1,29 @@
-"""Statements on `edge.job` for the executor: queue a job, hear how it went, take it back, forget it."""
+"""Statements on `edge.job` for the executor: queue a job, take events, adopt, revoke, purge."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Executable, bindparam, delete, func, select, text
+from sqlalchemy import bindparam, delete, func, select, text
 from sqlalchemy.types import Text
 
 from edge_store.database.arrays import texts
+from edge_store.database.statement import Command, Statement
 from edge_store.schema.tables import job
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What the executor knows of a job when Airflow queues it."""
+    """A job as the executor queues it."""
 
     id: UUID
     kind: Literal["task", "callback"]
     queue: str
     team: str | None
     rank: int
-    """0 for callbacks, which complete work that was begun; 1 for tasks."""
+    """0 for callbacks, which complete earlier work; 1 for tasks."""
     priority: int
     slots: int
     workload: str
@@ -55,13 +56,30 @@ _ENQUEUE = text(
 ).bindparams(bindparam("team", type_=Text), bindparam("log_path", type_=Text))
 
 
-def enqueue(new: NewJob) -> Executable:
-    """Store a job as queued, and hint the dispatchers, with the caller's transaction (design: I-1).
+def enqueue(new: NewJob) -> Command:
+    """Store a job as queued and hint the dispatchers, in the caller's transaction (I-1 in docs/architecture.md).
 
     A job of the same id starts over: Airflow queues a task instance again when it resumes from a deferral or a
     reschedule. Its old lease is void from then on.
     """
-    return _ENQUEUE.bindparams(**{**asdict(new), "id": str(new.id)})
+    return Command("enqueue", _ENQUEUE.bindparams(**{**asdict(new), "id": str(new.id)}))
+
+
+class JobChange(NamedTuple):
+    """A job that has started (callbacks) or finished since its scheduler last asked."""
+
+    id: UUID | str
+    """Text where Airflow's own driver does not read UUIDs."""
+    kind: Literal["task", "callback"]
+    state: str
+    dag_id: str | None
+    task_id: str | None
+    run_id: str | None
+    map_index: int | None
+    try_number: int | None
+    worker_name: str | None
+    exit_code: int | None
+    error: str | None
 
 
 _TAKE_EVENTS = text(
@@ -76,12 +94,24 @@ _TAKE_EVENTS = text(
 )
 
 
-def take_events(owner: str, limit: int = 1000) -> Executable:
-    """Return the jobs of a scheduler that changed since it last asked, and note that it was told.
+def take_events(owner: str, limit: int = 1000) -> Statement[JobChange]:
+    """Return the pending events of a scheduler's jobs, and clear them.
 
-    Touches only rows with news, so it neither reads nor locks queued or running ones.
+    Touches only rows with an event, so it neither reads nor locks other queued or running jobs.
     """
-    return _TAKE_EVENTS.bindparams(owner=owner, limit=limit)
+    return Statement("take_events", _TAKE_EVENTS.bindparams(owner=owner, limit=limit), JobChange)
+
+
+class AdoptedJob(NamedTuple):
+    """A job that has a new owner, with the key that Airflow knows it by."""
+
+    id: UUID | str
+    kind: Literal["task", "callback"]
+    dag_id: str | None
+    task_id: str | None
+    run_id: str | None
+    map_index: int | None
+    try_number: int | None
 
 
 _ADOPT = text(
@@ -93,19 +123,34 @@ _ADOPT = text(
 )
 
 
-def adopt(owner: str, ids: Sequence[UUID]) -> Executable:
-    """Hand jobs to another scheduler and return (id, kind and what names the task).
+def adopt(owner: str, ids: Sequence[UUID]) -> Statement[AdoptedJob]:
+    """Hand jobs to another scheduler.
 
-    Finished ones are told again: their owner may never have read.
+    Finished jobs become events again: the scheduler before may never have taken them.
     """
-    return _ADOPT.bindparams(owner=owner, ids=texts(ids))
+    return Statement("adopt", _ADOPT.bindparams(owner=owner, ids=texts(ids)), AdoptedJob)
 
 
-def still_owned(owner: str, ids: Sequence[UUID]) -> Executable:
-    """Return which of these jobs this scheduler will still be told of: (id)."""
-    return select(job.c.id).where(
+class OwnedJob(NamedTuple):
+    """A job that its scheduler still waits for."""
+
+    id: UUID
+
+
+def still_owned(owner: str, ids: Sequence[UUID]) -> Statement[OwnedJob]:
+    """Return which of these jobs are unfinished, or finished with an event pending, and still belong to `owner`."""
+    executable = select(job.c.id).where(
         job.c.id.in_(list(ids)), job.c.owner == owner, job.c.finished_at.is_(None) | job.c.event_pending
     )
+    return Statement("still_owned", executable, OwnedJob)
+
+
+class RevokedJob(NamedTuple):
+    """A job that was taken back."""
+
+    id: UUID | str
+    worker_name: str | None
+    hints: int
 
 
 _REVOKE = text(
@@ -120,30 +165,30 @@ _REVOKE = text(
             event_pending = false
         FROM old WHERE j.id = old.id
         RETURNING j.id, j.worker_name
+    ), hinted AS (
+        SELECT pg_notify('edge', 'cancel ' || worker_name) FROM removed WHERE worker_name IS NOT NULL
     )
-    SELECT id, worker_name,
-           CASE WHEN worker_name IS NOT NULL THEN pg_notify('edge', 'cancel ' || worker_name) END
-    FROM removed
+    SELECT id, worker_name, (SELECT count(*) FROM hinted) AS hints FROM removed
     """
 )
 
 
-def revoke(job_id: UUID) -> Executable:
-    """Take an unfinished job back and hint its worker's session; returns (id, worker_name, hint).
+def revoke(job_id: UUID) -> Statement[RevokedJob]:
+    """Take an unfinished job back and hint its worker's session.
 
-    Nothing is told of the job from then on, also where it has finished just before.
+    The job makes no events from then on, not even one of an end that came just before.
     """
-    return _REVOKE.bindparams(id=str(job_id))
+    return Statement("revoke_job", _REVOKE.bindparams(id=str(job_id)), RevokedJob)
 
 
-NEVER_ASKED_FACTOR = 7
-"""A finished job is kept so many times longer while its scheduler has not asked for it."""
+UNTAKEN_FACTOR = 7
+"""A finished job is kept this many times longer while its event was not taken."""
 
 
-def purge_finished(older_than: timedelta) -> Executable:
-    """Delete finished jobs that their scheduler has been told of, and much older ones that nobody will ask for.
+def purge_finished(older_than: timedelta) -> Command:
+    """Delete finished jobs whose event was taken, and much older ones whose event nobody will take.
 
-    A scheduler that died leaves such: a task that ended well in Airflow by itself is adopted by nobody.
+    A scheduler that died leaves the latter: nobody adopts a task that Airflow already knows to have succeeded.
     """
-    told = ~job.c.event_pending | (job.c.finished_at < func.now() - NEVER_ASKED_FACTOR * older_than)
-    return delete(job).where(job.c.finished_at < func.now() - older_than, told)
+    done_with = ~job.c.event_pending | (job.c.finished_at < func.now() - UNTAKEN_FACTOR * older_than)
+    return Command("purge_jobs", delete(job).where(job.c.finished_at < func.now() - older_than, done_with))

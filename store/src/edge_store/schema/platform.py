@@ -1,20 +1,30 @@
-"""Statements on `edge.platform`: what the parts of the platform tell each other."""
+"""Statements on `edge.platform`: facts that one part of the platform publishes for the others."""
 
-from sqlalchemy import Executable, func, select
+from typing import NamedTuple
+
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
+from edge_store.database.statement import Command, Statement
 from edge_store.schema.tables import platform
 
 AIRFLOW_VERSION = "airflow_version"
-"""Written by the executor when it starts; what workers' versions are compared with."""
+"""Written by the executor when it starts; workers' versions are compared with it."""
 
 
-def put(key: str, value: str) -> Executable:
+class Fact(NamedTuple):
+    """The value of a key."""
+
+    value: str
+
+
+def put(key: str, value: str) -> Command:
     """Store a value."""
     new = insert(platform).values(key=key, value=value)
-    return new.on_conflict_do_update(index_elements=["key"], set_={"value": value, "updated_at": func.now()})
+    executable = new.on_conflict_do_update(index_elements=["key"], set_={"value": value, "updated_at": func.now()})
+    return Command("put_platform", executable)
 
 
-def get(key: str) -> Executable:
-    """Return (value), or nothing."""
-    return select(platform.c.value).where(platform.c.key == key)
+def get(key: str) -> Statement[Fact]:
+    """Return the value of a key, or nothing."""
+    return Statement("platform", select(platform.c.value).where(platform.c.key == key), Fact)

@@ -1,22 +1,23 @@
-"""Statements on `edge.worker` (observed) and `edge.worker_desired` (wished for)."""
+"""Statements on workers for their agents' side: register, heartbeats, disconnect, silence, and the desired state."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Executable, bindparam, func, select, text, update
+from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Integer, Interval, Text
 
+from edge_store.database.statement import Command, Statement
 from edge_store.schema.tables import worker, worker_desired
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A worker says hello."""
+    """A worker's row at the start of a session."""
 
     name: str
     identity: UUID
@@ -33,9 +34,16 @@ class Registration:
     """Claims go by its scopes; None: a v1 worker, which has no credential."""
     protocol: int = 2
     any_queue: bool = False
-    """Serves every queue (a v1 worker that names none); `queues` does not count then."""
+    """Serves every queue (a v1 worker that names none); `queues` is ignored then."""
     silent_after_s: int | None = None
     """Silence after which it is lost; None: the window of the platform."""
+
+
+class RegisteredWorker(NamedTuple):
+    """A worker whose row belongs to a new session."""
+
+    name: str
+    hints: int
 
 
 _REGISTER = text(
@@ -58,7 +66,7 @@ _REGISTER = text(
         RETURNING w.name, w.session_id
     ), hinted AS (
         SELECT pg_notify('edge', 'session ' || name || ' ' || session_id) FROM registered
-    ), wished AS (
+    ), desired AS (
         INSERT INTO edge.worker_desired (worker_name) SELECT name FROM registered ON CONFLICT DO NOTHING
     )
     SELECT name, (SELECT count(*) FROM hinted) AS hints FROM registered
@@ -73,13 +81,13 @@ _REGISTER = text(
 )
 
 
-def register(new: Registration, window: timedelta) -> Executable:
-    """Take over the worker's row for a new session and return (name, hints); no row: the name is another's.
+def register(new: Registration, window: timedelta) -> Statement[RegisteredWorker]:
+    """Take over the worker's row for a new session; returns no row if the name belongs to another live worker.
 
-    The same identity takes over at once. Another identity gets the name only if its owner said good-bye or was silent
-    for `window`. A hint tells replicas to drop an older session.
+    The same identity takes over at once. Another identity gets the name only if its owner has disconnected or was
+    silent for `window`. A hint makes other replicas drop an older session.
     """
-    return _REGISTER.bindparams(
+    executable = _REGISTER.bindparams(
         name=new.name,
         identity=str(new.identity),
         team=new.team,
@@ -95,11 +103,12 @@ def register(new: Registration, window: timedelta) -> Executable:
         silent_after_s=new.silent_after_s,
         window=window,
     )
+    return Statement("register", executable, RegisteredWorker)
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a heartbeat told."""
+    """A heartbeat."""
 
     name: str
     session_id: UUID
@@ -111,7 +120,15 @@ class Beat:
     initialised: bool = True
     """False while the worker cannot start tasks yet."""
     worked: bool = False
-    """Its leases have changed since the heartbeat before, so what is shown of it is news even if the rest is not."""
+    """Its leases have changed since the heartbeat before, so followers of the change stream see something new."""
+
+
+class CurrentWorker(NamedTuple):
+    """A worker whose heartbeat was of its current session."""
+
+    name: str
+    hints: int
+    """Hints sent by the whole statement."""
 
 
 _HEARTBEATS = text(
@@ -131,17 +148,18 @@ _HEARTBEATS = text(
                     CAST(:worked AS bool[]), :sysinfo)
             AS b(name, session_id, active, free, acknowledged, terminating, initialised, worked, sysinfo)
         WHERE w.name = b.name AND w.session_id = b.session_id
-        RETURNING w.name, w.revision = CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS news
+        RETURNING w.name, w.revision = CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS changed
+    ), hinted AS (
+        SELECT pg_notify('edge', 'fleet changed') FROM beaten WHERE changed LIMIT 1
     )
-    -- PostgreSQL sends equal hints of one transaction once.
-    SELECT name, CASE WHEN news THEN pg_notify('edge', 'fleet changed') END FROM beaten
+    SELECT name, (SELECT count(*) FROM hinted) AS hints FROM beaten
     """
 ).bindparams(bindparam("names", type_=ARRAY(Text)), bindparam("sysinfo", type_=ARRAY(Text)))
 
 
-def heartbeats(beats: Sequence[Beat]) -> Executable:
-    """Write all heartbeats heard, at most one per worker, and return (name) of the sessions that are current."""
-    return _HEARTBEATS.bindparams(
+def heartbeats(beats: Sequence[Beat]) -> Statement[CurrentWorker]:
+    """Write heartbeats, at most one per worker; one of a session that is not current returns no row."""
+    executable = _HEARTBEATS.bindparams(
         names=[beat.name for beat in beats],
         sessions=[str(beat.session_id) for beat in beats],
         active=[str(beat.jobs_active) for beat in beats],
@@ -152,22 +170,34 @@ def heartbeats(beats: Sequence[Beat]) -> Executable:
         worked=[str(beat.worked) for beat in beats],
         sysinfo=[json.dumps(beat.sysinfo) for beat in beats],
     )
+    return Statement("heartbeats", executable, CurrentWorker)
 
 
-def say_bye(name: str, session_id: UUID) -> Executable:
-    """Note a clean shutdown. A shutdown request is fulfilled by it; maintenance stays wished for."""
-    return text(
-        """
-        WITH gone AS (
-            UPDATE edge.worker SET offline = true, terminating = false, jobs_active = 0, free_slots = 0,
-                session_id = NULL, last_heartbeat = now(), revision = DEFAULT
-            WHERE name = :name AND session_id = CAST(:session_id AS uuid)
-            RETURNING name
-        )
-        UPDATE edge.worker_desired SET shutdown = false, version = version + 1, revision = DEFAULT
-        WHERE shutdown AND worker_name IN (SELECT name FROM gone)
-        """
-    ).bindparams(name=name, session_id=str(session_id))
+_DISCONNECT = text(
+    """
+    WITH gone AS (
+        UPDATE edge.worker SET offline = true, terminating = false, jobs_active = 0, free_slots = 0,
+            session_id = NULL, last_heartbeat = now(), revision = DEFAULT
+        WHERE name = :name AND session_id = CAST(:session_id AS uuid)
+        RETURNING name
+    )
+    UPDATE edge.worker_desired SET shutdown = false, version = version + 1, revision = DEFAULT
+    WHERE shutdown AND worker_name IN (SELECT name FROM gone)
+    """
+)
+
+
+def disconnect(name: str, session_id: UUID) -> Command:
+    """Note a clean disconnect (bye). It fulfils a shutdown request; a maintenance request stays."""
+    return Command("disconnect", _DISCONNECT.bindparams(name=name, session_id=str(session_id)))
+
+
+class SilentWorker(NamedTuple):
+    """A worker that was declared unknown."""
+
+    name: str
+    jobs: int
+    """Jobs of it that were declared lost."""
 
 
 _LOSE_SILENT = text(
@@ -194,76 +224,140 @@ _LOSE_SILENT = text(
 ).bindparams(bindparam("window", type_=Interval))
 
 
-def lose_silent(window: timedelta) -> Executable:
-    """Declare workers unknown that were silent for `window`, and their running jobs lost (design: I-4).
+def lose_silent(window: timedelta) -> Statement[SilentWorker]:
+    """Declare workers unknown that were silent for `window`, and their running jobs lost (I-4 in docs/architecture.md).
 
-    Returns (name, jobs: how many were lost) once per worker. Claims it never accepted go back by their own timeout.
+    Claims that such a worker never accepted return to their queues by the accept timeout.
     """
-    return _LOSE_SILENT.bindparams(window=window)
+    return Statement("lose_silent", _LOSE_SILENT.bindparams(window=window), SilentWorker)
 
 
-def get(name: str) -> Executable:
-    """Return the worker's row joined with what is desired of it, or nothing."""
-    return (
-        select(worker, *(column for column in worker_desired.c if column.name not in ("worker_name", "concurrency")))
-        .add_columns(worker_desired.c.concurrency.label("concurrency_override"))
+class WorkerSession(NamedTuple):
+    """A worker's row as its session needs it, with the desired state."""
+
+    name: str
+    identity: UUID
+    team: str | None
+    queues: list[str]
+    concurrency: int
+    session_id: UUID | None
+    credential_id: UUID | None
+    protocol: int
+    any_queue: bool
+    cordon_reason: str | None
+    maintenance_acknowledged: bool
+    terminating: bool
+    versions: dict[str, Any]
+    maintenance: bool
+    maintenance_comment: str | None
+    shutdown: bool
+    queues_added: list[str]
+    queues_removed: list[str]
+    concurrency_override: int | None
+
+
+def one_worker(name: str) -> Statement[WorkerSession]:
+    """Return a worker, or nothing."""
+    observed = (worker.c[field] for field in WorkerSession._fields if field in worker.c)
+    desired = (
+        worker_desired.c[field]
+        for field in WorkerSession._fields
+        if field in worker_desired.c and field not in worker.c
+    )
+    executable = (
+        select(*observed, *desired, worker_desired.c.concurrency.label("concurrency_override"))
         .join(worker_desired, worker_desired.c.worker_name == worker.c.name)
         .where(worker.c.name == name)
     )
+    return Statement("worker_session", executable, WorkerSession)
 
 
-def desired_of(names: Sequence[str]) -> Executable:
-    """Return what is desired of workers: all columns of `edge.worker_desired`."""
-    return select(worker_desired).where(worker_desired.c.worker_name.in_(list(names)))
+class DesiredRow(NamedTuple):
+    """The desired state of a worker."""
+
+    worker_name: str
+    version: int
+    maintenance: bool
+    maintenance_comment: str | None
+    maintenance_by: str | None
+    shutdown: bool
+    concurrency: int | None
+    queues_added: list[str]
+    queues_removed: list[str]
 
 
-def standing(names: Sequence[str]) -> Executable:
-    """Return (name, session_id, version of what is desired) of workers: what a replica compares its sessions with."""
-    return (
+def desired_of(names: Sequence[str]) -> Statement[DesiredRow]:
+    """Return the desired state of workers."""
+    executable = select(*(worker_desired.c[field] for field in DesiredRow._fields))
+    return Statement("desired", executable.where(worker_desired.c.worker_name.in_(list(names))), DesiredRow)
+
+
+class Standing(NamedTuple):
+    """The current session of a worker, and the version of its desired state."""
+
+    name: str
+    session_id: UUID | None
+    version: int
+
+
+def standing(names: Sequence[str]) -> Statement[Standing]:
+    """Return the facts about workers that a replica compares its sessions with."""
+    executable = (
         select(worker.c.name, worker.c.session_id, worker_desired.c.version)
         .join(worker_desired, worker_desired.c.worker_name == worker.c.name)
         .where(worker.c.name.in_(list(names)))
     )
+    return Statement("standing", executable, Standing)
 
 
-def set_effective(name: str, session_id: UUID, queues: Sequence[str], concurrency: int) -> Executable:
-    """Note the effective queues and slots of a session after a change of what is desired."""
-    return (
+def set_effective(name: str, session_id: UUID, queues: Sequence[str], concurrency: int) -> Command:
+    """Write the effective queues and slots of a session after its desired state has changed."""
+    executable = (
         update(worker)
         .where(worker.c.name == name, worker.c.session_id == session_id)
         .values(queues=list(queues), concurrency=concurrency, revision=text("DEFAULT"))
     )
+    return Command("set_effective", executable)
 
 
-def name_owner(name: str, window: timedelta) -> Executable:
-    """Return (identity, live) of the name: live unless its owner said good-bye or was silent for `window`."""
+class NameOwner(NamedTuple):
+    """The worker that has a name."""
+
+    identity: UUID
+    live: bool
+    """False once it has disconnected or was silent for its window."""
+
+
+def name_owner(name: str, window: timedelta) -> Statement[NameOwner]:
+    """Return the owner of a name, or nothing."""
     silence = func.coalesce(func.make_interval(0, 0, 0, 0, 0, 0, worker.c.silent_after_s), window)
-    return select(
-        worker.c.identity, (~worker.c.offline & (worker.c.last_heartbeat >= func.now() - silence)).label("live")
-    ).where(worker.c.name == name)
+    live = ~worker.c.offline & (worker.c.last_heartbeat >= func.now() - silence)
+    executable = select(worker.c.identity, live.label("live")).where(worker.c.name == name)
+    return Statement("name_owner", executable, NameOwner)
 
 
-def fleet() -> Executable:
-    """Return what `worker_state` needs of every worker, and its room: for metrics and lists."""
-    return select(
-        worker.c.name,
-        worker.c.queues,
-        worker.c.any_queue,
-        worker.c.silent_after_s,
-        worker.c.concurrency,
-        worker.c.free_slots,
-        worker.c.jobs_active,
-        worker.c.initialised,
-        worker.c.maintenance_acknowledged,
-        worker.c.terminating,
-        worker.c.offline,
-        worker.c.last_heartbeat,
-        worker_desired.c.maintenance,
-        worker_desired.c.shutdown,
-    ).join(worker_desired, worker_desired.c.worker_name == worker.c.name)
+class WorkerVersions(NamedTuple):
+    """The versions of a worker, and why it is cordoned."""
+
+    name: str
+    versions: dict[str, Any]
+    protocol: int
+    cordon_reason: str | None
 
 
-_RECORDON = text(
+def all_versions() -> Statement[WorkerVersions]:
+    """Return the versions of every worker."""
+    executable = select(*(worker.c[field] for field in WorkerVersions._fields))
+    return Statement("worker_versions", executable, WorkerVersions)
+
+
+class CordonedWorker(NamedTuple):
+    """A worker whose cordon reason has changed."""
+
+    name: str
+
+
+_SET_CORDON_REASONS = text(
     """
     UPDATE edge.worker w SET cordon_reason = r.reason, revision = DEFAULT
     FROM unnest(:names, :reasons) AS r(name, reason)
@@ -273,11 +367,7 @@ _RECORDON = text(
 ).bindparams(bindparam("names", type_=ARRAY(Text)), bindparam("reasons", type_=ARRAY(Text)))
 
 
-def recordon(reasons: dict[str, str | None]) -> Executable:
-    """Write for each worker why it is cordoned (None: it is not), and return (name) of those that changed."""
-    return _RECORDON.bindparams(names=list(reasons), reasons=list(reasons.values()))
-
-
-def versions_of_all() -> Executable:
-    """Return (name, versions, protocol, cordon_reason) of every worker."""
-    return select(worker.c.name, worker.c.versions, worker.c.protocol, worker.c.cordon_reason)
+def set_cordon_reasons(reasons: dict[str, str | None]) -> Statement[CordonedWorker]:
+    """Write for each worker why it is cordoned (None: it is not); returns the workers that changed."""
+    executable = _SET_CORDON_REASONS.bindparams(names=list(reasons), reasons=list(reasons.values()))
+    return Statement("set_cordon_reasons", executable, CordonedWorker)

@@ -1,23 +1,33 @@
-"""Statements on workers for people: what they see, and what they wish for.
+"""Statements on workers for people's side: maintenance, shutdown, queues and slots, removal.
 
 Every request raises the version and the revision (see `edge_store.workers.changes`) of the desired row, and hints the
 session that serves the worker. A request that is already fulfilled changes nothing. All take a list of names, so one
-worker and a thousand are the same statement; the rows returned say for which it took effect.
+worker and a thousand are the same statement; the rows returned are the workers that changed.
 
-Wishes touch `edge.worker_desired` only, what workers tell touches `edge.worker` first: so the two never wait for each
-other in a circle.
+Requests write `edge.worker_desired` only, agents' reports write `edge.worker` first, so the two never deadlock.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from sqlalchemy import Executable, bindparam, text
+from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Boolean, Integer, Text
+
+from edge_store.database.statement import Statement
 
 _NAMES = bindparam("names", type_=ARRAY(Text))
 
 
-_MAINTENANCE = text(
+class ChangedWorker(NamedTuple):
+    """A worker for which a request was new."""
+
+    name: str
+    hints: int
+    """Hints sent by the whole statement."""
+
+
+_ENTER = text(
     """
     WITH changed AS (
         UPDATE edge.worker_desired
@@ -27,20 +37,25 @@ _MAINTENANCE = text(
           AND (NOT maintenance OR (maintenance_comment, maintenance_by) IS DISTINCT FROM (:comment, :by))
           AND (NOT :own_only OR NOT maintenance OR maintenance_by = :by)
         RETURNING worker_name
+    ), hinted AS (
+        SELECT pg_notify('edge', 'desired ' || worker_name) FROM changed
     )
-    SELECT worker_name AS name, pg_notify('edge', 'desired ' || worker_name) FROM changed
+    SELECT worker_name AS name, (SELECT count(*) FROM hinted) AS hints FROM changed
     """
 ).bindparams(
     _NAMES, bindparam("comment", type_=Text), bindparam("by", type_=Text), bindparam("own_only", type_=Boolean)
 )
 
 
-def request_maintenance(names: Sequence[str], comment: str | None, by: str, *, own_only: bool = False) -> Executable:
-    """Wish for maintenance, or change its comment; returns (name) of the workers for which that is news.
+def enter_maintenance(
+    names: Sequence[str], comment: str | None, by: str, *, own_only: bool = False
+) -> Statement[ChangedWorker]:
+    """Request maintenance, or change its comment.
 
-    `own_only` leaves a maintenance alone that somebody else than `by` wished for.
+    `own_only` leaves a maintenance alone that somebody else than `by` requested.
     """
-    return _MAINTENANCE.bindparams(names=list(names), comment=comment, by=by, own_only=own_only)
+    executable = _ENTER.bindparams(names=list(names), comment=comment, by=by, own_only=own_only)
+    return Statement("enter_maintenance", executable, ChangedWorker)
 
 
 _EXIT = text(
@@ -51,21 +66,20 @@ _EXIT = text(
             version = version + 1, revision = DEFAULT
         WHERE worker_name = ANY (:names) AND maintenance AND (:only_by IS NULL OR maintenance_by = :only_by)
         RETURNING worker_name
+    ), hinted AS (
+        SELECT pg_notify('edge', 'desired ' || worker_name) FROM changed
     )
-    SELECT worker_name AS name, pg_notify('edge', 'desired ' || worker_name) FROM changed
+    SELECT worker_name AS name, (SELECT count(*) FROM hinted) AS hints FROM changed
     """
 ).bindparams(_NAMES, bindparam("only_by", type_=Text))
 
 
-def exit_maintenance(names: Sequence[str], *, only_by: str | None = None) -> Executable:
-    """Wish for the end of maintenance; returns (name) of the workers for which that is news.
-
-    `only_by`: end it only where that one wished for it.
-    """
-    return _EXIT.bindparams(names=list(names), only_by=only_by)
+def exit_maintenance(names: Sequence[str], *, only_by: str | None = None) -> Statement[ChangedWorker]:
+    """End maintenance; with `only_by`, only where that one requested it."""
+    return Statement("exit_maintenance", _EXIT.bindparams(names=list(names), only_by=only_by), ChangedWorker)
 
 
-_SHUTDOWN = text(
+_SHUT_DOWN = text(
     """
     WITH changed AS (
         UPDATE edge.worker_desired d SET shutdown = true, version = d.version + 1, revision = DEFAULT
@@ -73,15 +87,17 @@ _SHUTDOWN = text(
         WHERE d.worker_name = ANY (:names) AND w.name = d.worker_name AND NOT w.offline AND NOT w.lost
           AND NOT d.shutdown
         RETURNING d.worker_name
+    ), hinted AS (
+        SELECT pg_notify('edge', 'desired ' || worker_name) FROM changed
     )
-    SELECT worker_name AS name, pg_notify('edge', 'desired ' || worker_name) FROM changed
+    SELECT worker_name AS name, (SELECT count(*) FROM hinted) AS hints FROM changed
     """
 ).bindparams(_NAMES)
 
 
-def request_shutdown(names: Sequence[str]) -> Executable:
-    """Wish that live workers drain and stop; returns (name) of the workers for which that is news."""
-    return _SHUTDOWN.bindparams(names=list(names))
+def shut_down(names: Sequence[str]) -> Statement[ChangedWorker]:
+    """Request that live workers drain and stop."""
+    return Statement("shut_down", _SHUT_DOWN.bindparams(names=list(names)), ChangedWorker)
 
 
 _CANCEL_SHUTDOWN = text(
@@ -91,15 +107,17 @@ _CANCEL_SHUTDOWN = text(
         FROM edge.worker w
         WHERE d.worker_name = ANY (:names) AND w.name = d.worker_name AND d.shutdown AND NOT w.terminating
         RETURNING d.worker_name
+    ), hinted AS (
+        SELECT pg_notify('edge', 'desired ' || worker_name) FROM changed
     )
-    SELECT worker_name AS name, pg_notify('edge', 'desired ' || worker_name) FROM changed
+    SELECT worker_name AS name, (SELECT count(*) FROM hinted) AS hints FROM changed
     """
 ).bindparams(_NAMES)
 
 
-def cancel_shutdown(names: Sequence[str]) -> Executable:
-    """Take shutdown requests back that have not been acted on yet; returns (name) of those."""
-    return _CANCEL_SHUTDOWN.bindparams(names=list(names))
+def cancel_shutdown(names: Sequence[str]) -> Statement[ChangedWorker]:
+    """Cancel shutdown requests on which the worker has not acted yet."""
+    return Statement("cancel_shutdown", _CANCEL_SHUTDOWN.bindparams(names=list(names)), ChangedWorker)
 
 
 _ADJUST = text(
@@ -114,8 +132,10 @@ _ADJUST = text(
             version = version + 1, revision = DEFAULT
         WHERE worker_name = ANY (:names)
         RETURNING worker_name
+    ), hinted AS (
+        SELECT pg_notify('edge', 'desired ' || worker_name) FROM changed
     )
-    SELECT worker_name AS name, pg_notify('edge', 'desired ' || worker_name) FROM changed
+    SELECT worker_name AS name, (SELECT count(*) FROM hinted) AS hints FROM changed
     """
 ).bindparams(
     _NAMES,
@@ -132,18 +152,19 @@ def adjust(
     concurrency: int | None,
     *,
     set_concurrency: bool,
-) -> Executable:
-    """Add and remove queues, and with `set_concurrency` override the concurrency (None: no override any more).
+) -> Statement[ChangedWorker]:
+    """Add and remove queues, and with `set_concurrency` override the concurrency (None: remove the override).
 
-    A removed queue counts at the next claim; the rest when the session has heard of it. Returns (name).
+    A removed queue counts at the next claim; the other changes once the session has read them.
     """
-    return _ADJUST.bindparams(
+    executable = _ADJUST.bindparams(
         names=list(names),
         added=list(added),
         removed=list(removed),
         concurrency=concurrency,
         set_concurrency=set_concurrency,
     )
+    return Statement("adjust", executable, ChangedWorker)
 
 
 _REMOVE = text(
@@ -155,7 +176,7 @@ _REMOVE = text(
         SET state = 'lost', finished_at = now(), workload = NULL, event_pending = true,
             error = 'edge worker ' || g.name || ' was removed from the fleet'
         FROM gone g WHERE j.worker_name = g.name AND j.state = 'running'
-    ), buried AS (
+    ), tombstones AS (
         INSERT INTO edge.worker_removed (name, team) SELECT name, team FROM gone
         ON CONFLICT (name) DO UPDATE SET removed_at = now(), revision = DEFAULT, team = excluded.team
     ), revoked AS (
@@ -165,14 +186,14 @@ _REMOVE = text(
     ), hinted AS (
         SELECT pg_notify('edge', 'credential ' || id) FROM revoked
     )
-    SELECT name, (SELECT count(*) FROM hinted) AS revoked FROM gone
+    SELECT name, (SELECT count(*) FROM hinted) AS hints FROM gone
     """
 ).bindparams(_NAMES)
 
 
-def remove(names: Sequence[str]) -> Executable:
-    """Remove workers that are offline or lost, and revoke their credentials: their names are free from then on.
+def remove(names: Sequence[str]) -> Statement[ChangedWorker]:
+    """Remove workers that are offline or lost, and revoke their credentials; their names are free from then on.
 
-    Returns (name, revoked: credentials over all of them). A live worker stays and is not returned.
+    A live worker stays.
     """
-    return _REMOVE.bindparams(names=list(names))
+    return Statement("remove", _REMOVE.bindparams(names=list(names)), ChangedWorker)

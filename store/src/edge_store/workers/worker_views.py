@@ -1,65 +1,149 @@
-"""Statements on workers for people and programs that look at the fleet."""
+"""Statements on workers for everyone who looks at the fleet: people, the change stream, metrics."""
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
 
-from sqlalchemy import Executable, Select, func, select, union
+from sqlalchemy import Select, func, select, union
 
+from edge_store.database.statement import Statement
 from edge_store.identity.scopes import WHOLE, Scope, of_workers
 from edge_store.schema.tables import credential, job, worker, worker_desired
 
 
-def _view() -> Select[Any]:
+class WorkerRow(NamedTuple):
+    """A worker as people see it: observed and desired state."""
+
+    name: str
+    identity: UUID
+    team: str | None
+    queues: list[str]
+    concurrency: int
+    session_id: UUID | None
+    instance: UUID | None
+    credential_id: UUID | None
+    protocol: int
+    any_queue: bool
+    silent_after_s: int | None
+    cordon_reason: str | None
+    initialised: bool
+    jobs_active: int
+    free_slots: int
+    maintenance_acknowledged: bool
+    terminating: bool
+    offline: bool
+    lost: bool
+    versions: dict[str, Any]
+    sysinfo: dict[str, Any]
+    first_online: datetime
+    last_heartbeat: datetime
+    version: int
+    """Of the desired state."""
+    maintenance: bool
+    maintenance_comment: str | None
+    maintenance_by: str | None
+    maintenance_at: datetime | None
+    shutdown: bool
+    queues_added: list[str]
+    queues_removed: list[str]
+    concurrency_override: int | None
+    revision: int
+    """The transaction that last changed either row."""
+    slots_used: int
+    """By unfinished leases."""
+    granted_queues: list[str] | None
+    """Granted by the credential of the session; None: any."""
+    now: datetime
+    """Of the database."""
+
+
+def _select() -> Select[Any]:
     used = (
         select(func.coalesce(func.sum(job.c.slots), 0))
         .where(job.c.worker_name == worker.c.name, job.c.state.in_(("leased", "running")))
         .scalar_subquery()
     )
-    scope = select(credential.c.queues).where(credential.c.id == worker.c.credential_id).scalar_subquery()
+    granted = select(credential.c.queues).where(credential.c.id == worker.c.credential_id).scalar_subquery()
     return select(
         *(column for column in worker.c if column.name != "revision"),
         *(column for column in worker_desired.c if column.name not in ("worker_name", "concurrency", "revision")),
         worker_desired.c.concurrency.label("concurrency_override"),
         func.greatest(worker.c.revision, worker_desired.c.revision).label("revision"),
         used.label("slots_used"),
-        scope.label("granted_queues"),
+        granted.label("granted_queues"),
         func.now().label("now"),
     ).join(worker_desired, worker_desired.c.worker_name == worker.c.name)
 
 
-def views(
+_WORKERS = _select()
+
+
+def workers(
     after: str,
     limit: int,
     team: str | None = None,
     names: Sequence[str] | None = None,
     scope: Scope = WHOLE,
-) -> Executable:
-    """Return workers whose name comes after `after`, by name, at most `limit`.
-
-    Rows: all columns of `edge.worker` and `edge.worker_desired` (its concurrency as `concurrency_override`),
-    `slots_used` by unfinished leases, `granted_queues` (what the session's credential grants; NULL: any), `now`.
-    """
-    wanted = _view().where(worker.c.name.collate("C") > after).order_by(worker.c.name.collate("C")).limit(limit)
-    wanted = wanted.where(of_workers(scope))
+) -> Statement[WorkerRow]:
+    """Return workers whose name comes after `after`, by name, at most `limit`."""
+    chosen = _WORKERS.where(worker.c.name.collate("C") > after).order_by(worker.c.name.collate("C")).limit(limit)
+    chosen = chosen.where(of_workers(scope))
     if team is not None:
-        wanted = wanted.where(worker.c.team == team)
-    return wanted if names is None else wanted.where(worker.c.name.in_(list(names)))
+        chosen = chosen.where(worker.c.team == team)
+    if names is not None:
+        chosen = chosen.where(worker.c.name.in_(list(names)))
+    return Statement("workers", chosen, WorkerRow)
 
 
-def view(name: str, scope: Scope = WHOLE) -> Executable:
-    """Return one worker, with columns as of `views`, or nothing: there is none in the scope."""
-    return _view().where(worker.c.name == name, of_workers(scope))
+def one_worker(name: str, scope: Scope = WHOLE) -> Statement[WorkerRow]:
+    """Return one worker, or nothing where there is none in the scope."""
+    return Statement("worker", _WORKERS.where(worker.c.name == name, of_workers(scope)), WorkerRow)
 
 
-def within(names: Sequence[str], scope: Scope) -> Executable:
-    """Return which of these workers are in the scope: (name)."""
-    return select(worker.c.name).where(worker.c.name.in_(list(names)), of_workers(scope))
-
-
-def changed_since(revision: int) -> Executable:
-    """Return the workers that changed in the transaction `revision` or later, with columns as of `views`."""
+def changed_since(revision: int) -> Statement[WorkerRow]:
+    """Return the workers that changed in the transaction `revision` or later."""
     changed = union(
         select(worker.c.name).where(worker.c.revision >= revision),
         select(worker_desired.c.worker_name).where(worker_desired.c.revision >= revision),
     )
-    return _view().where(worker.c.name.in_(changed)).order_by(worker.c.name)
+    chosen = _WORKERS.where(worker.c.name.in_(changed)).order_by(worker.c.name)
+    return Statement("changed_workers", chosen, WorkerRow)
+
+
+class WorkerName(NamedTuple):
+    """The name of a worker."""
+
+    name: str
+
+
+def within(names: Sequence[str], scope: Scope) -> Statement[WorkerName]:
+    """Return which of these workers are in the scope."""
+    executable = select(worker.c.name).where(worker.c.name.in_(list(names)), of_workers(scope))
+    return Statement("workers_within", executable, WorkerName)
+
+
+class FleetRow(NamedTuple):
+    """The state and room of a worker, for metrics."""
+
+    name: str
+    queues: list[str]
+    any_queue: bool
+    silent_after_s: int | None
+    concurrency: int
+    free_slots: int
+    jobs_active: int
+    initialised: bool
+    maintenance_acknowledged: bool
+    terminating: bool
+    offline: bool
+    last_heartbeat: datetime
+    maintenance: bool
+    shutdown: bool
+
+
+def fleet() -> Statement[FleetRow]:
+    """Return every worker in the few columns that metrics need."""
+    columns = (worker.c[field] if field in worker.c else worker_desired.c[field] for field in FleetRow._fields)
+    executable = select(*columns).join(worker_desired, worker_desired.c.worker_name == worker.c.name)
+    return Statement("fleet", executable, FleetRow)

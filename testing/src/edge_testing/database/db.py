@@ -4,10 +4,11 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import Engine, Row, delete, text, update
+from sqlalchemy import Engine, Executable, Row, delete, text, update
 
 from edge_store.database import engine
 from edge_store.database.notify import Notification, notify
+from edge_store.database.statement import Command, rows, run
 from edge_store.jobs import scheduling
 from edge_store.schema import tables
 from edge_testing.database.records import new_job
@@ -28,13 +29,18 @@ class Db:
     ) -> None:
         self._engine.dispose()
 
-    def rows(self, statement: Any) -> list[Row[Any]]:
+    def rows(self, statement: Executable | str) -> list[Row[Any]]:
         """Run a statement in a transaction of its own, and return its rows."""
         if isinstance(statement, str):
             statement = text(statement)
         with self._engine.begin() as connection:
             result = connection.execute(statement)
             return list(result.all()) if result.returns_rows else []
+
+    def run(self, command: Command) -> None:
+        """Run a command of the store in a transaction of its own."""
+        with self._engine.begin() as connection:
+            run(connection, command)
 
     def empty(self) -> None:
         """Delete the jobs, workers and credentials of earlier tests."""
@@ -46,7 +52,7 @@ class Db:
         new = [new_job(**changes) for _ in range(count)]
         with self._engine.begin() as connection:
             for job in new:
-                connection.execute(scheduling.enqueue(job))
+                run(connection, scheduling.enqueue(job))
         return [job.id for job in new]
 
     def job(self, job_id: UUID) -> Row[Any]:
@@ -59,14 +65,15 @@ class Db:
 
     def revoke(self, job_id: UUID) -> None:
         """Revoke a job, as the executor does."""
-        self.rows(scheduling.revoke(job_id))
+        with self._engine.begin() as connection:
+            rows(connection, scheduling.revoke(job_id))
 
     def set_desired(self, worker: str, **values: Any) -> None:
         """Change the desired state of a worker, as an administrator does."""
         change = update(tables.worker_desired).where(tables.worker_desired.c.worker_name == worker)
         with self._engine.begin() as connection:
             connection.execute(change.values(version=tables.worker_desired.c.version + 1, **values))
-            connection.execute(notify(Notification("desired", worker)))
+            run(connection, notify(Notification("desired", worker)))
 
     def worker(self, name: str) -> Row[Any]:
         """Return the row of a worker."""

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, text
 
+from edge_store.database.statement import Executor, RowT, Statement, first, rows
 from edge_store.jobs import claims, leases, scheduling
 from edge_store.workers import agents
 
@@ -49,20 +50,26 @@ def register(db: Connection, name: str = "w1", **changes: Any) -> agents.Registr
         versions={},
     )
     new = dataclasses.replace(new, **changes)
-    assert db.execute(agents.register(new, 30 * SECOND)).one().name == name
+    assert one(db, agents.register(new, 30 * SECOND)).name == name
     return new
 
 
 def claim(db: Connection, job: scheduling.NewJob, worker: agents.Registration) -> UUID | None:
     """Claim a job for a worker, and return the lease; None where it can't be claimed."""
     lease = uuid4()
-    rows = db.execute(claims.claim([claims.Pick(job.id, worker.name, worker.session_id, lease)], 10 * SECOND)).all()
-    return lease if rows else None
+    pick = claims.Pick(job.id, worker.name, worker.session_id, lease)
+    return None if first(db, claims.claim([pick], 10 * SECOND)) is None else lease
 
 
 def state(db: Connection, job: scheduling.NewJob) -> Row[Any]:
     """Return the row of a job."""
     return db.execute(text("SELECT * FROM edge.job WHERE id = :id").bindparams(id=job.id)).one()
+
+
+def one(db: Executor, statement: Statement[RowT]) -> RowT:
+    """Run a statement and return its only row."""
+    (row,) = rows(db, statement)
+    return row
 
 
 def report(lease: UUID, worker: str, outcome: Any = "succeeded") -> leases.JobReport:

@@ -19,7 +19,7 @@ def admin_credential(db: Db, role: Literal["admin", "read"] = "admin", expires_s
     """Make a credential of somebody called anna, and return it."""
     token = tokens.mint(tokens.ADMIN)
     request = CredentialRequest(role=role, label="anna", expires_s=expires_s, **bounds)
-    db.rows(credentials.add_credential(new_credential(token, request)))
+    db.run(credentials.add_credential(new_credential(token, request)))
     return token.text
 
 
@@ -34,7 +34,7 @@ def worker_credential(db: Db, name: str, **scopes: Any) -> str:
         **scopes,
     }
     new = credentials.NewCredential(token.id, token.digest, "worker", name, **values)
-    db.rows(credentials.add_credential(new))
+    db.run(credentials.add_credential(new))
     return token.text
 
 
