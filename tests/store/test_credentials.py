@@ -71,13 +71,15 @@ def test_rotation_keeps_identity_and_scopes_and_ends_the_old_one(db: Connection)
     new, was = get(db, successor), one(db, credentials.one_credential(old.id))
     assert (new.identity, new.team, new.queues, new.label, new.secret_hash) == (old.identity, "blue", ["a"], "x", b"n")
     assert was.rotated_at is not None
-    assert was.expires_at == row.previous_good_until == was.rotated_at + HOUR
+    assert was.expires_at == row.previous_valid_until == was.rotated_at + HOUR
     assert (was.rotated_to, was.revoked_at) == (successor, None)
 
 
 def test_repeated_rotation_revokes_the_successor_nobody_received(db: Connection) -> None:
     old, first, second, expiry = add(db), uuid4(), uuid4(), datetime.now(UTC) + DAY
-    ends = [one(db, credentials.rotate(old.id, new, b"n", expiry, HOUR)).previous_good_until for new in (first, second)]
+    ends = [
+        one(db, credentials.rotate(old.id, new, b"n", expiry, HOUR)).previous_valid_until for new in (first, second)
+    ]
     assert ends[0] == ends[1]
     assert get(db, first).revoked_at is not None
     assert get(db, second).revoked_at is None
@@ -86,7 +88,7 @@ def test_repeated_rotation_revokes_the_successor_nobody_received(db: Connection)
 def test_a_credential_near_its_end_is_not_made_longer_by_rotation(db: Connection) -> None:
     old = add(db, expires_at=datetime.now(UTC) + timedelta(minutes=1))
     row = one(db, credentials.rotate(old.id, uuid4(), b"n", datetime.now(UTC) + DAY, HOUR))
-    assert row.previous_good_until == old.expires_at
+    assert row.previous_valid_until == old.expires_at
 
 
 @pytest.mark.parametrize("change", ["revoked_at = now()", "expires_at = now()"])

@@ -50,7 +50,7 @@ class EnrollResponse(BaseModel):
 class RotateResponse(EnrollResponse):
     """The successor of the credential that the request was made with. Identity, team and queues stay the same."""
 
-    previous_good_until: datetime
+    previous_valid_until: datetime
     """The old credential is refused from then on."""
 
 

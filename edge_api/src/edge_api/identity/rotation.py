@@ -44,7 +44,7 @@ class Rotation:
                 f"worker:{principal.worker}",
                 "credential.rotate",
                 f"credential/{principal.credential_id}",
-                {"successor": str(token.id), "previous_good_until": row.previous_good_until.isoformat()},
+                {"successor": str(token.id), "previous_valid_until": row.previous_valid_until.isoformat()},
             )
             await transaction.run(audit.add([entry]))
         return RotateResponse(
@@ -54,5 +54,5 @@ class Rotation:
             expires_at=row.expires_at,
             team=row.team,
             queues=row.queues,
-            previous_good_until=row.previous_good_until,
+            previous_valid_until=row.previous_valid_until,
         )

@@ -306,7 +306,7 @@ class RotatedCredential(NamedTuple):
     team: str | None
     queues: list[str] | None
     expires_at: datetime
-    previous_good_until: datetime
+    previous_valid_until: datetime
     """When the old credential expires."""
     hints: int
 
@@ -334,7 +334,7 @@ _ROTATE = text(
     ), hinted AS (
         SELECT pg_notify('edge', 'credential ' || id) FROM (SELECT id FROM orphaned UNION ALL SELECT id FROM old) c
     )
-    SELECT new.*, retired.expires_at AS previous_good_until, (SELECT count(*) FROM hinted) AS hints
+    SELECT new.*, retired.expires_at AS previous_valid_until, (SELECT count(*) FROM hinted) AS hints
     FROM new CROSS JOIN retired
     """
 ).bindparams(bindparam("overlap", type_=Interval))
