@@ -20,10 +20,10 @@ from edge_api.identity.refusals import Refusals
 from edge_protocol.admin import ADMIN_PATH, OPENAPI_PATH
 
 DESCRIPTION: Final = (
-    "What people, the operator and the web UI do with a fleet of edge workers. Every call but this description carries "
-    "`Authorization: Bearer CREDENTIAL` of role admin, or of role read for GET. The first one is made by "
-    "`edge-api credential create`. A credential may be for a part of the fleet: the rest is as if it did not exist "
-    "(404), and what reaches further is refused (403 `out_of_scope`). Every change is in the audit trail."
+    "Manages a fleet of edge workers: for people, scripts and the operator. Every request except for this description "
+    "carries `Authorization: Bearer CREDENTIAL` with role admin or, for GET, role read. `edge-api credential create` "
+    "creates the first one. A credential can be for a part of the fleet: for other workers the answer is 404, as if "
+    "they did not exist, and a request beyond it gets 403 `out_of_scope`. Every change is in the audit trail."
 )
 
 

@@ -1,4 +1,7 @@
-"""Statements of a dispatch round on `edge.job`: jobs that could start now, and the claim (I-2, I-5)."""
+"""Statements of a dispatch round on `edge.job`: jobs that could start now, and the claim.
+
+They enforce the rules I-2 and I-5 in docs/architecture.md.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

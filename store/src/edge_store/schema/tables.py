@@ -1,7 +1,7 @@
 """Tables of schema `edge`. The constraints hold the invariants of the design, whatever code writes.
 
-What is desired of a worker and what is observed of it are two tables: claims lock the first (cordon, design: I-5) while
-heartbeats update the second once a second.
+The desired and the observed state of a worker are two tables: claims lock the first (the cordon, I-5 in
+docs/architecture.md) while heartbeats update the second once a second.
 """
 
 from sqlalchemy import (

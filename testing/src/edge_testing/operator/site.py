@@ -185,7 +185,7 @@ class Site:
             raise
 
     def admin(self, method: str, path: str, body: Obj | None = None) -> None:
-        """Make an admin call as the command line or the UI does."""
+        """Make an admin request as the command line does."""
         headers = {"Authorization": f"Bearer {self.token_file.read_text()}", "Content-Type": "application/json"}
         data = json.dumps(body).encode() if body is not None else None
         url = f"{self.api.url}/edge_worker/admin/v1{path}"
