@@ -1,9 +1,11 @@
 """Migrations: from empty, back, and equal to the tables that the code uses."""
 
+from typing import Any
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import Engine, inspect, text
 
 from edge_store.database import engine
 from edge_store.errors import SchemaMismatchError, UnreachableDatabaseError, UnsupportedDatabaseError
@@ -11,11 +13,8 @@ from edge_store.schema import migrate
 from edge_store.schema.tables import metadata
 
 
-def test_upgrade_from_empty_gives_the_tables_of_the_code(empty_database: str) -> None:
-    db = engine.make_engine(empty_database)
-    with db.begin() as connection:
-        migrate.upgrade(connection)
-        migrate.check(connection)
+def differences(db: Engine) -> list[Any]:
+    """The differences between the schema and the tables of the code."""
     with db.connect() as connection:
         context = MigrationContext.configure(
             connection,
@@ -27,7 +26,30 @@ def test_upgrade_from_empty_gives_the_tables_of_the_code(empty_database: str) ->
                 "version_table_schema": "edge",
             },
         )
-        assert compare_metadata(context, metadata) == []
+        found: list[Any] = compare_metadata(context, metadata)
+    return found
+
+
+def test_upgrade_from_empty_gives_the_tables_of_the_code(empty_database: str) -> None:
+    db = engine.make_engine(empty_database)
+    with db.begin() as connection:
+        migrate.upgrade(connection)
+        migrate.check(connection)
+    assert differences(db) == []
+    db.dispose()
+
+
+@pytest.mark.parametrize("version", ["0001", "0002", "0003"])
+def test_upgrade_from_an_earlier_version_gives_the_tables_of_the_code(empty_database: str, version: str) -> None:
+    db = engine.make_engine(empty_database)
+    with db.begin() as connection:
+        migrate.upgrade(connection, version)
+        assert migrate.current_revision(connection) == version
+    assert differences(db) != []
+    with db.begin() as connection:
+        migrate.upgrade(connection)
+        migrate.check(connection)
+    assert differences(db) == []
     db.dispose()
 
 
@@ -62,7 +84,7 @@ def test_downgrade_to_base_and_up_again(database: str) -> None:
     db.dispose()
 
 
-def test_check_names_the_command_that_mends(empty_database: str) -> None:
+def test_check_names_the_command_that_fixes_it(empty_database: str) -> None:
     db = engine.make_engine(empty_database)
     with db.begin() as connection, pytest.raises(SchemaMismatchError, match="edge-api db upgrade"):
         migrate.check(connection)

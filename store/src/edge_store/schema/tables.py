@@ -1,6 +1,6 @@
-"""Tables of schema `edge`. The constraints hold the invariants of the design, whatever code writes.
+"""Tables of schema `edge`. Their constraints hold the invariants, whatever code writes.
 
-The desired and the observed state of a worker are two tables: claims lock the first (the cordon, I-5 in
+A worker's desired state and its observed state are two tables: claims lock the first (cordon, I-5 in
 docs/architecture.md) while heartbeats update the second once a second.
 """
 
@@ -63,7 +63,7 @@ def _revision() -> Column[int]:
         BigInteger,
         nullable=False,
         server_default=text("(pg_current_xact_id()::text)::bigint"),
-        comment="transaction of the last change that people see",
+        comment="transaction of the last visible change",
     )
 
 
@@ -85,7 +85,7 @@ job = Table(
     Column("run_id", Text),
     Column("map_index", Integer),
     Column("try_number", Integer),
-    Column("owner", Text, nullable=False, comment="the scheduler that is told how the job ends"),
+    Column("owner", Text, nullable=False, comment="the scheduler that takes the job's events"),
     Column("event_pending", Boolean, nullable=False, server_default=text("false")),
     Column("worker_name", _NAME),
     Column("lease_id", Uuid),
@@ -105,7 +105,7 @@ job = Table(
     CheckConstraint("(state = 'leased') = (lease_expires_at IS NOT NULL)", name="only_leased_expires"),
     CheckConstraint(f"({_FINISHED}) = (finished_at IS NOT NULL)", name="finished_has_time"),
     CheckConstraint(f"({_FINISHED}) = (workload IS NULL)", name="finished_keeps_no_token"),
-    # The claim's order; only queued rows are in it.
+    # In the order of claims; only queued rows.
     Index(
         "ix_job_claim", "queue", "rank", text("priority DESC"), "queued_at", postgresql_where=text("state = 'queued'")
     ),
@@ -123,12 +123,12 @@ lease = Table(
     Column("job_id", Uuid, nullable=False),
     Column("worker_name", _NAME, nullable=False),
     Column("log_path", Text),
-    Column("log_bytes", BigInteger, nullable=False, server_default="0", comment="next byte of the log expected"),
+    Column("log_bytes", BigInteger, nullable=False, server_default="0", comment="offset of the next expected byte"),
     _time("granted_at", nullable=False, default_now=True),
     Index("ix_lease_log_path", "log_path", "granted_at"),
     Index("ix_lease_job_id", "job_id"),
     Index("ix_lease_granted_at", "granted_at"),
-    comment="every claim ever granted; owns the log, which may arrive after the job has moved on",
+    comment="one row per claim; owns the log, which may arrive after the job has a new lease",
 )
 
 log = Table(
@@ -137,7 +137,7 @@ log = Table(
     Column("lease_id", Uuid, ForeignKey("edge.lease.id", ondelete="CASCADE"), primary_key=True),
     Column("start", BigInteger, primary_key=True, comment="offset of the first byte"),
     Column("data", LargeBinary, nullable=False),
-    CheckConstraint("start >= 0 AND length(data) > 0", name="chunk_is_real"),
+    CheckConstraint("start >= 0 AND length(data) > 0", name="chunk_not_empty"),
 )
 
 worker = Table(
@@ -146,14 +146,22 @@ worker = Table(
     Column("name", _NAME, primary_key=True),
     Column("identity", Uuid, nullable=False, comment="the enrolment that owns the name"),
     Column("team", Text),
-    Column("queues", ARRAY(Text), nullable=False, comment="effective queues: what claims go by"),
+    Column("queues", ARRAY(Text), nullable=False, comment="effective queues, which claims must match"),
     Column("concurrency", Integer, nullable=False),
     Column("session_id", Uuid, comment="the one session that may be given jobs"),
-    Column("instance", Uuid, comment="fresh for each start of the agent"),
-    Column("credential_id", Uuid, comment="of the session: claims go by its scopes; NULL: a v1 worker"),
+    Column("instance", Uuid, comment="new for each start of the agent"),
+    Column("credential_id", Uuid, comment="credential of the session, whose scopes limit claims; NULL: a v1 worker"),
     Column("protocol", SmallInteger, nullable=False, server_default="2"),
-    Column("any_queue", Boolean, nullable=False, server_default=text("false"), comment="a v1 worker without a list"),
-    Column("silent_after_s", Integer, comment="silence after which it is lost; NULL: as the platform's setting"),
+    Column(
+        "any_queue",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="serves every queue: a v1 worker that names none",
+    ),
+    Column(
+        "silent_after_s", Integer, comment="seconds of silence after which it is lost; NULL: the platform's setting"
+    ),
     Column("cordon_reason", Text, comment="set by the server, for example a version outside the skew policy"),
     Column("initialised", Boolean, nullable=False, server_default=text("false")),
     Column("jobs_active", Integer, nullable=False, server_default="0"),
@@ -178,8 +186,8 @@ worker_removed = Table(
     Column("name", _NAME, primary_key=True),
     _time("removed_at", nullable=False, default_now=True),
     _revision(),
-    Column("team", Text, comment="whose worker it was: only its followers are told"),
-    comment="tombstones of removed workers, for whoever follows the change stream",
+    Column("team", Text, comment="team of the worker: only followers of that team see the removal"),
+    comment="tombstones of removed workers, for followers of the change stream",
 )
 
 worker_desired = Table(
@@ -192,7 +200,7 @@ worker_desired = Table(
     Column("maintenance_by", Text),
     _time("maintenance_at"),
     Column("shutdown", Boolean, nullable=False, server_default=text("false")),
-    Column("concurrency", Integer, comment="override; NULL: as the worker says"),
+    Column("concurrency", Integer, comment="override; NULL: the worker's own setting"),
     Column("queues_added", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("queues_removed", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     _revision(),
@@ -206,9 +214,9 @@ credential = Table(
     Column("id", Uuid, primary_key=True),
     Column("secret_hash", LargeBinary, nullable=False, comment="SHA-256 of 256 random bits"),
     Column("role", String(16), nullable=False),
-    Column("worker_name", _NAME, comment="the one name a worker credential is good for"),
+    Column("worker_name", _NAME, comment="the only worker name that the credential is valid for"),
     Column("identity", Uuid, comment="the enrolment; rotation keeps it"),
-    Column("team", Text, comment="of a worker; for other roles the only team that is seen, NULL: any"),
+    Column("team", Text, comment="team of the worker; for other roles the only visible team, NULL: any"),
     Column("queues", ARRAY(Text), comment="queues it grants; NULL: any"),
     _time("created_at", nullable=False, default_now=True),
     _time("expires_at", nullable=False),
@@ -216,13 +224,15 @@ credential = Table(
     Column("label", Text, comment="who or what uses it"),
     _time("rotated_at"),
     Column("rotated_to", Uuid, comment="its successor"),
-    Column("worker_pattern", Text, comment="the workers that role admin or read sees: PREFIX*, or a name; NULL: any"),
+    Column(
+        "worker_pattern", Text, comment="the only workers visible to role admin or read: PREFIX* or a name; NULL: any"
+    ),
     CheckConstraint("role IN ('worker', 'admin', 'read')", name="role_known"),
     CheckConstraint(
         "(role = 'worker') = (worker_name IS NOT NULL AND identity IS NOT NULL)", name="worker_role_has_a_worker"
     ),
     CheckConstraint("role <> 'worker' OR worker_pattern IS NULL", name="worker_role_has_no_pattern"),
-    # What `edge_store.identity.scopes` compares patterns by holds for these alone.
+    # `edge_store.identity.scopes` can compare only such patterns.
     CheckConstraint("worker_pattern ~ '^[A-Za-z0-9][A-Za-z0-9._-]*[*]?$'", name="worker_pattern_is_a_prefix"),
     Index("ix_credential_worker_name", "worker_name"),
 )
@@ -248,7 +258,7 @@ platform = Table(
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
     _time("updated_at", nullable=False, default_now=True),
-    comment="what the parts of the platform tell each other, for example Airflow's version",
+    comment="facts that one part of the platform publishes for the others, for example Airflow's version",
 )
 
 audit = Table(
@@ -262,5 +272,5 @@ audit = Table(
     Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Index("ix_audit_object", "object", "id"),
     Index("ix_audit_at", "at"),
-    comment="everything that was done or refused, written in the transaction that did it",
+    comment="everything that was done or refused, written in the same transaction",
 )
