@@ -1,4 +1,4 @@
-"""Modules that are learned, kept and denied."""
+"""Modules that are observed, learned, kept and denied, and the moment for a new template."""
 
 import json
 import sys
@@ -9,7 +9,15 @@ from types import ModuleType
 import pytest
 
 from edge_worker.runner.observe import ImportObserver, installed_modules
-from edge_worker.tasks.learned import LearnedModules, common_modules
+from edge_worker.tasks.learned import (
+    IDLE_S,
+    MANY_MODULES,
+    PATIENCE_S,
+    SPACING_S,
+    LearnedModules,
+    RefreshPolicy,
+    common_modules,
+)
 from edge_worker.tasks.spool import LeaseFolder
 
 SITE = "/usr/lib/python3/site-packages/"
@@ -105,3 +113,25 @@ def test_built_in_list_holds_names_of_installed_modules_only() -> None:
     assert len(names) > 100
     assert all(part.isidentifier() for name in names for part in name.split("."))
     assert not [name for name in names if name.startswith(("edge_", "unusual_prefix", "tests"))]
+
+
+def test_many_new_modules_lead_to_a_template_at_once_but_not_too_often() -> None:
+    policy = RefreshPolicy()
+    assert policy.due_at() is None
+    policy.learned(MANY_MODULES, now=100)
+    assert (policy.due_at() or 0) <= 100
+    policy.started(100)
+    assert policy.due_at() is None
+    policy.learned(MANY_MODULES, now=101)
+    assert policy.due_at() == 100 + SPACING_S
+
+
+def test_few_new_modules_wait_until_no_task_runs() -> None:
+    policy = RefreshPolicy()
+    policy.tasks_running(1, now=0)
+    policy.learned(1, now=50)
+    assert policy.due_at() == 50 + PATIENCE_S
+    policy.tasks_running(0, now=60)
+    assert policy.due_at() == 60 + IDLE_S
+    policy.tasks_running(2, now=61)
+    assert policy.due_at() == 50 + PATIENCE_S
