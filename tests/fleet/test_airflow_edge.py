@@ -211,7 +211,7 @@ async def test_credentials_from_file_and_command(api: ApiProcess, db: Db, tmp_pa
 async def test_credential_that_may_not_write(api: ApiProcess, db: Db, tmp_path: Path) -> None:
     airflow = Airflow(tmp_path / "airflow", admin_api_url=api.url, admin_token=admin_credential(db, "read"))
     assert json.loads(await airflow.done("list-workers", "-o", "json")) == []
-    one_line(await airflow.edge("set-worker-concurrency", "-H", "w1", "-c", "1"), 1, "read is good for GET only")
+    one_line(await airflow.edge("set-worker-concurrency", "-H", "w1", "-c", "1"), 1, "read allows only GET")
     revoked = Airflow(tmp_path / "airflow", admin_api_url=api.url, admin_token="nonsense")
     one_line(await revoked.edge("list-workers"), 1, "not an admin credential")
 

@@ -3,7 +3,6 @@
 from fastapi import FastAPI
 
 from edge_api import __version__
-from edge_api.admin.app import make_admin_app
 from edge_api.http import problems
 from edge_api.http.guard import Guard
 from edge_api.http.limits import BodyLimit, Timing
@@ -25,7 +24,7 @@ def make_app(runtime: Runtime) -> FastAPI:
     app.add_api_route(INFO_PATH, info)
     for router in runtime.routers:
         app.include_router(router)
-    app.mount(ADMIN_PATH, make_admin_app(runtime.admin, runtime.refusals))
+    app.mount(ADMIN_PATH, runtime.admin.app())
     app.mount(V1_PATH, make_v1_app(runtime.v1_tokens, runtime.v1_workers, runtime.v1_jobs, runtime.refusals))
     problems.install(app)
     app.add_middleware(BodyLimit)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import Any, Final, NoReturn
 
-from edge_api.admin.services import Admin
+from edge_api.admin.app import AdminApi
 from edge_api.database.batcher import Batcher
 from edge_api.database.pool import Database
 from edge_api.dispatch.dispatcher import Dispatcher
@@ -83,7 +83,7 @@ class Runtime:
         long_poll = LongPollTransport(database, authenticator, registry, receiver, desired, checks)
 
         # People and programs; edge3 workers.
-        self.admin = Admin(database, metrics, settings.heartbeat_interval_s, refusals)
+        self.admin = AdminApi(database, metrics, settings.heartbeat_interval_s, refusals)
         secret = settings.v1_jwt_secret
         self.v1_tokens = V1Tokens(None if secret is None else secret.get_secret_value())
         self.v1_workers = V1Workers(database, versions, settings)

@@ -1,31 +1,38 @@
-"""The audit trail for people."""
+"""`/audit`: what was done and what was refused."""
 
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from edge_api.admin import cursors
-from edge_api.admin.callers import Caller
+from edge_api.admin.parameters import LIMIT, Cursor, Limit, WhoCalls
 from edge_api.database.pool import Database
 from edge_protocol.admin import AuditEntry, AuditPage
 from edge_store.identity import audit
 
 
-class Trail:
+class AuditAdmin:
     """Reads the audit trail."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.router = APIRouter(tags=["audit"])
+        self.router.get("/audit")(self.list_audit)
 
-    async def page(
+    async def list_audit(
         self,
-        caller: Caller,
-        actor: str | None,
-        action: str | None,
-        object_: str | None,
-        since: datetime | None,
-        limit: int,
-        cursor: str | None,
+        caller: WhoCalls,
+        actor: Annotated[str | None, Query(max_length=512, description="Start of the actor.")] = None,
+        action: Annotated[str | None, Query(max_length=128, description="Start of the action.")] = None,
+        object_: Annotated[str | None, Query(alias="object", max_length=512, examples=["worker/plant-7"])] = None,
+        since: datetime | None = None,
+        limit: Limit = LIMIT,
+        cursor: Cursor = None,
     ) -> AuditPage:
-        """Return entries that the caller may see, the newest first. `actor` and `action` match from the start."""
+        """List what was done and what was refused, the newest first. A time without a zone is UTC."""
+        if since is not None and since.tzinfo is None:
+            since = since.replace(tzinfo=UTC)
         before = cursors.decode_number(cursor)
         statement = audit.entries(limit + 1, before, actor, action, object_, since, caller.scope)
         rows = await self._database.rows(statement)

@@ -1,4 +1,4 @@
-"""Who calls the admin API, and what the role allows.
+"""Who calls the admin API, and what the role allows: checked in one place, so that no route can forget it.
 
 Each call looks its credential up: administrators are few, and a revocation counts at once.
 """
@@ -10,17 +10,25 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
+
 from edge_api.database.pool import Database
-from edge_api.errors import RefusedError
+from edge_api.errors import DatabaseAwayError, RefusedError
+from edge_api.http.address import address_of
+from edge_api.http.problems import database_away, refused
 from edge_api.identity import tokens
 from edge_api.identity.authenticator import FailureBrake
+from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
 from edge_store.identity import credentials
 from edge_store.identity.scopes import Scope
 
 KNOWN_MOST: Final = 1000
+_READS: Final = frozenset({"GET", "HEAD"})
 
-_MEND: Final = "Make one: edge-api credential create --role admin."
+_HOW_TO_FIX: Final = "Create one: edge-api credential create --role admin."
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +43,12 @@ class Caller:
 
     @property
     def actor(self) -> str:
-        """How the audit trail names the caller."""
+        """The caller's name in the audit trail."""
         return f"{self.role}:{self.label or ''}:{self.credential_id}"
 
     @property
     def name(self) -> str:
-        """How people name the caller."""
+        """The caller's name for people."""
         return self.label or f"{self.role} {self.credential_id}"
 
 
@@ -52,13 +60,13 @@ class Callers:
         self._metrics = metrics
         self._brake = FailureBrake()
         self._known: OrderedDict[UUID, bytes] = OrderedDict()
-        """Credentials that were good at their last call: the brake, which others may have pulled, is not for them."""
+        """Credentials that were valid at their last call: failures of others at their address do not block them."""
 
     async def find(self, authorization: str | None, address: str, *, writes: bool) -> Caller:
         """Return who calls.
 
         Raises:
-            RefusedError: no good credential (401), its role does not allow the call (403), too many failures (429).
+            RefusedError: no valid credential (401), its role does not allow the call (403), too many failures (429).
             DatabaseAwayError: it can't be looked up now.
 
         """
@@ -73,10 +81,10 @@ class Callers:
     async def _find(self, authorization: str | None, address: str, *, writes: bool) -> Caller:
         scheme, _, text = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not text:
-            raise RefusedError(401, "credential_missing", f"The call carries no admin credential. {_MEND}")
+            raise RefusedError(401, "credential_missing", f"The call carries no admin credential. {_HOW_TO_FIX}")
         token = tokens.parse(text.strip(), tokens.ADMIN) or tokens.parse(text.strip(), tokens.CREDENTIAL)
         if token is None:
-            raise RefusedError(401, "credential_invalid", f"This is not an admin credential. {_MEND}")
+            raise RefusedError(401, "credential_invalid", f"This is not an admin credential. {_HOW_TO_FIX}")
         known = self._known.pop(token.id, None)
         if (known is None or not token.matches(known)) and self._brake.exhausted(address, time.monotonic()):
             raise RefusedError(
@@ -84,7 +92,7 @@ class Callers:
             )
         row = await self._database.first(credentials.get_credential(token.id))
         if row is None or not token.matches(row.secret_hash):
-            raise RefusedError(401, "credential_unknown", f"The credential is not known here. {_MEND}")
+            raise RefusedError(401, "credential_unknown", f"The credential is not known here. {_HOW_TO_FIX}")
         caller = _checked(row, writes=writes)
         self._known[token.id] = row.secret_hash
         while len(self._known) > KNOWN_MOST:
@@ -94,12 +102,48 @@ class Callers:
 
 def _checked(row: credentials.CredentialSecret, *, writes: bool) -> Caller:
     if row.revoked_at is not None:
-        raise RefusedError(401, "credential_revoked", f"The credential was revoked. {_MEND}")
+        raise RefusedError(401, "credential_revoked", f"The credential was revoked. {_HOW_TO_FIX}")
     if row.expires_at <= datetime.now(UTC):
-        raise RefusedError(401, "credential_expired", f"The credential has expired. {_MEND}")
+        raise RefusedError(401, "credential_expired", f"The credential has expired. {_HOW_TO_FIX}")
     if row.role not in ("admin", "read"):
-        raise RefusedError(403, "wrong_role", f"A worker's credential is not good for the admin API. {_MEND}")
+        raise RefusedError(403, "wrong_role", f"A worker's credential does not open the admin API. {_HOW_TO_FIX}")
     if writes and row.role != "admin":
-        raise RefusedError(403, "read_only", f"A credential of role read is good for GET only. {_MEND}")
+        raise RefusedError(403, "read_only", f"A credential of role read allows only GET. {_HOW_TO_FIX}")
     queues = None if row.queues is None else tuple(row.queues)
     return Caller(row.id, row.role, row.label, row.expires_at, Scope(row.worker_pattern, row.team, queues))
+
+
+class Gate:
+    """Finds the caller of each request, and answers requests that are refused."""
+
+    def __init__(self, app: ASGIApp, callers: Callers, refusals: Refusals, open_path: str) -> None:
+        self._app = app
+        self._callers = callers
+        self._refusals = refusals
+        self._open_path = open_path
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["path"] == self._open_path:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        try:
+            scope.setdefault("state", {})["caller"] = await self._caller(request)
+        except RefusedError as refusal:
+            await refused(refusal)(scope, receive, send)
+        except DatabaseAwayError:
+            await database_away()(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _caller(self, request: Request) -> Caller:
+        address = address_of(request)
+        try:
+            return await self._callers.find(
+                request.headers.get("authorization"), address, writes=request.method not in _READS
+            )
+        except RefusedError as refusal:
+            what = f"{request.method} {request.url.path[:200]}"
+            self._refusals.note(address, refusal.code, request.headers.get("authorization"), what)
+            raise

@@ -1,12 +1,14 @@
-"""Join tokens and credentials for administrators. Secrets are shown once, in the answer that makes them."""
+"""`/tokens` and `/credentials`: created, listed, changed and revoked. Secrets are shown once, when created."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
+from fastapi import APIRouter, Query, Response
+
 from edge_api.admin import cursors
-from edge_api.admin.callers import Caller
+from edge_api.admin.parameters import LIMIT, Cursor, Limit, Name, WhoCalls
 from edge_api.admin.scopes import check_queues, inside, unknown
 from edge_api.database.pool import Database
 from edge_api.errors import RefusedError
@@ -14,31 +16,41 @@ from edge_api.identity import tokens
 from edge_protocol.admin import (
     CredentialCreated,
     CredentialPage,
+    CredentialPatch,
     CredentialRequest,
     CredentialView,
+    RevokedCredentials,
     TokenCreated,
     TokenPage,
     TokenRequest,
     TokenView,
 )
+from edge_protocol.limits import WORKER_NAME_MAX
 from edge_store.database.statement import Command, Statement
 from edge_store.identity import audit, credentials
 
 
 class IdentityAdmin:
-    """Makes, lists and revokes."""
+    """Join tokens and credentials."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.router = router = APIRouter(tags=["identity"])
+        router.post("/tokens", status_code=201)(self.create_token)
+        router.get("/tokens")(self.list_tokens)
+        router.delete("/tokens/{token_id}", status_code=204)(self.revoke_token)
+        router.post("/credentials", status_code=201)(self.create_credential)
+        router.get("/credentials")(self.list_credentials)
+        router.get("/credentials/{credential_id}")(self.get_credential)
+        router.patch("/credentials/{credential_id}")(self.rescope_credential)
+        router.delete("/credentials/{credential_id}", status_code=204)(self.revoke_credential)
+        router.delete("/workers/{name}/credentials", tags=["workers"])(self.revoke_credentials_of_worker)
 
-    async def create_token(self, caller: Caller, request: TokenRequest) -> TokenCreated:
-        """Make a join token; what it leaves open is bound as the caller is.
+    # ---- join tokens ----
 
-        Raises:
-            OutOfScopeError: it would reach beyond the caller's scope (403).
-
-        """
-        request = inside(caller, request)
+    async def create_token(self, caller: WhoCalls, body: TokenRequest) -> TokenCreated:
+        """Create a join token; it is shown only now."""
+        request = inside(caller, body)
         token = tokens.mint(tokens.JOIN_TOKEN)
         new = new_join_token(token, request)
         entry = audit.NewAudit(caller.actor, "token.create", f"token/{token.id}", request.model_dump(mode="json"))
@@ -55,38 +67,30 @@ class IdentityAdmin:
             token=token.text,
         )
 
-    async def tokens(self, caller: Caller, limit: int, cursor: str | None) -> TokenPage:
-        """Return join tokens, the newest first."""
+    async def list_tokens(self, caller: WhoCalls, limit: Limit = LIMIT, cursor: Cursor = None) -> TokenPage:
+        """List join tokens, the newest first, without their secrets."""
         statement = credentials.join_tokens(limit + 1, cursors.decode_moment(cursor), caller.scope)
         rows = await self._database.rows(statement)
         items = [TokenView.model_validate(row, from_attributes=True) for row in rows[:limit]]
         return TokenPage(items=items, next=_next(items, limit, len(rows)))
 
-    async def revoke_token(self, caller: Caller, token_id: UUID) -> None:
-        """Revoke a join token.
-
-        Raises:
-            RefusedError: there is none (404).
-
-        """
+    async def revoke_token(self, caller: WhoCalls, token_id: UUID) -> Response:
+        """Revoke a join token. Workers that have enrolled with it stay."""
         entry = audit.NewAudit(caller.actor, "token.revoke", f"token/{token_id}")
         if not await self._write(entry, credentials.revoke_join_token(token_id, caller.scope)):
             exists = await self._database.first(credentials.get_join_token(token_id)) is not None
             raise unknown(caller.scope, "token_unknown", f"join token {token_id}", exists=exists)
+        return Response(status_code=204)
 
-    async def create_credential(self, caller: Caller, request: CredentialRequest) -> CredentialCreated:
-        """Make a credential of role admin or read; what it leaves open is bound as the caller is.
+    # ---- credentials ----
 
-        One of a scope does not outlive its maker: whoever has it for a while only can't keep it up by itself.
-
-        Raises:
-            OutOfScopeError: it would reach beyond the caller's scope (403).
-
-        """
-        request = inside(caller, request)
+    async def create_credential(self, caller: WhoCalls, body: CredentialRequest) -> CredentialCreated:
+        """Create a credential of role admin or read; it is shown only now."""
+        request = inside(caller, body)
         token = tokens.mint(tokens.ADMIN)
         new = new_credential(token, request)
         if not caller.scope.whole:
+            # A scoped credential expires no later than its creator's: otherwise it could renew itself forever.
             new = replace(new, expires_at=min(new.expires_at, caller.expires_at))
         detail = request.model_dump(mode="json")
         entry = audit.NewAudit(caller.actor, "credential.create", f"credential/{token.id}", detail)
@@ -106,71 +110,58 @@ class IdentityAdmin:
             credential=token.text,
         )
 
-    async def credentials(self, caller: Caller, worker: str | None, limit: int, cursor: str | None) -> CredentialPage:
-        """Return credentials, the newest first."""
+    async def list_credentials(
+        self,
+        caller: WhoCalls,
+        worker: Annotated[str | None, Query(max_length=WORKER_NAME_MAX)] = None,
+        limit: Limit = LIMIT,
+        cursor: Cursor = None,
+    ) -> CredentialPage:
+        """List credentials, the newest first, without their secrets."""
         statement = credentials.credentials(limit + 1, cursors.decode_moment(cursor), worker, caller.scope)
         rows = await self._database.rows(statement)
         items = [credential_view(row) for row in rows[:limit]]
         return CredentialPage(items=items, next=_next(items, limit, len(rows)))
 
-    async def credential(self, caller: Caller, credential_id: UUID) -> CredentialView:
-        """Return one credential.
-
-        Raises:
-            RefusedError: there is none (404).
-
-        """
+    async def get_credential(self, caller: WhoCalls, credential_id: UUID) -> CredentialView:
+        """Get one credential, without its secret."""
         row = await self._database.first(credentials.one_credential(credential_id, caller.scope))
         if row is None:
             exists = await self._database.first(credentials.one_credential(credential_id)) is not None
             raise unknown(caller.scope, "credential_unknown", f"credential {credential_id}", exists=exists)
         return credential_view(row)
 
-    async def rescope(self, caller: Caller, credential_id: UUID, queues: list[str] | None) -> CredentialView:
-        """Change which queues a worker's credential grants.
-
-        Raises:
-            RefusedError: there is none (404), or it is not a worker's (409).
-            OutOfScopeError: it would grant what is not the caller's to give (403).
-
-        """
-        await self.credential(caller, credential_id)
+    async def rescope_credential(self, caller: WhoCalls, credential_id: UUID, body: CredentialPatch) -> CredentialView:
+        """Change which queues a worker's credential grants, from the next claim on."""
+        await self.get_credential(caller, credential_id)
+        queues = body.queues
         if queues is None and caller.scope.queues is not None:
             queues = list(caller.scope.queues)
         check_queues(caller.scope, queues or ())
-        detail = {"queues": queues}
-        entry = audit.NewAudit(caller.actor, "credential.rescope", f"credential/{credential_id}", detail)
+        entry = audit.NewAudit(caller.actor, "credential.rescope", f"credential/{credential_id}", {"queues": queues})
         if not await self._write(entry, credentials.rescope(credential_id, queues)):
             raise RefusedError(
                 409, "wrong_role", "Only credentials of workers grant queues; this one is for people or programs."
             )
-        return await self.credential(caller, credential_id)
+        return await self.get_credential(caller, credential_id)
 
-    async def revoke(self, caller: Caller, credential_id: UUID) -> None:
-        """Revoke a credential; one that was revoked before stays so.
-
-        Raises:
-            RefusedError: there is none (404).
-
-        """
+    async def revoke_credential(self, caller: WhoCalls, credential_id: UUID) -> Response:
+        """Revoke a credential; its sessions and streams end within a second, on any replica."""
         entry = audit.NewAudit(caller.actor, "credential.revoke", f"credential/{credential_id}")
         if not await self._write(entry, credentials.revoke(credential_id, caller.scope)):
-            await self.credential(caller, credential_id)
+            # Revoked before, unless there is no such credential.
+            await self.get_credential(caller, credential_id)
+        return Response(status_code=204)
 
-    async def revoke_of_worker(self, caller: Caller, worker: str) -> int:
-        """Revoke all credentials of a worker and return how many were good until now.
-
-        Raises:
-            OutOfScopeError: the name is outside of the caller's scope (404).
-
-        """
-        if not caller.scope.covers_name(worker):
-            raise unknown(caller.scope, "worker_unknown", f"worker {worker[:300]}", exists=True)
-        entry = audit.NewAudit(caller.actor, "credential.revoke", f"worker/{worker}")
-        return await self._write(entry, credentials.revoke_of_worker(worker, caller.scope))
+    async def revoke_credentials_of_worker(self, caller: WhoCalls, name: Name) -> RevokedCredentials:
+        """Revoke all credentials of a worker; its session ends within a second, on any replica."""
+        if not caller.scope.covers_name(name):
+            raise unknown(caller.scope, "worker_unknown", f"worker {name[:300]}", exists=True)
+        entry = audit.NewAudit(caller.actor, "credential.revoke", f"worker/{name}")
+        return RevokedCredentials(revoked=await self._write(entry, credentials.revoke_of_worker(name, caller.scope)))
 
     async def _write(self, entry: audit.NewAudit, statement: Statement[Any] | Command) -> int:
-        """Run a statement; if it changed anything, with its entry of the audit trail. Returns the rows changed."""
+        """Run a statement and, if it changed anything, write its audit entry. Return the number of rows changed."""
         async with self._database.transaction(entry.action) as transaction:
             if isinstance(statement, Statement):
                 changed = len(await transaction.rows(statement))
@@ -183,7 +174,7 @@ class IdentityAdmin:
 
 
 def new_join_token(token: tokens.Token, request: TokenRequest) -> credentials.NewJoinToken:
-    """Return what the store keeps of a new join token."""
+    """Return a new join token as it is stored."""
     return credentials.NewJoinToken(
         id=token.id,
         secret_hash=token.digest,
@@ -196,7 +187,7 @@ def new_join_token(token: tokens.Token, request: TokenRequest) -> credentials.Ne
 
 
 def new_credential(token: tokens.Token, request: CredentialRequest) -> credentials.NewCredential:
-    """Return what the store keeps of a new credential for people or programs."""
+    """Return a new credential for people or programs as it is stored."""
     return credentials.NewCredential(
         id=token.id,
         secret_hash=token.digest,

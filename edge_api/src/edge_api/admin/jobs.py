@@ -1,38 +1,65 @@
-"""Jobs and queues for people: lists, statistics, and why a job is not starting."""
+"""`/jobs` and `/queues`: lists, statistics, and why a job is not starting. All calls only read."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Annotated
 from uuid import UUID
+
+from fastapi import APIRouter, Path, Query
 
 from edge_api.admin import cursors
 from edge_api.admin.callers import Caller
+from edge_api.admin.parameters import LIMIT, Cursor, Limit, WhoCalls
 from edge_api.admin.scopes import check_queues, describe, unknown
-from edge_api.admin.workers import FleetAdmin
+from edge_api.admin.workers import WorkersAdmin
 from edge_api.database.pool import Database
 from edge_api.fleet.explain import explain
 from edge_api.fleet.views import job_view, queue_view, queue_views
 from edge_protocol.admin import Explanation, JobPage, JobView, QueueList, QueueView
+from edge_protocol.job_state import JobState
+from edge_protocol.limits import QUEUE_NAME_MAX, WORKER_NAME_MAX, QueueName
 from edge_store.jobs import job_views
 
 
 class JobsAdmin:
     """Reads jobs and queues."""
 
-    def __init__(self, database: Database, fleet: FleetAdmin) -> None:
+    def __init__(self, database: Database, workers: WorkersAdmin) -> None:
         self._database = database
-        self._fleet = fleet
+        self._workers = workers
+        self.router = router = APIRouter()
+        router.get("/queues", tags=["queues"])(self.list_queues)
+        router.get("/queues/{queue:path}", tags=["queues"])(self.get_queue)
+        router.get("/jobs", tags=["jobs"])(self.list_jobs)
+        router.get("/jobs/{job_id}", tags=["jobs"])(self.get_job)
+        router.get("/jobs/{job_id}/explain", tags=["jobs"])(self.explain_job)
 
-    async def page(
+    async def list_queues(self, caller: WhoCalls) -> QueueList:
+        """List all queues that have a waiting job or a worker."""
+        views = queue_views(await self._depths(caller), await self._workers.all(caller))
+        return QueueList(items=[view for view in views if caller.scope.covers_queues([view.queue])])
+
+    async def get_queue(
         self,
-        caller: Caller,
-        state: str | None,
-        queue: str | None,
-        worker: str | None,
-        dag_id: str | None,
-        limit: int,
-        cursor: str | None,
+        caller: WhoCalls,
+        queue: Annotated[str, Path(min_length=1, max_length=QUEUE_NAME_MAX, examples=["press"])],
+    ) -> QueueView:
+        """Get backlog and room of a queue; an unknown queue is empty."""
+        check_queues(caller.scope, [queue])
+        depth, oldest_s = (await self._depths(caller)).get(queue, (0, 0.0))
+        return queue_view(queue, depth, oldest_s, await self._workers.all(caller))
+
+    async def list_jobs(
+        self,
+        caller: WhoCalls,
+        state: JobState | None = None,
+        queue: QueueName | None = None,
+        worker: Annotated[str | None, Query(max_length=WORKER_NAME_MAX)] = None,
+        dag_id: Annotated[str | None, Query(max_length=250)] = None,
+        limit: Limit = LIMIT,
+        cursor: Cursor = None,
     ) -> JobPage:
-        """Return jobs, the newest first."""
+        """List jobs, the newest first; finished ones are kept for a while."""
         before = cursors.decode_id(cursor)
         statement = job_views.jobs(limit + 1, before, state, queue, worker, dag_id, caller.scope)
         items = [job_view(row) for row in await self._database.rows(statement)]
@@ -40,43 +67,22 @@ class JobsAdmin:
         items = items[:limit]
         return JobPage(items=items, next=cursors.encode(str(items[-1].id)) if more else None)
 
-    async def get(self, caller: Caller, job_id: UUID) -> JobView:
-        """Return one job.
-
-        Raises:
-            RefusedError: there is none (404).
-
-        """
+    async def get_job(self, caller: WhoCalls, job_id: UUID) -> JobView:
+        """Get one job."""
         row = await self._database.first(job_views.one_job(job_id, caller.scope))
         if row is None:
             exists = await self._database.first(job_views.one_job(job_id)) is not None
-            mend = " Finished jobs are kept for a while only."
-            raise unknown(caller.scope, "job_unknown", f"job {job_id}", exists=exists, mend=mend)
+            hint = " Finished jobs are kept only for a while."
+            raise unknown(caller.scope, "job_unknown", f"job {job_id}", exists=exists, hint=hint)
         return job_view(row)
 
-    async def explain(self, caller: Caller, job_id: UUID) -> Explanation:
-        """Return why a job is where it is, as far as the caller may know; errors as of `get`."""
-        job = await self.get(caller, job_id)
-        explanation = explain(job, await self._fleet.all(caller), datetime.now(UTC))
+    async def explain_job(self, caller: WhoCalls, job_id: UUID) -> Explanation:
+        """Answer "why is my job not starting?"."""
+        job = await self.get_job(caller, job_id)
+        explanation = explain(job, await self._workers.all(caller), datetime.now(UTC))
         if not caller.scope.whole:
-            explanation.message += f" Seen are {describe(caller.scope)} alone: others may take the job."
+            explanation.message += f" This credential sees only {describe(caller.scope)}: others may take the job."
         return explanation
-
-    async def queues(self, caller: Caller) -> QueueList:
-        """Return all queues that have a job waiting or a worker."""
-        views = queue_views(await self._depths(caller), await self._fleet.all(caller))
-        return QueueList(items=[view for view in views if caller.scope.covers_queues([view.queue])])
-
-    async def queue(self, caller: Caller, name: str) -> QueueView:
-        """Return one queue; one that nobody knows is empty.
-
-        Raises:
-            OutOfScopeError: the caller may not know of it (403).
-
-        """
-        check_queues(caller.scope, [name])
-        depth, oldest_s = (await self._depths(caller)).get(name, (0, 0.0))
-        return queue_view(name, depth, oldest_s, await self._fleet.all(caller))
 
     async def _depths(self, caller: Caller) -> Mapping[str, tuple[int, float]]:
         rows = await self._database.rows(job_views.queue_depths(caller.scope))

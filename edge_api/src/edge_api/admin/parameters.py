@@ -1,4 +1,4 @@
-"""What all routes of the admin API share: parameters and callers."""
+"""Parameters that many calls of the admin API share."""
 
 from typing import Annotated, Final
 
@@ -6,14 +6,8 @@ from fastapi import Depends, Path, Query, Request
 
 from edge_api.admin.callers import Caller
 from edge_api.admin.cursors import CURSOR_MAX
-from edge_api.admin.services import Admin
 from edge_protocol.admin import PAGE_DEFAULT, PAGE_MAX
 from edge_protocol.limits import WORKER_NAME_MAX, WORKER_NAME_PATTERN
-
-
-def _admin(request: Request) -> Admin:
-    admin: Admin = request.app.state.admin
-    return admin
 
 
 def _caller(request: Request) -> Caller:
@@ -21,10 +15,9 @@ def _caller(request: Request) -> Caller:
     return caller
 
 
-AdminService = Annotated[Admin, Depends(_admin)]
 WhoCalls = Annotated[Caller, Depends(_caller)]
-Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="Most items of a page.")]
-Cursor = Annotated[str | None, Query(max_length=CURSOR_MAX, description="`next` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="Maximum number of items in a page.")]
+Cursor = Annotated[str | None, Query(max_length=CURSOR_MAX, description="`next` of the previous page.")]
 Name = Annotated[
     str,
     Path(

@@ -1,7 +1,7 @@
-"""What a caller of the admin API may ask for: refusals of what lies outside of the credential's scope.
+"""Bounds of a caller of the admin API: refusals of requests outside the credential's scope.
 
-A thing outside of the scope is answered as one that does not exist, so that nobody learns of it; the audit trail has
-the difference. What a caller names itself (queues, patterns, teams) is refused openly.
+An object outside the scope is answered as one that does not exist, so that nobody learns of it; the audit trail shows
+the difference. Values that a caller names itself (queues, patterns, teams) are refused openly.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ CODE: Final = "out_of_scope"
 
 Request = TypeVar("Request", TokenRequest, CredentialRequest)
 
-_MEND: Final = "Leave it out, or ask an administrator of the whole fleet."
+_HOW_TO_FIX: Final = "Leave it out, or ask an administrator of the whole fleet."
 
 
 def describe(scope: Scope) -> str:
@@ -29,18 +29,18 @@ def describe(scope: Scope) -> str:
     return ", ".join(part for part in parts if part is not None) or "the whole fleet"
 
 
-def unknown(scope: Scope, code: str, what: str, *, exists: bool, mend: str = "") -> RefusedError:
-    """Return the refusal (404) of what is not there for the caller; `exists`: it is there, but not for this caller."""
+def unknown(scope: Scope, code: str, what: str, *, exists: bool, hint: str = "") -> RefusedError:
+    """Return the refusal (404) of an object that this caller can't see; `exists`: it exists outside the scope."""
     where = "" if scope.whole else f" in the scope of this credential ({describe(scope)})"
     kind = OutOfScopeError if exists and not scope.whole else RefusedError
-    return kind(404, code, f"There is no {what}{where}.{mend}")
+    return kind(404, code, f"There is no {what}{where}.{hint}")
 
 
 def check_queues(scope: Scope, queues: Sequence[str]) -> None:
     """Raise OutOfScopeError (403) unless all these queues are in the scope."""
     for queue in queues:
         if not scope.covers_queues([queue]):
-            raise _refused(scope, f"The queue {queue} is none of its.")
+            raise _refused(scope, f"The queue {queue} is outside it.")
 
 
 def inside(caller: Caller, request: Request) -> Request:
@@ -55,7 +55,7 @@ def inside(caller: Caller, request: Request) -> Request:
     if pattern is not None and not scope.covers_name(pattern):
         raise _refused(scope, f"The pattern {pattern} may match other workers.")
     if request.team is not None and not scope.covers_team(request.team):
-        raise _refused(scope, f"The team {request.team} is another one.")
+        raise _refused(scope, f"The team {request.team} is outside it.")
     check_queues(scope, request.queues or ())
     open_bounds = {
         "worker_pattern": (pattern, scope.worker_pattern),
@@ -67,4 +67,4 @@ def inside(caller: Caller, request: Request) -> Request:
 
 
 def _refused(scope: Scope, why: str) -> OutOfScopeError:
-    return OutOfScopeError(403, CODE, f"This credential is for {describe(scope)}. {why} {_MEND}")
+    return OutOfScopeError(403, CODE, f"This credential is for {describe(scope)}. {why} {_HOW_TO_FIX}")
