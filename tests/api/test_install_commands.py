@@ -31,7 +31,7 @@ def test_a_given_credential_is_made_once(db: Db, tmp_path: Path) -> None:
     token = tokens.mint(tokens.ADMIN)
     file = credential_file(tmp_path, token)
     made, again = ensure(db, file), ensure(db, file)
-    assert (made.stdout, again.stdout) == (f"credential {token.id} is made\n", f"credential {token.id} is good\n")
+    assert (made.stdout, again.stdout) == (f"credential {token.id} is created\n", f"credential {token.id} is valid\n")
     (row,) = db.rows("SELECT * FROM edge.credential")
     assert (row.id, row.role, row.label, token.matches(row.secret_hash)) == (token.id, "admin", "operator", True)
     trail = db.rows("SELECT * FROM edge.audit")

@@ -110,8 +110,8 @@ def test_the_schema_is_checked_and_upgraded(empty_database: str) -> None:
     [
         (("--expires", "soon"), "give one like 30m, 24h or 7d"),
         (("--uses", "0"), "give 1 or more"),
-        (("--queues", "q" * 257), "a queue name is not good"),
-        (("--queues", "a,,b"), "a queue name is not good"),
+        (("--queues", "q" * 257), "invalid queue name"),
+        (("--queues", "a,,b"), "invalid queue name"),
     ],
 )
 def test_bad_options_of_a_token(database: str, options: tuple[str, ...], said: str) -> None:
@@ -123,8 +123,8 @@ def test_bad_options_of_a_token(database: str, options: tuple[str, ...], said: s
 @pytest.mark.parametrize(
     ("database", "settings", "said"),
     [
-        ("postgresql://x", {"EDGE_API_PORT": "x"}, "EDGE_API_PORT is not good"),
-        ("postgresql://x", {"EDGE_API_HEARTBEAT_INTERVAL_S": "0"}, "EDGE_API_HEARTBEAT_INTERVAL_S is not good"),
+        ("postgresql://x", {"EDGE_API_PORT": "x"}, "Invalid EDGE_API_PORT"),
+        ("postgresql://x", {"EDGE_API_HEARTBEAT_INTERVAL_S": "0"}, "Invalid EDGE_API_HEARTBEAT_INTERVAL_S"),
         (None, {}, "EDGE_API_DATABASE_URL is not set"),
         ("x", {}, "The database URL can't be read"),
     ],

@@ -1,7 +1,7 @@
 """`/tokens` and `/credentials`: created, listed, changed and revoked. Secrets are shown once, when created."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from edge_api.admin.scopes import check_queues, inside, unknown
 from edge_api.database.pool import Database
 from edge_api.errors import RefusedError
 from edge_api.identity import tokens
+from edge_api.identity.issuing import credential_view, new_credential, new_join_token
 from edge_protocol.admin import (
     CredentialCreated,
     CredentialPage,
@@ -171,41 +172,6 @@ class IdentityAdmin:
             if changed:
                 await transaction.run(audit.add([entry]))
         return changed
-
-
-def new_join_token(token: tokens.Token, request: TokenRequest) -> credentials.NewJoinToken:
-    """Return a new join token as it is stored."""
-    return credentials.NewJoinToken(
-        id=token.id,
-        secret_hash=token.digest,
-        worker_pattern=request.worker_pattern,
-        queues=request.queues,
-        team=request.team,
-        uses_left=request.uses,
-        expires_at=datetime.now(UTC) + timedelta(seconds=request.expires_s),
-    )
-
-
-def new_credential(token: tokens.Token, request: CredentialRequest) -> credentials.NewCredential:
-    """Return a new credential for people or programs as it is stored."""
-    return credentials.NewCredential(
-        id=token.id,
-        secret_hash=token.digest,
-        role=request.role,
-        worker_name=None,
-        identity=None,
-        team=request.team,
-        queues=request.queues,
-        expires_at=datetime.now(UTC) + timedelta(seconds=request.expires_s),
-        label=request.label,
-        worker_pattern=request.worker_pattern,
-    )
-
-
-def credential_view(row: credentials.CredentialRow) -> CredentialView:
-    """Return a row of the store as people see it."""
-    fields = {name: getattr(row, name) for name in CredentialView.model_fields if name != "worker"}
-    return CredentialView(worker=row.worker_name, **fields)
 
 
 def _next(items: list[Any], limit: int, found: int) -> str | None:

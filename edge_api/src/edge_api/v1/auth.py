@@ -25,7 +25,7 @@ class V1Tokens:
         """Check the token of a call. `method` is the path after `/edge_worker/v1/`, which the token must name.
 
         Raises:
-            RefusedError: v1 is switched off, or the token is not good (403); too many failures (429).
+            RefusedError: v1 is switched off, or the token is invalid (403); too many failures (429).
 
         """
         if self._secret is None:
@@ -66,7 +66,7 @@ class V1Tokens:
             raise RefusedError(403, "token_early", "The token is from the future. Synchronise the clocks.") from error
         except jwt.PyJWTError as error:
             raise RefusedError(
-                403, "token_invalid", "The token is not good. Worker and platform need the same [api_auth] jwt_secret."
+                403, "token_invalid", "The token is invalid. Worker and platform need the same [api_auth] jwt_secret."
             ) from error
         if claims.get("method") != method:
             raise RefusedError(403, "token_for_another_call", "The token was made for another call.")
