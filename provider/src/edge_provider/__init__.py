@@ -1,1 +1,1 @@
-"""What Airflow loads of Airflow Edge: the executor, the DB manager and the reader of task logs."""
+"""The part of Airflow Edge that Airflow loads: executor, DB manager, log reader, and the commands `airflow edge`."""

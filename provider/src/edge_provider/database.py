@@ -1,4 +1,4 @@
-"""Is Airflow's database one that the schema `edge` can live in?"""
+"""Checks of Airflow's database: whether it can have the schema `edge`, and whether it has the right version."""
 
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
@@ -12,8 +12,8 @@ def check_kind(session: Session) -> None:
     """Check the server, not yet the schema.
 
     Raises:
-        UnsupportedDatabaseError: not PostgreSQL 13 or newer.
-        UnreachableDatabaseError: no connection.
+        UnsupportedDatabaseError: It is not PostgreSQL 13 or newer.
+        UnreachableDatabaseError: No connection could be made.
 
     """
     url = session.get_bind().engine.url
@@ -28,7 +28,9 @@ def check(session: Session) -> None:
     """Check the server and the version of the schema.
 
     Raises:
-        StoreError: as for `check_kind`; SchemaMismatchError where the schema is missing or of another version.
+        UnsupportedDatabaseError: It is not PostgreSQL 13 or newer.
+        UnreachableDatabaseError: No connection could be made.
+        SchemaMismatchError: The schema is missing or has another version.
 
     """
     check_kind(session)
@@ -36,5 +38,5 @@ def check(session: Session) -> None:
 
 
 def engine_of(session: Session) -> Engine:
-    """Return the engine behind a session, also where the session sits on one connection."""
+    """Return the engine of a session, also of a session that is bound to a connection."""
     return session.get_bind().engine

@@ -1,7 +1,7 @@
 """Runs this project's migrations in `airflow db migrate` and drops its tables in `airflow db reset`.
 
 Airflow's base class expects an alembic.ini and lets alembic open connections by itself. `edge_store.schema.migrate`
-owns all that, and `edge-api db upgrade` uses it too, so every method here only delegates.
+owns all of that, and `edge-api db upgrade` uses it too, so every method here only delegates.
 """
 
 from typing import Any
@@ -29,11 +29,11 @@ class EdgeDBManager(BaseDBManager):  # type: ignore[misc]
         return migrate.current_revision(self.session.connection())
 
     def check_migration(self) -> bool:
-        """Return whether the schema has the version of this code."""
+        """Return whether the schema has the version that this code needs."""
         return self.get_current_revision() == migrate.head_revision()
 
     def initdb(self, use_migration_files: bool = False) -> None:
-        """Create the schema. There is one way to do so: the migrations."""
+        """Create the schema, by its migrations."""
         self.upgradedb(use_migration_files=use_migration_files)
 
     def create_db_from_orm(self) -> None:
@@ -50,7 +50,7 @@ class EdgeDBManager(BaseDBManager):  # type: ignore[misc]
         """Run the missing migrations.
 
         Raises:
-            SystemExit: the database can't be used; the message says why and what mends it.
+            SystemExit: The database can't be used. The message says why and how to fix it.
 
         """
         _refuse_sql_only(show_sql_only or from_revision is not None)
@@ -70,7 +70,7 @@ class EdgeDBManager(BaseDBManager):  # type: ignore[misc]
         self.log.info("The schema %s has version %s", SCHEMA, to_revision)
 
     def drop_tables(self, connection: Any) -> None:
-        """Drop the tables in the caller's transaction. Other things that somebody keeps in the schema stay."""
+        """Drop the tables in the caller's transaction. Other objects in the schema stay."""
         metadata.drop_all(connection)
         connection.execute(text(f"DROP TABLE IF EXISTS {SCHEMA}.{VERSION_TABLE}"))
 

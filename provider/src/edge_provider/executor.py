@@ -1,7 +1,7 @@
-"""The executor: puts jobs into PostgreSQL in the scheduler's own transaction and tells the scheduler how they end.
+"""The executor: queues jobs in the scheduler's own transaction and reports to the scheduler how they end.
 
-It talks to no worker. All it knows is in `edge.job`, so a scheduler that dies loses nothing, and a scheduler that stops
-leaves its jobs to run on.
+It talks to no worker. All of its state is in `edge.job`, so a scheduler that dies loses nothing, and jobs go on while
+no scheduler runs.
 """
 
 import time
@@ -30,7 +30,7 @@ EVENT_BATCH = 1000
 """Events taken in one statement: bounds memory and the length of one transaction."""
 
 RECONCILE_S = 60.0
-"""Seconds between looks for keys that are counted as running but whose job is not this scheduler's any more."""
+"""Seconds between checks for keys that are counted as running but whose job has another owner or is gone."""
 
 
 class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
@@ -46,14 +46,14 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
 
     @property
     def owner(self) -> str:
-        """The name under which jobs are this executor's: the scheduler's job, and the team where there is one."""
+        """The owner of this executor's jobs: the ID of the scheduler's job, and the team if there is one."""
         return f"{self.job_id}:{self.team_name}" if self.team_name else f"{self.job_id}"
 
     def start(self) -> None:
-        """Check the database, and tell the edge APIs which Airflow this is: workers are compared with it.
+        """Check the database, and publish Airflow's version, with which workers' versions are compared.
 
         Raises:
-            SystemExit: it can't be used; the message says why and what mends it.
+            SystemExit: The database can't be used. The message says why and how to fix it.
 
         """
         try:
@@ -61,7 +61,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
                 database.check(session)
                 run(session, platform.put(platform.AIRFLOW_VERSION, airflow_version))
         except StoreError as error:
-            # The scheduler's own handling would bury the sentence that matters below a traceback.
+            # Airflow would print a long traceback, in which the message is easily missed.
             raise SystemExit(f"EdgeExecutor can't start: {error}") from error
         self.log.info("EdgeExecutor is ready; jobs are owned by %s", self.owner)
 
@@ -73,7 +73,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         elif isinstance(workload, ExecuteCallback):
             new = callback_job(workload, owner=self.owner, team=self.team_name, default_queue=queue)
         else:
-            super().queue_workload(workload, session)  # raises: it says what is supported
+            super().queue_workload(workload, session)  # raises, and names the supported kinds
             return
         run(session, scheduling.enqueue(new))
         self._job_ids[workload.key] = new.id
@@ -82,7 +82,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
             on_rollback(session, lambda: self.running.discard(workload.key))
 
     def sync(self) -> None:
-        """Tell the scheduler what became of its jobs. With nothing to tell this is one look into an empty index."""
+        """Report the ends of jobs to the scheduler. Without events this costs one look into an empty index."""
         try:
             while self._take_events() == EVENT_BATCH:
                 pass
@@ -110,7 +110,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
             self.running_state(key, info=change.worker_name)
 
     def _reconcile(self) -> None:
-        """Stop counting keys whose job was deleted, or was adopted by a scheduler that thought this one dead."""
+        """Stop counting keys whose job was deleted, or was adopted by a scheduler that took this one for dead."""
         self._reconciled_at = time.monotonic()
         self._job_ids = {key: job_id for key, job_id in self._job_ids.items() if key in self.running}
         if not self._job_ids:
@@ -125,7 +125,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
                 del self._job_ids[key]
 
     def try_adopt_task_instances(self, tis: Sequence[Any]) -> Sequence[Any]:
-        """Take over jobs of a scheduler that died. Jobs that have ended since are told with the next sync."""
+        """Take over jobs of a scheduler that died. Jobs that have ended since are reported by the next sync."""
         with create_session(scoped=False) as session:
             jobs = rows(session, scheduling.adopt(self.owner, [ti.id for ti in tis]))
             adopted = {str(job.id) for job in jobs}
@@ -136,27 +136,27 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         return [ti for ti in tis if str(ti.id) not in adopted]
 
     def revoke_task(self, *, ti: Any) -> None:
-        """Take a job back; its worker is told to stop it."""
+        """Revoke a job; its worker stops it."""
         self.running.discard(ti.key)
         try:
             with create_session(scoped=False) as session:
                 rows(session, scheduling.revoke(ti.id))
         except SQLAlchemyError:
             # Airflow asks that this never raises. If it queues the task again, that voids the old lease as well.
-            self.log.exception("The job of %s could not be taken back", ti.key)
+            self.log.exception("The job of %s could not be revoked", ti.key)
 
     def get_task_log(self, ti: Any, try_number: int) -> tuple[list[str], list[str]]:
-        """Return the log of a running task, unless the `edge://` reader has been asked already.
+        """Return the log of a running task, unless the `edge://` reader has returned it already.
 
-        There is always a message, since without one Airflow would call a log server on the worker's host, which can't
-        be reached from here.
+        There is always a message: without one Airflow would call a log server on the worker's host, which can't be
+        reached.
         """
         if log_reader.is_active():
             return [f"Try {try_number} runs on an edge worker"], []
         return log_reader.read_job(ti.id)
 
     def end(self) -> None:
-        """Do nothing: jobs run on while no scheduler is there, and are adopted or told afterwards."""
+        """Do nothing: jobs go on without a scheduler; the next one adopts them or takes their events."""
 
     def terminate(self) -> None:
-        """Do nothing, as for `end`."""
+        """Do nothing: jobs go on, as after `end`."""

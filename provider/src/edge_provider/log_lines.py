@@ -1,8 +1,8 @@
-"""Cuts a task log into lines as its chunks come from the store."""
+"""Splits a task log into lines as its chunks are read."""
 
 
 class LineSplitter:
-    """Takes chunks in order of their offsets and gives back whole lines.
+    """Takes chunks in the order of their offsets and returns complete lines.
 
     A chunk may end in the middle of a line, even of a character: bytes are decoded line by line, and a newline byte is
     never part of a longer UTF-8 character.
@@ -27,7 +27,7 @@ class LineSplitter:
         return lines
 
     def flush(self) -> list[str]:
-        """Return the line that has no end yet, if there is one, and start afresh."""
+        """Return the incomplete last line, if there is one, and forget it."""
         rest, self._rest = b"".join(self._rest), []
         return [_decode(rest)] if rest else []
 

@@ -1,7 +1,7 @@
 """Serves task logs from `edge.log`: to every api-server alike, while the task runs and afterwards, without shared disk.
 
-Switched on by `edge_provider.logging_config`. Airflow also loads the class where there is no database (the Task SDK,
-for its upload hook), so nothing here connects before it is asked.
+`edge_provider.logging_config` enables it. Airflow also loads the class where there is no database (the Task SDK, for
+its upload hook), so nothing here connects before it is called.
 """
 
 import re
@@ -36,14 +36,14 @@ class EdgeTaskLog:
 
     @classmethod
     def from_config(cls) -> Self:
-        """Return a reader. There is nothing to configure: logs are in Airflow's own database."""
+        """Return a reader. It needs no configuration: logs are in Airflow's own database."""
         return cls()
 
     def upload(self, path: str | PathLike[str], ti: Any = None) -> None:
-        """Store the log of a trigger when it has ended.
+        """Store the log of a trigger that has ended.
 
-        Triggers run in the triggerer, next to the database. Logs of tasks are not uploaded: an edge worker's agent
-        ships them while the task runs, and what other executors run stays where those keep it.
+        Triggers run in the triggerer, next to the database. Logs of tasks are not uploaded: the agent of an edge worker
+        ships them while the task runs, and logs of other executors' tasks stay where those executors keep them.
         """
         relative = fspath(path)
         if ti is None or not _OF_A_TRIGGER.search(relative):
@@ -53,10 +53,10 @@ class EdgeTaskLog:
             _store_file(file, ti.id, relative)
 
     def stream(self, relative_path: str, ti: Any) -> tuple[list[str], list[Generator[str, None, None]]]:
-        """Return what was read, for people, and the lines of all leases that wrote this log, oldest first.
+        """Return the sources, for people, and the lines of all leases that wrote this log, oldest first.
 
-        While the task is unfinished its last line is held back until it is whole: Airflow asks again from the count of
-        lines that it has, so half a line would never be completed.
+        While the task is unfinished, an incomplete last line is held back: Airflow asks again from the number of lines
+        that it has, so half a line would never be completed.
         """
         leases = _rows(logs.leases_of_path(relative_path))
         if not leases:
@@ -64,7 +64,7 @@ class EdgeTaskLog:
         return _sources(leases), [_lines([lease.id for lease in leases], whole=ti.state not in State.unfinished)]
 
     def read(self, relative_path: str, ti: Any) -> tuple[list[str], list[str] | None]:
-        """Return the same as `stream`, as one text."""
+        """Return the result of `stream` as one text."""
         sources, streams = self.stream(relative_path, ti)
         return sources, ["\n".join(line for stream in streams for line in stream)] if streams else None
 
@@ -93,7 +93,7 @@ def _rows(statement: Statement[RowT]) -> list[RowT]:
 
 
 def _lines(leases: Sequence[UUID], *, whole: bool) -> Generator[str, None, None]:
-    """Yield the lines of some leases. `whole`: also a last line that has no end."""
+    """Yield the lines of some leases. `whole`: also an incomplete last line."""
     for lease in leases:
         splitter = LineSplitter()
         start = 0

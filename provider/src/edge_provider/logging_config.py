@@ -1,8 +1,8 @@
 """Airflow's own logging settings plus the reader of edge logs, for `[logging] logging_config_class`.
 
 Airflow 3.3 lets a provider claim a scheme of `[logging] remote_base_log_folder`, and this provider claims `edge`. But
-its default logging settings refuse every scheme that they do not know, before they ask a provider. What works is a
-settings module with a `REMOTE_TASK_LOG`; `[logging] remote_logging` stays off.
+Airflow's default logging settings refuse unknown schemes before they ask a provider. So this is a settings module with
+a `REMOTE_TASK_LOG`; `[logging] remote_logging` stays off.
 """
 
 from airflow.config_templates.airflow_local_settings import DEFAULT_LOGGING_CONFIG

@@ -1,4 +1,4 @@
-"""What Airflow's provider manager reads. It is imported by every Airflow process, so it imports nothing itself."""
+"""The description that Airflow's provider manager reads. Every Airflow process imports it, so it imports nothing."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ _OPTIONS = {
         "File with that credential, in place of admin_token.", example="/run/secrets/edge-admin"
     ),
     "api_url": _option(
-        "Base URL of the edge API for `airflow edge worker`; a path from /edge_worker on does not count.",
+        "Base URL of the edge API for `airflow edge worker`; a path that begins with /edge_worker is ignored.",
         example="https://airflow.example.com",
     ),
     "worker_concurrency": _option(
@@ -38,9 +38,9 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-edge-provider",
         "name": "Airflow Edge",
-        "description": "Runs tasks on workers at remote sites that can only call out.",
+        "description": "Runs tasks on workers at remote sites that can only make outbound connections.",
         "executors": ["edge_provider.executor.EdgeExecutor"],
-        "cli": ["edge_provider.cli.get_cli_commands"],
+        "cli": ["edge_provider.commands.parser.get_cli_commands"],
         "db-managers": ["edge_provider.db_manager.EdgeDBManager"],
         "config": {"edge": {"description": "Edge workers and the edge API.", "options": _OPTIONS}},
         "remote-logging": [{"classpath": "edge_provider.log_reader.EdgeTaskLog", "scheme": "edge"}],

@@ -1,7 +1,7 @@
-"""Undo what memory says when a session that somebody else owns does not commit.
+"""Undo a change in memory when a session that somebody else owns is rolled back.
 
 The executor writes a job with the scheduler's session and counts it as running at once. Whether the job exists is known
-only when the scheduler commits; a rollback, of the whole transaction or of a savepoint, must take the count back.
+only when the scheduler commits; a rollback, of the whole transaction or of a savepoint, must undo the count.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class _Steps:
         self._undo(ended)
 
     def ended(self, _session: Session, ended: SessionTransaction) -> None:
-        if ended.parent is None:  # closed without a word, which rolls back too
+        if ended.parent is None:  # closed without a commit, which rolls back too
             self._undo(ended)
 
     def _undo(self, ended: SessionTransaction) -> None:
@@ -46,7 +46,7 @@ def _is_inside(transaction: SessionTransaction | None, outer: SessionTransaction
 
 
 def on_rollback(session: Session, undo: Callable[[], None]) -> None:
-    """Call `undo` if what the session has written just now is rolled back; forget it when it is committed."""
+    """Call `undo` if the session's current transaction or savepoint is rolled back; forget it after the commit."""
     steps: _Steps | None = session.info.get(_INFO_KEY)
     if steps is None:
         steps = session.info[_INFO_KEY] = _Steps()

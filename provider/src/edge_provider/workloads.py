@@ -1,4 +1,4 @@
-"""Between Airflow's words and the store's: workloads become jobs, job rows become Airflow's keys."""
+"""Conversions: Airflow's workloads to the store's jobs, and jobs to Airflow's keys."""
 
 from uuid import UUID
 
@@ -13,9 +13,9 @@ TASK_RANK = 1
 
 
 def task_job(workload: ExecuteTask, *, owner: str, team: str | None, default_queue: str) -> NewJob:
-    """Return the job of a task. Its id is that of the task instance: one per try, the same over deferrals.
+    """Return the job of a task. Its ID is that of the task instance: one per try, the same across deferrals.
 
-    Airflow lets a task name an empty queue. That must not stop the scheduler, so it means the default one.
+    Airflow allows an empty queue name. That must not stop the scheduler, so it means the default queue.
     """
     ti = workload.ti
     return NewJob(

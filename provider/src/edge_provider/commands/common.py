@@ -1,4 +1,4 @@
-"""How `airflow edge` fails: one line on stderr and an exit code that scripts can rely on."""
+"""Parts that all commands share: how they fail (one line on stderr and an exit code), and the edge API's URL."""
 
 import sys
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class UsageError(CommandError):
 
 
 def command(function: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Make a function the body of a command: it knows this provider's settings, and its errors become one line."""
+    """Wrap the body of a command: this provider's configuration is loaded, and errors become one line on stderr."""
     configured = providers_configuration_loaded(function)
 
     @wraps(function)
@@ -33,3 +33,8 @@ def command(function: Callable[[Any], None]) -> Callable[[Any], None]:
             raise SystemExit(error.exit_code) from error
 
     return run
+
+
+def base_url(url: str | None) -> str | None:
+    """Return the base URL of the edge API. Settings of Airflow's own edge provider include a path, which is removed."""
+    return url.partition("/edge_worker")[0].rstrip("/") if url else None

@@ -1,4 +1,4 @@
-"""A small client of the edge API's admin API, set up from Airflow's configuration."""
+"""A small client of the admin API, configured by Airflow's configuration."""
 
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +19,7 @@ from edge_protocol.admin import (
     WorkerView,
 )
 from edge_protocol.rest import Problem
-from edge_provider.cli_errors import CommandError, UsageError
-from edge_provider.cli_local import base_url
+from edge_provider.commands.common import CommandError, UsageError, base_url
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -32,7 +31,7 @@ def admin_token() -> str | None:
     """Return the admin credential: `[edge] admin_token`, its `_cmd` and `_secret` forms, or `admin_token_file`.
 
     Raises:
-        UsageError: the file can't be read, or what is there can't be a credential.
+        UsageError: The file can't be read, or its content can't be a credential.
 
     """
     token: str | None = conf.get(_SECTION, "admin_token", fallback=None)
@@ -49,7 +48,7 @@ def admin_token() -> str | None:
 
 
 class AdminClient:
-    """Calls of the admin API on workers. Every method raises `CommandError` where the API refuses or is away."""
+    """Calls of the admin API. Every method raises `CommandError` if the API refuses the call or can't be reached."""
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url
@@ -59,10 +58,10 @@ class AdminClient:
 
     @classmethod
     def from_config(cls) -> Self:
-        """Return a client for the edge API that Airflow's configuration names.
+        """Return a client for the edge API that is set in Airflow's configuration.
 
         Raises:
-            UsageError: no URL or no token is set.
+            UsageError: The URL or the token is missing or invalid.
 
         """
         url = base_url(conf.get(_SECTION, "admin_api_url", fallback=None))
@@ -89,9 +88,9 @@ class AdminClient:
     ) -> None:
         self._http.close()
 
-    def workers(self, wanted: WorkerFilter) -> list[WorkerView]:
-        """Return all workers that a filter finds, by name."""
-        params: dict[str, Any] = wanted.model_dump(mode="json", exclude_none=True)
+    def workers(self, selection: WorkerFilter) -> list[WorkerView]:
+        """Return all workers that a filter selects, by name."""
+        params: dict[str, Any] = selection.model_dump(mode="json", exclude_none=True)
         found: list[WorkerView] = []
         while True:
             page = self._parse(WorkerPage, self._call("GET", WORKERS_PATH, params=params))
@@ -105,7 +104,7 @@ class AdminClient:
         return self._parse(WorkerView, self._call("GET", _path(name)))
 
     def request_maintenance(self, name: str, comment: str) -> None:
-        """Put a worker into maintenance, or change the comment."""
+        """Request maintenance, or change its comment."""
         self._call("PUT", f"{_path(name)}/maintenance", json={"comment": comment})
 
     def exit_maintenance(self, name: str) -> None:
@@ -113,19 +112,19 @@ class AdminClient:
         self._call("DELETE", f"{_path(name)}/maintenance")
 
     def shutdown(self, name: str) -> None:
-        """Have a worker drain and stop."""
+        """Request that a worker drains and stops."""
         self._call("PUT", f"{_path(name)}/shutdown")
 
     def remove(self, name: str) -> None:
-        """Remove a worker that is not there any more."""
+        """Remove a worker that is offline or lost."""
         self._call("DELETE", _path(name))
 
     def adjust(self, name: str, **patch: Any) -> None:
-        """Change queues and slots; fields as of `WorkerPatch`."""
+        """Change queues and slots; `patch` has the fields of `WorkerPatch`."""
         self._call("PATCH", _path(name), json=patch)
 
     def bulk(self, request: BulkRequest) -> list[BulkResult]:
-        """Do one thing to many workers."""
+        """Apply one action to many workers."""
         body = request.model_dump(mode="json", exclude_none=True)
         return self._parse(BulkResponse, self._call("POST", f"{WORKERS_PATH}/bulk", json=body)).results
 
@@ -143,7 +142,7 @@ class AdminClient:
             problem = Problem.model_validate_json(response.content)
         except ValidationError as error:
             raise CommandError(
-                f"{self._url} answers {response.status_code} and is not an edge API; check [edge] admin_api_url"
+                f"{self._url} answered {response.status_code} but is not an edge API; check [edge] admin_api_url"
             ) from error
         raise CommandError(problem.detail)
 
@@ -151,9 +150,7 @@ class AdminClient:
         try:
             return model.model_validate_json(response.content)
         except ValidationError as error:
-            raise CommandError(
-                f"{self._url} answers with something else than an edge API; check [edge] admin_api_url"
-            ) from error
+            raise CommandError(f"{self._url} did not answer like an edge API; check [edge] admin_api_url") from error
 
 
 def _path(name: str) -> str:

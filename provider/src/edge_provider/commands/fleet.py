@@ -1,4 +1,4 @@
-"""Commands on workers anywhere, through the edge API's admin API."""
+"""Commands on any worker of the fleet, through the admin API."""
 
 import sys
 from argparse import Namespace
@@ -10,23 +10,23 @@ from airflow.cli.simple_table import AirflowConsole
 
 from edge_protocol.admin import BulkAction, BulkRequest, WorkerFilter, WorkerView
 from edge_protocol.limits import COMMENT_MAX, CONCURRENCY_MAX, QUEUE_NAME_MAX
-from edge_protocol.worker_state import WorkerState
-from edge_provider.admin_client import AdminClient
-from edge_provider.cli_errors import CommandError, UsageError, command
+from edge_protocol.worker_state import GONE_STATES, WorkerState
+from edge_provider.commands.admin_client import AdminClient
+from edge_provider.commands.common import CommandError, UsageError, command
 
-_NOT_TO_STOP = (WorkerState.OFFLINE, WorkerState.UNKNOWN, WorkerState.OFFLINE_MAINTENANCE, WorkerState.TERMINATING)
+_STOPPED_OR_STOPPING = GONE_STATES | {WorkerState.TERMINATING}
 
 
 @command
 def list_workers(args: Namespace) -> None:
     """List the workers."""
-    wanted = WorkerFilter(
+    selection = WorkerFilter(
         state=parse_states(args.state),
         queue=parse_queues(args.queues) if args.queues is not None else None,
         name=args.worker_name_pattern or None,
     )
     with AdminClient.from_config() as client:
-        found = client.workers(wanted)
+        found = client.workers(selection)
     AirflowConsole().print_as(data=[row(worker) for worker in found], output=args.output)
 
 
@@ -75,7 +75,7 @@ def shutdown_all_workers(args: Namespace) -> None:
     """Stop all workers once their tasks have ended."""
     if not args.yes and not _confirmed("This shuts all edge workers down. Proceed? (y/n) "):
         raise CommandError("cancelled; nothing was changed")
-    living = [state for state in WorkerState if state not in _NOT_TO_STOP]
+    living = [state for state in WorkerState if state not in _STOPPED_OR_STOPPING]
     with AdminClient.from_config() as client:
         results = client.bulk(BulkRequest(action=BulkAction.SHUTDOWN, filter=WorkerFilter(state=living)))
     done = [result.name for result in results if result.ok]
@@ -83,13 +83,13 @@ def shutdown_all_workers(args: Namespace) -> None:
         _say(f"Requested shutdown of Edge Worker host {name}.")
     if len(done) < len(results):
         first = next(result for result in results if not result.ok)
-        raise CommandError(f"{len(results) - len(done)} of {len(results)} workers were not asked: {first.detail}")
+        raise CommandError(f"{len(results) - len(done)} of {len(results)} workers refused: {first.detail}")
     _say(f"Requested shutdown of {len(done)} edge workers by {getuser()}." if done else "No edge workers to shut down.")
 
 
 @command
 def remove_worker(args: Namespace) -> None:
-    """Remove a worker that is not there any more."""
+    """Remove a worker that is offline or lost."""
     with AdminClient.from_config() as client:
         client.remove(args.edge_hostname)
     _say(f"Edge Worker host {args.edge_hostname} removed by {getuser()}.")
@@ -139,10 +139,10 @@ def row(worker: WorkerView) -> dict[str, Any]:
 
 
 def parse_states(names: Sequence[str] | None) -> list[WorkerState] | None:
-    """Return the states that are named, with blanks or underscores.
+    """Return states by their names; underscores may replace blanks.
 
     Raises:
-        UsageError: there is no such state.
+        UsageError: A name is not that of a state.
 
     """
     if not names:
@@ -155,10 +155,10 @@ def parse_states(names: Sequence[str] | None) -> list[WorkerState] | None:
 
 
 def parse_queues(text: str) -> list[str]:
-    """Return the queues of a list with commas.
+    """Return the queues of a comma-separated list.
 
     Raises:
-        UsageError: none is named, or one has a name that is too long.
+        UsageError: The list is empty, or a name is too long.
 
     """
     queues = [name.strip() for name in text.split(",") if name.strip()]
@@ -166,22 +166,22 @@ def parse_queues(text: str) -> list[str]:
         raise UsageError("no queue is named; give --queues with names separated by commas")
     for name in queues:
         if len(name) > QUEUE_NAME_MAX:
-            raise UsageError(f"queue name {name[:20]}… has {len(name)} characters; the most are {QUEUE_NAME_MAX}")
+            raise UsageError(f"queue name {name[:20]}… has {len(name)} characters; the maximum is {QUEUE_NAME_MAX}")
     return queues
 
 
 def parse_comment(text: str) -> str:
-    """Return a comment that the edge API takes.
+    """Return a maintenance comment.
 
     Raises:
-        UsageError: it is empty or too long.
+        UsageError: It is empty or too long.
 
     """
     comment = text.strip()
     if not comment:
         raise UsageError("maintenance needs a comment; give the reason with --comments")
     if len(comment) > COMMENT_MAX:
-        raise UsageError(f"the comment has {len(comment):,} characters; the most are {COMMENT_MAX:,}")
+        raise UsageError(f"the comment has {len(comment):,} characters; the maximum is {COMMENT_MAX:,}")
     return comment
 
 

@@ -7,10 +7,10 @@ import pytest
 from airflow.cli.cli_config import ActionCommand
 
 from edge_protocol.worker_state import WorkerState
-from edge_provider import cli_local, cli_remote
-from edge_provider.admin_client import admin_token
-from edge_provider.cli import get_cli_commands
-from edge_provider.cli_errors import UsageError
+from edge_provider.commands import common, fleet, local_worker
+from edge_provider.commands.admin_client import admin_token
+from edge_provider.commands.common import UsageError
+from edge_provider.commands.parser import get_cli_commands
 
 FLAGS = {
     "worker": "-c -q -t -H --pid -v -D --stdout --stderr -l -u",
@@ -57,15 +57,15 @@ def worker(**changes: object) -> argparse.Namespace:
 
 def test_command_line_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDGE_WORKER_API_URL", raising=False)
-    assert cli_local.worker_arguments(worker()) == ["run"]
+    assert local_worker.worker_arguments(worker()) == ["run"]
     monkeypatch.setenv("AIRFLOW__EDGE__API_URL", "https://airflow.example/edge_worker/v1/rpcapi")
     monkeypatch.setenv("AIRFLOW__EDGE__WORKER_CONCURRENCY", "3")
     given = worker(edge_hostname="w1", queues="a,-b", team_name="blue", concurrency="4")
-    assert cli_local.worker_arguments(given) == [
+    assert local_worker.worker_arguments(given) == [
         *("run", "--name=w1", "--queues=a,-b", "--team=blue", "--concurrency=4", "--api-url=https://airflow.example")
     ]
     monkeypatch.setenv("EDGE_WORKER_API_URL", "https://other.example")
-    assert cli_local.worker_arguments(worker()) == ["run", "--concurrency=3"]
+    assert local_worker.worker_arguments(worker()) == ["run", "--concurrency=3"]
 
 
 @pytest.mark.parametrize(
@@ -78,31 +78,31 @@ def test_command_line_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_base_url(url: str | None, base: str | None) -> None:
-    assert cli_local.base_url(url) == base
+    assert common.base_url(url) == base
 
 
 def test_states() -> None:
-    assert cli_remote.parse_states(None) is None
-    assert cli_remote.parse_states(["idle", "maintenance_mode", "shutdown request"]) == [
+    assert fleet.parse_states(None) is None
+    assert fleet.parse_states(["idle", "maintenance_mode", "shutdown request"]) == [
         *(WorkerState.IDLE, WorkerState.MAINTENANCE_MODE, WorkerState.SHUTDOWN_REQUEST)
     ]
     with pytest.raises(UsageError, match="no worker state 'happy'; there are: starting, idle"):
-        cli_remote.parse_states(["idle", "happy"])
+        fleet.parse_states(["idle", "happy"])
 
 
 def test_queues() -> None:
-    assert cli_remote.parse_queues(" a, b ,,c") == ["a", "b", "c"]
-    assert cli_remote.parse_queues("q" * 256) == ["q" * 256]
+    assert fleet.parse_queues(" a, b ,,c") == ["a", "b", "c"]
+    assert fleet.parse_queues("q" * 256) == ["q" * 256]
     with pytest.raises(UsageError, match="257 characters"):
-        cli_remote.parse_queues("a," + "q" * 257)
+        fleet.parse_queues("a," + "q" * 257)
     with pytest.raises(UsageError, match="no queue is named"):
-        cli_remote.parse_queues(" , ")
+        fleet.parse_queues(" , ")
 
 
 def test_comment() -> None:
-    assert cli_remote.parse_comment(f" {'x' * 1024} ") == "x" * 1024
+    assert fleet.parse_comment(f" {'x' * 1024} ") == "x" * 1024
     with pytest.raises(UsageError, match="1,025"):
-        cli_remote.parse_comment("x" * 1025)
+        fleet.parse_comment("x" * 1025)
 
 
 def test_token_from_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

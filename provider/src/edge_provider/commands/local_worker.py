@@ -1,6 +1,6 @@
-"""Commands on the worker of this host: all of them become `edge-worker`, which knows nothing of Airflow's CLI.
+"""Commands on the worker of this host. Each replaces its process with `edge-worker`, which knows nothing of Airflow.
 
-The process is replaced and not watched, so signals, exit codes and the process id are those of `edge-worker`.
+So signals, the exit code and the process ID are those of `edge-worker`.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ from airflow import settings
 from airflow.cli.commands.daemon_utils import run_command_with_daemon_option
 from airflow.configuration import conf
 
-from edge_provider.cli_errors import UsageError, command
+from edge_provider.commands.common import UsageError, base_url, command
 
 PROCESS_NAME = "edge-worker"
 _API_URL_ENV = "EDGE_WORKER_API_URL"
@@ -65,7 +65,7 @@ def stop(args: Namespace) -> None:
 
 
 def worker_arguments(args: Namespace) -> list[str]:
-    """Return the command line of `edge-worker` for that of `airflow edge worker`; Airflow's settings fill it up."""
+    """Return the arguments of `edge-worker` for `airflow edge worker`; Airflow's configuration fills in defaults."""
     values = {
         "--name": args.edge_hostname,
         "--queues": args.queues,
@@ -77,19 +77,14 @@ def worker_arguments(args: Namespace) -> list[str]:
     return ["run", *(f"{option}={value}" for option, value in values.items() if value)]
 
 
-def base_url(url: str | None) -> str | None:
-    """Return the edge API's base URL; Airflow's own edge provider has the path of its protocol in it."""
-    return url.partition("/edge_worker")[0].rstrip("/") if url else None
-
-
 def find_program() -> list[str]:
-    """Return how `edge-worker` is started.
+    """Return the command that starts `edge-worker`.
 
     Raises:
         UsageError: it is not installed.
 
     """
-    # Beside this interpreter first: another one on the PATH may be of another version.
+    # First the one of this interpreter: one on the PATH may have another version.
     if importlib.util.find_spec("edge_worker") is not None:
         return [sys.executable, "-m", "edge_worker"]
     found = shutil.which("edge-worker")
@@ -99,7 +94,7 @@ def find_program() -> list[str]:
 
 
 def replace_process(program: list[str], *, verbose: bool) -> NoReturn:
-    """Become another program."""
+    """Replace this process with another program."""
     if verbose:
         os.environ["EDGE_WORKER_LOG_LEVEL"] = "DEBUG"
     sys.stdout.flush()
