@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from edge_store.schema.tables import join_token
 from edge_testing.operator.site import Obj, Site
 from edge_testing.waiting import eventually
 
@@ -49,4 +51,24 @@ def test_worker_is_cordoned_and_its_status_written_although_its_objects_are_forb
     site.node.schedules = True
     site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/maintenance-")
     site.wait_condition("plant-7", "Progressing", "UpToDate", deadline_s=90)
+    site.wait_ready("plant-7", deadline_s=90)
+
+
+def test_join_tokens_that_can_not_be_stored_are_revoked(site: Site) -> None:
+    def read_only(rules: list[Obj]) -> None:
+        for rule in rules[0]["rules"]:
+            if "secrets" in rule["resources"]:
+                rule["verbs"] = ["get"]
+
+    site.operators[0].roles_were_away = True
+    site.grant(change=read_only)
+    site.apply_worker("plant-7", **SPEC)
+
+    def created() -> list[Any]:
+        return site.db.rows(select(join_token.c.revoked_at))
+
+    eventually(lambda: len(created()) > 1, "the operator has tried twice")
+    eventually(lambda: all(row.revoked_at is not None for row in created()), "no token is left")
+    site.wait_condition("plant-7", "Progressing", "Blocked")
+    site.grant()
     site.wait_ready("plant-7", deadline_s=90)

@@ -95,25 +95,25 @@ def _watch(registry: kopf.OperatorRegistry, cache: Cache, resource: Resource, re
 
 def _make_kopf_settings(settings: OperatorSettings) -> kopf.OperatorSettings:
     """Return kopf's settings: watch only what is needed, and wait for an apiserver that does not answer."""
-    made = kopf.OperatorSettings()
+    kopf_settings = kopf.OperatorSettings()
     # `kube.events` posts the Events.
-    made.posting.enabled = False
-    made.peering.standalone = True
+    kopf_settings.posting.enabled = False
+    kopf_settings.peering.standalone = True
     # Do not watch namespaces and CRDs, which would require rights on the whole cluster.
-    made.scanning.disabled = True
-    made.watching.server_timeout = 300
-    made.watching.connect_timeout = 10
-    made.watching.inactivity_timeout = 330
-    made.watching.chunk_size = 500
-    made.networking.request_timeout = 30
+    kopf_settings.scanning.disabled = True
+    kopf_settings.watching.server_timeout = 300
+    kopf_settings.watching.connect_timeout = 10
+    kopf_settings.watching.inactivity_timeout = 330
+    kopf_settings.watching.chunk_size = 500
+    kopf_settings.networking.request_timeout = 30
     # Endless: kopf gives up after the last delay of a finite list.
-    made.networking.error_backoffs = _EndlessDelays()
-    made.queueing.idle_timeout = 1.0
+    kopf_settings.networking.error_backoffs = _EndlessDelays()
+    kopf_settings.queueing.idle_timeout = 1.0
     for resource, selector in WATCHED.items():
         if selector is not None:
-            made.watching.label_selectors[resource.group, resource.version, resource.plural] = selector
+            kopf_settings.watching.label_selectors[resource.group, resource.version, resource.plural] = selector
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
-    return made
+    return kopf_settings
 
 
 class _EndlessDelays:

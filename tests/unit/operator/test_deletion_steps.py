@@ -86,8 +86,8 @@ def test_a_deletion_ends_in_bounded_time(
             assert not (forced and now > NOW + REMOVAL_MARGIN + REMOVAL_PATIENCE)
             return
         replicas = 0 if step.stop_pods else replicas
-        progress.killed |= {pod.uid for pod in step.kill_pods}
-        if step.kill_pods and not stubborn:
+        progress.force_deleted |= {pod.uid for pod in step.force_delete_pods}
+        if step.force_delete_pods and not stubborn:
             pods = []
         progress.revoked = progress.revoked or step.revoke
         if step.remove:

@@ -116,11 +116,11 @@ Verdict = tuple[str, Reason, str]
 def with_times(conditions: dict[Condition, Verdict], before: list[Obj], generation: int, now: datetime) -> list[Obj]:
     """Return conditions as Kubernetes writes them; an unchanged status keeps its transition time."""
     known = {condition["type"]: condition for condition in before}
-    made = []
+    written = []
     for kind, (status, reason, message) in conditions.items():
         old = known.get(kind.value) or {}
         since = old.get("lastTransitionTime") if old.get("status") == status else None
-        made.append(
+        written.append(
             {
                 "type": kind.value,
                 "status": status,
@@ -130,7 +130,7 @@ def with_times(conditions: dict[Condition, Verdict], before: list[Obj], generati
                 "observedGeneration": generation,
             }
         )
-    return made
+    return written
 
 
 def transitions(before: Obj, after: Obj) -> list[Obj]:

@@ -51,7 +51,7 @@ class Situation:
 class Progress:
     """The steps taken so far. In memory only: a restarted operator repeats them, which does no harm."""
 
-    killed: set[str] = field(default_factory=set)
+    force_deleted: set[str] = field(default_factory=set)
     """uids of pods that were force-deleted."""
     revoked: bool = False
     removal_since: datetime | None = None
@@ -64,7 +64,7 @@ class Step:
 
     stop_pods: bool = False
     """Scale the StatefulSet to zero."""
-    kill_pods: list[ObservedPod] = field(default_factory=list)
+    force_delete_pods: list[ObservedPod] = field(default_factory=list)
     """Pods to force-delete."""
     request_shutdown: bool = False
     revoke: bool = False
@@ -115,9 +115,9 @@ def _pods_step(situation: Situation, *, late: bool, over: bool) -> Step | None:
         return None
     fresh = situation.fleet_known and situation.unreachable_since is None
     lost = [pod for pod in situation.pods if late or abandoned(pod, situation.view, situation.now, fleet_fresh=fresh)]
-    doomed = [pod for pod in lost if pod.uid not in situation.progress.killed]
+    doomed = [pod for pod in lost if pod.uid not in situation.progress.force_deleted]
     if doomed:
-        return Step(kill_pods=doomed, wait=timedelta(0), message="Force-deleting a pod whose node does not stop it.")
+        return Step(force_delete_pods=doomed, wait=timedelta(0), message="Force-deleting a pod on a lost node.")
     return None if over else Step(message=f"Waiting for pod {situation.pods[0].name} to finish its tasks.")
 
 

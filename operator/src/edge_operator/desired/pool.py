@@ -20,9 +20,9 @@ def worker_spec(spec: PoolSpec, defaults: PodDefaults) -> Obj:
 
     It contains the default image, so a new default of the operator is rolled out at the pool's pace.
     """
-    made = dict(spec.template.spec) | {"mode": "Managed"}
-    made["template"] = {"image": defaults.image} | dict(made.get("template") or {})
-    return made
+    member_spec = dict(spec.template.spec) | {"mode": "Managed"}
+    member_spec["template"] = {"image": defaults.image} | dict(member_spec.get("template") or {})
+    return member_spec
 
 
 def member_object(pool: EdgeWorkerPool, spec: PoolSpec, name: str, defaults: PodDefaults) -> Obj:

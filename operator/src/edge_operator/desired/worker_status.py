@@ -104,10 +104,10 @@ def _ready(seen: Observed) -> Verdict:
         return "Unknown", Reason.EDGE_API_UNREACHABLE, "The edge API does not answer."
     if live(seen.view) and not _pod_gone(seen):
         return _ready_live(seen)
-    return _managed_away(seen) or _away(seen.view)
+    return _managed_gone(seen) or _gone(seen.view)
 
 
-def _managed_away(seen: Observed) -> Verdict | None:
+def _managed_gone(seen: Observed) -> Verdict | None:
     """Return why a Managed worker is gone, as far as its pod shows it."""
     if not seen.worker.managed:
         return None
@@ -121,7 +121,7 @@ def _managed_away(seen: Observed) -> Verdict | None:
     return None
 
 
-def _away(view: WorkerView | None) -> Verdict:
+def _gone(view: WorkerView | None) -> Verdict:
     """Return why a worker is gone, as far as the fleet shows it."""
     if view is None:
         return "False", Reason.NEVER_ENROLLED, "The worker has not joined the fleet yet."

@@ -82,7 +82,7 @@ class LeaderLease:
 
     def _claimed(self, lease: Obj | None) -> Obj:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        made = lease or {
+        claimed = lease or {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             # A Lease that the chart created keeps its own labels.
@@ -93,8 +93,8 @@ class LeaderLease:
             },
             "spec": {"acquireTime": now},
         }
-        spec = made["spec"]
+        spec = claimed["spec"]
         if spec.get("holderIdentity") != self._identity:
             spec["acquireTime"] = now
         spec |= {"holderIdentity": self._identity, "leaseDurationSeconds": int(DURATION_S), "renewTime": now}
-        return made
+        return claimed

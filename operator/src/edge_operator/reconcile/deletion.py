@@ -68,10 +68,10 @@ async def _carry_out(context: Context, worker: EdgeWorker, step: Step) -> None:
         # NotFoundError: the garbage collector was faster.
         with contextlib.suppress(NotFoundError):
             await stop_pods(context, worker)
-    for pod in step.kill_pods:
+    for pod in step.force_delete_pods:
         with contextlib.suppress(ConflictError):
             await force_delete_pod(context, worker, pod)
-        progress.killed.add(pod.uid)
+        progress.force_deleted.add(pod.uid)
     # After a failure the next pass decides, which gives up after a while.
     with contextlib.suppress(FleetError):
         await _change_fleet(context, worker, step)

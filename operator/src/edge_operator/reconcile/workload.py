@@ -20,6 +20,7 @@ from edge_operator.kube.client import (
     STATEFUL_SETS,
     ForbiddenError,
     InvalidError,
+    KubeError,
     Resource,
 )
 from edge_operator.reconcile.context import Context
@@ -64,7 +65,12 @@ async def _replace_token(context: Context, worker: EdgeWorker, spec: WorkerSpec,
         await context.admin_api.revoke_token(before)
     token = await context.admin_api.create_token(token_request(worker, spec, lifetime))
     secret = workload.token_secret(worker, token.token, str(token.id), now, token.expires_at)
-    await context.kube.apply(SECRETS, secret)
+    try:
+        await context.kube.apply(SECRETS, secret)
+    except KubeError:
+        # Each retry creates another token, so one that can't be stored must not stay valid.
+        await context.admin_api.revoke_token(token.id)
+        raise
     return {
         "joinTokenSecret": worker.child_name,
         "joinTokenExpires": timestamp(token.expires_at),
