@@ -8,24 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_operator.desired.deletion import REMOVAL_MARGIN, REMOVAL_PATIENCE, Progress, Situation, Step, next_step
-from edge_operator.desired.observed_pod import ObservedPod
 from edge_protocol.worker_state import WorkerState
-from edge_testing.operator.builders import NOW, make_view, make_worker
+from edge_testing.operator.builders import NOW, make_pod, make_view, make_worker
 
 DRAIN_S = 60
-POD = ObservedPod(
-    name="edge-plant-7-0",
-    uid="1",
-    node="node-1",
-    template_hash="x",
-    phase="Running",
-    terminating=True,
-    stop_time=NOW,
-    kill_time=NOW + timedelta(seconds=DRAIN_S + 45),
-    running=True,
-    problem=None,
-    failing=False,
-)
+POD = make_pod(terminating=True, stop_time=NOW, kill_time=NOW + timedelta(seconds=DRAIN_S + 45))
 
 
 def situation(**changes: object) -> Situation:

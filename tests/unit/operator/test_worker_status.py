@@ -6,24 +6,12 @@ from typing import Any
 import pytest
 
 from edge_operator.api.conditions import Condition, Reason
-from edge_operator.desired.observed_pod import ObservedPod, PodHistory
+from edge_operator.desired.observed_pod import PodHistory
 from edge_operator.desired.worker_status import Observed, worker_status
 from edge_protocol.worker_state import WorkerState
-from edge_testing.operator.builders import NOW, make_view, make_worker
+from edge_testing.operator.builders import NOW, make_pod, make_view, make_worker
 
-POD = ObservedPod(
-    name="edge-plant-7-0",
-    uid="1",
-    node="node-1",
-    template_hash="x",
-    phase="Running",
-    terminating=False,
-    stop_time=None,
-    kill_time=None,
-    running=True,
-    problem=None,
-    failing=False,
-)
+POD = make_pod()
 
 
 def observed(**changes: Any) -> Observed:
@@ -87,7 +75,7 @@ def test_a_refusal_of_the_apiserver_is_shown_and_hides_neither_cordon_nor_readin
 
 
 def test_a_view_from_before_the_pod_was_replaced_is_not_of_the_pod() -> None:
-    first, second = [POD], [replace(POD, uid="2")]
+    first, second = [POD], [make_pod(uid="2")]
     history = PodHistory().after(first, make_view(revision=5))
     assert history.is_current(make_view(revision=5))
     replaced = history.after([], make_view(revision=7)).after(second, make_view(revision=7))

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from edge_operator.api.types import EdgeWorker, read_worker
+from edge_operator.desired.observed_pod import ObservedPod
 from edge_protocol.admin import CordonView, MaintenanceView, Reason, ReasonCode, WorkerView
 from edge_protocol.frames import Versions
 from edge_protocol.worker_state import WorkerState
@@ -63,3 +64,21 @@ def make_view(name: str = "plant-7", state: WorkerState = WorkerState.IDLE, **ch
         "revision": 1,
     }
     return WorkerView(**(values | changes))
+
+
+def make_pod(**changes: Any) -> ObservedPod:
+    """Return the pod of a worker, which runs."""
+    values: dict[str, Any] = {
+        "name": "edge-plant-7-0",
+        "uid": "1",
+        "node": "node-1",
+        "template_hash": "x",
+        "phase": "Running",
+        "terminating": False,
+        "stop_time": None,
+        "kill_time": None,
+        "running": True,
+        "problem": None,
+        "failing": False,
+    }
+    return ObservedPod(**(values | changes))
