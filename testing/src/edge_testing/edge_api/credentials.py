@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import aiohttp
 
-from edge_api.admin.identity import new_credential
 from edge_api.identity import tokens
+from edge_api.identity.issuing import new_credential
 from edge_protocol import rest
 from edge_protocol.admin import CredentialRequest
 from edge_store.identity import credentials
