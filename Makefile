@@ -1,4 +1,4 @@
-# One command each; `make help` lists them. Everything installs below this folder (.tools, .venv).
+# `make help` lists the commands. Everything is installed below this folder (.tools, .venv).
 UV_VERSION := 0.13.9
 UV := .tools/bin/uv
 PYTHON ?= python3
@@ -6,7 +6,7 @@ MEMBERS := protocol store edge_api provider worker_image operator demo images te
 RUN := $(UV) run --no-sync
 export UV_LINK_MODE ?= copy
 export PYTHONPATH := $(empty)
-# Tests and the demo start many processes; without it each would compile all that it imports.
+# Tests and the demo start many processes; without byte code each of them would compile all its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -33,7 +33,7 @@ setup: .venv/.ready  ## Install everything the other commands need
 demo: setup  ## Run a real Airflow with an edge worker, and show its tasks
 	@$(RUN) airflow-edge-demo $(ARGS)
 
-# Most tests wait for other processes, so two run side by side; tests/conftest.py says what stays together.
+# Most tests wait for other processes, so two run in parallel; tests/conftest.py keeps costly folders together.
 .PHONY: test
 test: setup  ## Run all tests
 	@$(RUN) pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder $(ARGS)
@@ -56,12 +56,12 @@ check: setup  ## Format, lint, types and import rules
 	@$(RUN) shellcheck $$(git ls-files '*.sh' .ci/run)
 
 .PHONY: format
-format: setup  ## Format the code and mend what the linter can
+format: setup  ## Format the code and fix what the linter can fix
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
 
 .PHONY: bench
-bench: setup  ## Measure side by side with edge3 and LocalExecutor
+bench: setup  ## Measure this project, edge3 and LocalExecutor side by side
 	@$(RUN) python -m bench $(ARGS)
 
 EXPORT := $(UV) export --quiet --frozen --no-emit-workspace --no-header --no-annotate

@@ -1,1 +1,1 @@
-"""The benchmark: this project beside edge3 and LocalExecutor on one machine, in one run."""
+"""The benchmark: this project, edge3 and LocalExecutor side by side on one machine."""

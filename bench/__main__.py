@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def measure(folder: Path, figures: dict[str, Figures], rounds: int, jobs: int) -> dict[str, object]:
-    """Fill the figures; return what else is worth keeping."""
+    """Fill in the figures; return additional measurements."""
     runs: dict[str, list[dag32.DagTimes]] = {name: [] for name in figures}
     rss: dict[str, float] = {}
     for turn in range(1, rounds + 1):
@@ -68,7 +68,7 @@ def measure(folder: Path, figures: dict[str, Figures], rounds: int, jobs: int) -
 
 
 def warm_runs(platform: Platform, name: str) -> list[dag32.DagTimes]:
-    """Run the DAG several times on a fresh platform; the first one, which warms everything up, does not count."""
+    """Run the DAG several times on a fresh platform; the first run is a warm-up and does not count."""
     runs = [dag32.run_dag(platform) for _ in range(1 + dag32.RUNS)]
     for run in runs:
         say(f"{name}: 32 tasks in {run.wall:.1f} s, one task {median(run.task):.2f} s")
@@ -82,7 +82,7 @@ def quieten(platform: Platform, worker: str) -> None:
 
 
 def wire_of_edge3(platform: dag32.Edge3Platform, figures: Figures, jobs: int) -> None:
-    """Measure (b), (c) and (e) on the peer."""
+    """Measure (b), (c) and (e) on edge3."""
     api = wire_edge3.Edge3Api(platform.api_url, platform.jwt_secret, platform.database_url)
     server = platform.processes["api-server"].pid
     with_cpu(figures, server, jobs, lambda: asyncio.run(wire_edge3.life_cycles(api, CLIENTS, jobs)))
@@ -102,7 +102,7 @@ def wire_of_this(platform: Platform, figures: Figures, jobs: int) -> None:
 
 
 def with_cpu(figures: Figures, server: int, jobs: int, run: Callable[[], float]) -> None:
-    """Run (b) and note its rate and the server's CPU."""
+    """Run (b) and record its rate and the server's CPU."""
     before = dag32.tree_cpu_s(server)
     seconds = run()
     figures.jobs_per_s = jobs / seconds
@@ -111,7 +111,7 @@ def with_cpu(figures: Figures, server: int, jobs: int, run: Callable[[], float])
 
 
 def with_cpu_beats(figures: Figures, server: int, beats: int, run: Callable[[], float]) -> None:
-    """Run (e) and note its rate and the server's CPU."""
+    """Run (e) and record its rate and the server's CPU."""
     before = dag32.tree_cpu_s(server)
     seconds = run()
     figures.heartbeats_per_s = beats / seconds
@@ -120,14 +120,14 @@ def with_cpu_beats(figures: Figures, server: int, beats: int, run: Callable[[], 
 
 
 def dispatch(figures: Figures, latencies: list[float]) -> None:
-    """Note (c)."""
+    """Record (c)."""
     figures.dispatch_p50_ms = 1000 * median(latencies)
     figures.dispatch_p99_ms = 1000 * percentile(latencies, 0.99)
     say(f"dispatch: p50 {figures.dispatch_p50_ms:.1f} ms, p99 {figures.dispatch_p99_ms:.1f} ms")
 
 
 def say(text: str) -> None:
-    """Tell who waits what was just measured."""
+    """Print progress."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -50,7 +50,7 @@ def local_platform(folder: Path) -> Iterator[Platform]:
 
 
 class Edge3Platform(Platform):
-    """Airflow with the released edge3 provider and one of its workers with 8 slots."""
+    """Airflow with the edge3 provider and one edge3 worker with 8 slots."""
 
     def __init__(self, folder: Path) -> None:
         spec = PlatformSpec(
@@ -65,12 +65,12 @@ class Edge3Platform(Platform):
 
     @property
     def api_url(self) -> str:
-        """Its worker API, which is part of Airflow's api-server."""
+        """URL of the edge3 worker API, which is part of Airflow's api-server."""
         return f"{self.airflow_url}/edge_worker/v1/"
 
     @property
     def jwt_secret(self) -> str:
-        """The secret that each of its sites holds."""
+        """The secret that all edge3 workers share."""
         return self._airflow_env["AIRFLOW__API_AUTH__JWT_SECRET"]
 
     def start_worker(self) -> None:
@@ -89,7 +89,7 @@ class Edge3Platform(Platform):
 
 @contextmanager
 def edge3_platform(folder: Path) -> Iterator[Edge3Platform]:
-    """Run the peer."""
+    """Run edge3."""
     with Edge3Platform(folder) as platform:
         platform.start_worker()
         yield platform
@@ -116,7 +116,7 @@ def run_dag(platform: Platform) -> DagTimes:
 
 
 def summarise(runs: Sequence[DagTimes], figures: Figures) -> None:
-    """Put the runs of one contender into its figures: the median run, and the tasks of all runs."""
+    """Record the runs of one contender: the median run, and the tasks of all runs."""
     waits = [wait for run in runs for wait in run.queued_to_start]
     figures.dag32_wall_s = median(run.wall for run in runs)
     figures.queued_to_start_p50_s = median(waits)
@@ -142,6 +142,6 @@ def tree_cpu_s(pid: int) -> float:
 
 
 def settle(seconds: float) -> None:
-    """Let a platform come to rest before the next measurement; benchmarks may wait for time to pass."""
+    """Let a platform become idle before the next measurement."""
     os.sync()
     time.sleep(seconds)

@@ -42,7 +42,7 @@ MANY = 200
 FLEET = 500
 BEAT_S = 10.0
 IDLE_S = 320.0
-"""Longer than the time between two full passes, so that one is in it."""
+"""Longer than the interval of full passes, so that the measurement includes one."""
 LOOK_S = 0.02
 
 
@@ -101,7 +101,7 @@ class Bench:
         self.api.call("POST", self.path(plural), body)
 
     def wait(self, ask: Callable[[], bool], limit_s: float = 300, look_s: float = LOOK_S) -> float:
-        """Return the seconds until something is true."""
+        """Return the seconds until a condition holds."""
         begin = time.perf_counter()
         while not ask():
             if time.perf_counter() - begin > limit_s:
@@ -115,14 +115,14 @@ def main() -> None:
     measures = {measure.__name__: measure for measure in (maintenance, starts, appearing, thirty, many, idle_fleet)}
     parser = argparse.ArgumentParser(prog="python -m bench.operator_figures", description=__doc__)
     parser.add_argument("only", nargs="*", help="which to take (default: all)")
-    wanted: list[str] = parser.parse_args().only or list(measures)
+    selected: list[str] = parser.parse_args().only or list(measures)
     with (
         tempfile.TemporaryDirectory(prefix="edge-bench-", ignore_cleanup_errors=True) as name,
         EmbeddedPostgres(Path(name) / "data") as server,
         ControlPlane(Path(name) / "cluster", find_binaries()) as cluster,
     ):
         cluster.install_crds(CRDS)
-        for measure in wanted:
+        for measure in selected:
             folder = Path(name) / measure
             folder.mkdir()
             with _bench(server, cluster, folder) as bench:
@@ -154,13 +154,13 @@ def _bench(server: EmbeddedPostgres, cluster: ControlPlane, folder: Path) -> Ite
     api.kill()
 
 
-def _told(what: str, seconds: list[float]) -> None:
+def _print_seconds(what: str, seconds: list[float]) -> None:
     p50, p99 = (1000 * percentile(seconds, share) for share in (0.5, 0.99))
     print(f"{what}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, {len(seconds)} times", flush=True)
 
 
 def maintenance(bench: Bench) -> None:
-    """Annotation to the state in status that the worker itself has confirmed, with a real agent."""
+    """Measure from an annotation to the state in the status that the real agent has confirmed."""
     with Host(bench.site, "bare-1"):
         bench.wait(lambda: bench.ready("bare-1"))
         seconds = []
@@ -169,11 +169,11 @@ def maintenance(bench: Bench) -> None:
                 note = {"metadata": {"annotations": {"airflow-edge.io/maintenance": comment}}}
                 bench.api.call("PATCH", bench.path("edgeworkers", "bare-1"), note, MERGE)
                 seconds.append(bench.wait(partial(bench.in_state, "bare-1", state)))
-    _told("maintenance annotation set or removed -> state in status", seconds)
+    _print_seconds("maintenance annotation set or removed -> state in status", seconds)
 
 
 def starts(bench: Bench) -> None:
-    """EdgeWorker created to Ready, less what the pod takes: from the start of its process to its first session."""
+    """Measure from the creation of an EdgeWorker to Ready, with and without the start of its agent."""
     whole, own = [], []
     for number in range(STARTS):
         name = f"start-{number}"
@@ -189,8 +189,8 @@ def starts(bench: Bench) -> None:
         own.append(running + ready - joined)
         bench.api.call("DELETE", bench.path("edgeworkers", name))
         bench.wait(partial(bench.gone, name))
-    _told("EdgeWorker created -> Ready", whole)
-    _told("  of it before the pod's process starts and after its worker joined", own)
+    _print_seconds("EdgeWorker created -> Ready", whole)
+    _print_seconds("  of it before the pod's process starts and after its worker joined", own)
 
 
 def appearing(bench: Bench) -> None:
@@ -201,7 +201,7 @@ def appearing(bench: Bench) -> None:
         with Host(bench.site, name):
             bench.wait(partial(bench.joined, name))
             seconds.append(bench.wait(partial(bench.has_state, name)))
-    _told("worker enrols -> EdgeWorker with a state", seconds)
+    _print_seconds("worker enrols -> EdgeWorker with a state", seconds)
 
 
 def thirty(bench: Bench) -> None:
@@ -217,7 +217,7 @@ def thirty(bench: Bench) -> None:
 
 
 def many(bench: Bench) -> None:
-    """Two hundred EdgeWorkers created and deleted at once."""
+    """Measure the creation and deletion of two hundred EdgeWorkers."""
     bench.site.node.schedules = False
     sets = f"/apis/apps/v1/namespaces/{bench.site.namespace}/statefulsets"
     begin = time.perf_counter()

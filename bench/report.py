@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass
 class Figures:
-    """What is measured of one contender; None where it does not apply."""
+    """The figures of one contender; None if a figure does not apply."""
 
     dag32_wall_s: float | None = None
     queued_to_start_p50_s: float | None = None

@@ -1,7 +1,7 @@
-"""The edge API's wire alone, in half a minute: `python -m bench.wire`. For tuning; the full benchmark is `-m bench`.
+"""The edge API's protocol alone, for tuning: `python -m bench.wire`, half a minute. `-m bench` is the full benchmark.
 
-It starts an embedded PostgreSQL and one `edge-api serve`, and tells for each measurement the rate and the CPU time that
-the API process and PostgreSQL took for one item.
+It starts an embedded PostgreSQL and one `edge-api serve`, and prints for each measurement the rate and the CPU time
+that the API process and PostgreSQL used per item.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ async def _awaited(work: Callable[[], Awaitable[float]]) -> float:
 
 
 def main() -> None:
-    """Measure and print, each on a database and an API process of its own."""
+    """Run and print the measurements, each with its own database and API process."""
     only = set(sys.argv[1:]) or {"jobs", "beats", "idle"}
     with (
         tempfile.TemporaryDirectory(prefix="edge-wire-") as name,

@@ -1,6 +1,6 @@
-"""Raw clients of edge3's wire (v1): the calls that its worker makes, over kept-alive connections.
+"""Raw clients of edge3's API (v1): the calls that an edge3 worker makes, over kept-alive connections.
 
-Its own worker opens a connection per call; keeping them alive is in the peer's favour.
+A real edge3 worker opens a connection per call; keeping them alive is in edge3's favour.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ import jwt
 from sqlalchemy import create_engine, text
 
 POLL_S = 5.0
-"""Its default `job_poll_interval`."""
+"""edge3's default `job_poll_interval`."""
 
 
 @dataclass(frozen=True)
 class Edge3Api:
-    """Where the peer's API is, and the secret that each of its sites holds."""
+    """URL of edge3's API, and the secret that all edge3 workers share."""
 
     url: str
     """Ends with /edge_worker/v1/"""
@@ -56,12 +56,12 @@ class Edge3Client:
         return {"state": state, "jobs_active": 0, "queues": None, "sysinfo": sysinfo}
 
     async def register(self) -> Self:
-        """Make the worker known."""
+        """Register the worker."""
         await self._call("POST", f"worker/{self.name}", self._state("starting"))
         return self
 
     async def heartbeat(self) -> None:
-        """Say that the worker is there."""
+        """Send a heartbeat."""
         await self._call("PATCH", f"worker/{self.name}", self._state("idle"))
 
     async def fetch(self) -> dict[str, Any] | None:
@@ -77,7 +77,7 @@ class Edge3Client:
 
 
 def insert_jobs(api: Edge3Api, count: int) -> list[str]:
-    """Queue jobs as the peer's executor does; return their task ids."""
+    """Queue jobs as edge3's executor does; return their task ids."""
     rows = []
     for _ in range(count):
         ti = {
@@ -120,7 +120,7 @@ def insert_jobs(api: Edge3Api, count: int) -> list[str]:
 async def life_cycles(api: Edge3Api, clients: int, jobs: int) -> float:
     """Run `jobs` jobs through fetch, running and success with `clients` workers; return the seconds taken.
 
-    Each worker makes one call at a time, as the real one does: with more its API runs out of database connections.
+    Each worker makes one call at a time, like a real one: with more, edge3's API runs out of database connections.
     """
     insert_jobs(api, jobs)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
@@ -184,7 +184,7 @@ async def dispatch_latencies(api: Edge3Api, workers: int, jobs: int, spacing_s: 
         await asyncio.sleep(POLL_S)
         for _ in range(jobs):
             begin = time.perf_counter()
-            # Known before a worker can fetch it: the insert runs on this loop.
+            # Recorded before a worker can fetch the job: the insert runs on this loop.
             queued.update(dict.fromkeys(insert_jobs(api, 1), begin))
             await asyncio.sleep(spacing_s)
         await asyncio.wait_for(finished.wait(), 120)

@@ -1,4 +1,4 @@
-"""Raw clients of this project's wire (v2 over WebSocket): what an agent says, without running anything."""
+"""Raw clients of this project's protocol (v2 over WebSocket): the frames of an agent, without tasks."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class EdgeApi:
-    """Where the edge API is, a join token for it, and its database."""
+    """URL of an edge API, a join token for it, and its database."""
 
     url: str
     join_token: str
@@ -47,7 +47,7 @@ class Client:
         return frame
 
     async def heartbeat(self) -> None:
-        """Say that the worker is there."""
+        """Send a heartbeat."""
         await self.send({"type": "heartbeat", "free_slots": 1, "jobs_active": 0, "held": []})
 
 
@@ -123,7 +123,7 @@ async def life_cycles(api: EdgeApi, count: int, total: int, slots: int) -> float
             elif frame["type"] in ("fenced", "error"):
                 raise RuntimeError(f"the edge API refused: {frame}")
 
-    # Queued first, as for the peer; the workers come to a full queue.
+    # Queued first, as for edge3: the workers find a full queue.
     insert_jobs(api, total)
     begin = time.perf_counter()
     async with clients(api, "bench", count, slots) as workers:
@@ -180,7 +180,7 @@ async def dispatch_latencies(api: EdgeApi, count: int, total: int, spacing_s: fl
         tasks = [asyncio.create_task(work(worker), name=worker.name) for worker in workers]
         for _ in range(total):
             begin = time.perf_counter()
-            # Known before a worker can be told of it: the insert runs on this loop.
+            # Recorded before a worker can be offered the job: the insert runs on this loop.
             queued.update({str(job): begin for job in insert_jobs(api, 1)})
             await asyncio.sleep(spacing_s)
         await asyncio.wait_for(finished.wait(), TIMEOUT_S)

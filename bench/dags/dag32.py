@@ -1,4 +1,4 @@
-"""32 trivial tasks: one makes a list, thirty work on it, one adds up. It measures everything but the work."""
+"""32 trivial tasks: one makes a list, thirty use an item of it, one adds up. They measure the overhead."""
 
 from airflow.sdk import DAG, task
 

@@ -59,7 +59,7 @@ def hold(platform: Platform, shared: Path) -> Callable[..., HeldRun]:
 
 @pytest.fixture
 def gone() -> Callable[[int], bool]:
-    """Tell whether a process has ended; a zombie has."""
+    """Return a check whether a process has ended; a zombie has."""
 
     def check(pid: int) -> bool:
         try:

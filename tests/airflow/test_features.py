@@ -137,7 +137,7 @@ def test_fails_for_good(finished: Finished) -> None:
 
 
 def test_on_failure_callback(finished: Finished, shared: Path) -> None:
-    assert (shared / "failed").read_text() == "boom: for good\n"
+    assert (shared / "failed").read_text() == "boom: permanently\n"
 
 
 def test_deferrable_task_runs_before_and_after_its_trigger(finished: Finished) -> None:
@@ -190,8 +190,10 @@ def test_deadline_callback_runs_on_a_worker(finished: Finished, shared: Path) ->
     query = "SELECT state, worker_name, rank FROM edge.job WHERE kind = 'callback'"
     wait_until(lambda: [row.state for row in finished.platform.rows(query)] == ["succeeded"], "callback", 10)
     assert tuple(finished.platform.rows(query)[0]) == ("succeeded", "alpha", 0)
-    told = "SELECT state FROM callback"
-    wait_until(lambda: [row.state for row in finished.platform.rows(told)] == ["success"], "Airflow is told", 10)
+    query = "SELECT state FROM callback"
+    wait_until(
+        lambda: [row.state for row in finished.platform.rows(query)] == ["success"], "Airflow gets the callback", 10
+    )
 
 
 def test_workers_hold_no_secret_of_the_platform(platform: Platform) -> None:

@@ -116,7 +116,7 @@ async def test_wishes_change_queues_and_slots(shared: ApiProcess, shared_db: Db)
         assert {await worker.accept(), await worker.accept()}
         assert {shared_db.state(job) for job in two} == {"running"}
         assert shared_db.state(removed) == "queued"
-        # A worker that has not applied the wishes is told again.
+        # A worker that has not applied its desired state gets it again.
         await worker.send(heartbeat(desired_version=desired["version"] - 1))
         assert await worker.expect("desired") == desired
 

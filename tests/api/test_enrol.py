@@ -1,4 +1,4 @@
-"""Enrolment, credentials, and what a wrong one is told."""
+"""Enrolment, credentials, and the answers to wrong ones."""
 
 from typing import Any
 

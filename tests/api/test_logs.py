@@ -1,4 +1,4 @@
-"""Task logs: repeats, overlaps, gaps, losses that are told, and foreign leases."""
+"""Task logs: repeats, overlaps, gaps, reported losses, and foreign leases."""
 
 import os
 from uuid import UUID, uuid4
@@ -29,7 +29,7 @@ async def test_chunks_that_do_not_fit_get_a_true_answer(shared: ApiProcess, shar
         await send(1, b"bcdef", 6)  # an overlap
         await send(10, b"gap", 6)
         await send(0, b"", 6)  # a question
-        await send(10, b"xyz", 13, skipped=4)  # bytes 6 to 9 are gone for good
+        await send(10, b"xyz", 13, skipped=4)  # bytes 6 to 9 are lost
         await send(10, b"xyz", 13, skipped=4)
         assert shared_db.log_of(UUID(lease)) == b"abcdefxyz"
 

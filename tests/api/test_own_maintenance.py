@@ -1,4 +1,4 @@
-"""Maintenance that a worker's own host or health check wishes for."""
+"""Maintenance that a worker's own host or health check requests."""
 
 from typing import Any
 from uuid import uuid4
@@ -12,7 +12,7 @@ from edge_testing.edge_api.process import ApiProcess
 from edge_testing.edge_api.session import Client, frame, session
 
 
-async def wish(worker: Client, *, on: bool, comment: str | None = None, source: str = "host") -> None:
+async def request_maintenance(worker: Client, *, on: bool, comment: str | None = None, source: str = "host") -> None:
     wish_id = uuid4()
     await worker.send(frame("maintenance", id=wish_id, on=on, comment=comment, source=source))
     await worker.expect("maintained", id=wish_id)
@@ -30,13 +30,13 @@ def trail(db: Db) -> list[Any]:
 
 async def test_host_enters_changes_the_comment_and_leaves(api: ApiProcess, db: Db) -> None:
     async with session(api.url, await enroll(api.url, db.url, "w1")) as worker:
-        await wish(worker, on=True, comment="new disk")
+        await request_maintenance(worker, on=True, comment="new disk")
         assert desired(db) == (True, "new disk", "worker host")
-        told = await worker.expect("desired", maintenance=True)
-        assert (told["maintenance_comment"], told["maintenance_by"]) == ("new disk", "worker host")
-        await wish(worker, on=True, comment="another disk")
+        shown = await worker.expect("desired", maintenance=True)
+        assert (shown["maintenance_comment"], shown["maintenance_by"]) == ("new disk", "worker host")
+        await request_maintenance(worker, on=True, comment="another disk")
         assert desired(db) == (True, "another disk", "worker host")
-        await wish(worker, on=False)
+        await request_maintenance(worker, on=False)
         assert desired(db) == (False, None, None)
         await worker.expect("desired", maintenance=False)
     assert trail(db) == [
@@ -49,17 +49,17 @@ async def test_host_enters_changes_the_comment_and_leaves(api: ApiProcess, db: D
 async def test_repeat_changes_nothing_and_is_confirmed(api: ApiProcess, db: Db) -> None:
     async with session(api.url, await enroll(api.url, db.url, "w1")) as worker:
         for _ in range(2):
-            await wish(worker, on=True, comment="new disk")
+            await request_maintenance(worker, on=True, comment="new disk")
     assert len(trail(db)) == 1
 
 
 async def test_no_job_is_claimed_after_the_wish_is_stored(shared: ApiProcess, shared_db: Db) -> None:
     async with session(shared.url, await enroll(shared.url, shared_db.url, "w1")) as worker:
-        await wish(worker, on=True, comment="new disk")
+        await request_maintenance(worker, on=True, comment="new disk")
         [job] = shared_db.enqueue()
-        await wish(worker, on=True, comment="another disk")
+        await request_maintenance(worker, on=True, comment="another disk")
         assert not worker.has("job")
-        await wish(worker, on=False)
+        await request_maintenance(worker, on=False)
         await worker.accept()
         assert shared_db.state(job) == "running"
 
@@ -71,7 +71,7 @@ async def test_host_leaves_what_an_administrator_set(shared: ApiProcess, shared_
         admin_client(shared.url, admin_credential(shared_db)) as admin,
     ):
         await admin.call("PUT", "/workers/w1/maintenance", json={"comment": "from afar"})
-        await wish(worker, on=False)
+        await request_maintenance(worker, on=False)
         assert desired(shared_db) == (False, None, None)
 
 
@@ -82,15 +82,15 @@ async def test_health_check_leaves_the_maintenance_of_others_alone(shared: ApiPr
         admin_client(shared.url, admin_credential(shared_db)) as admin,
     ):
         await admin.call("PUT", "/workers/w1/maintenance", json={"comment": "from afar"})
-        await wish(worker, on=True, comment="hot", source="health")
-        await wish(worker, on=False, source="health")
+        await request_maintenance(worker, on=True, comment="hot", source="health")
+        await request_maintenance(worker, on=False, source="health")
         assert desired(shared_db) == (True, "from afar", "anna")
-        await wish(worker, on=False)
-        await wish(worker, on=True, comment="hot", source="health")
+        await request_maintenance(worker, on=False)
+        await request_maintenance(worker, on=True, comment="hot", source="health")
         assert desired(shared_db) == (True, "hot", "worker health check")
-        await wish(worker, on=True, comment="hotter", source="health")
+        await request_maintenance(worker, on=True, comment="hotter", source="health")
         assert desired(shared_db) == (True, "hotter", "worker health check")
-        await wish(worker, on=False, source="health")
+        await request_maintenance(worker, on=False, source="health")
         assert desired(shared_db) == (False, None, None)
 
 

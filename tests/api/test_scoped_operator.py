@@ -45,7 +45,7 @@ async def test_the_life_of_a_managed_worker(
     credential = worker_credential(shared_db, "plant-1", team=token.team, queues=token.queues)
     async with session(shared.url, credential, name="plant-1", queues=["a"]) as worker:
         await worker.send(heartbeat(free_slots=4))
-        await until(lambda: state.get("plant-1"), "the stream tells of the worker")
+        await until(lambda: state.get("plant-1"), "the stream reports the worker")
         await client.enter_maintenance("plant-1", "disk")
         await worker.expect("desired", maintenance=True)
         await client.exit_maintenance("plant-1")
@@ -60,7 +60,7 @@ async def test_the_life_of_a_managed_worker(
     await client.revoke_credentials("plant-1")
     await client.revoke_token(token.id)
     await client.remove("plant-1")
-    await until(lambda: state.get("plant-1") is None, "the stream tells of the removal")
+    await until(lambda: state.get("plant-1") is None, "the stream reports the removal")
     assert state.names() == []
     assert client.unreachable_since is None
 

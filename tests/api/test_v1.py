@@ -44,7 +44,7 @@ async def test_switched_off_by_default(shared: ApiProcess) -> None:
 
 async def test_whole_life(v1: V1Client, db: Db, admin: AdminClient) -> None:
     assert (await v1.register("w1"))["versions_match"] is True
-    answer = await v1.tell("w1", "idle")
+    answer = await v1.report_state("w1", "idle")
     assert (answer["state"], answer["queues"], answer["concurrency"]) == ("idle", ["default"], None)
     assert await v1.fetch("w1") is None
     run_id = "scheduled__2026-11-21T00:00:00+00:00"
@@ -60,14 +60,14 @@ async def test_whole_life(v1: V1Client, db: Db, admin: AdminClient) -> None:
     assert path == "dag/run/task/1.log"
     await v1.push(fetched, "one\n")
     await v1.push(fetched, "zwei ü\n")
-    await v1.tell("w1", "running", jobs_active=1, sysinfo={"free_concurrency": 2})
+    await v1.report_state("w1", "running", jobs_active=1, sysinfo={"free_concurrency": 2})
     view = await admin.get("/workers/w1")
     assert (view["state"], view["protocol"], view["slots_used"], view["queues"]) == ("running", 1, 2, ["default"])
     await v1.report(fetched, "success")
     assert (db.state(job), db.job(job).workload) == ("succeeded", None)
     await v1.push(fetched, "three\n")
     assert db.log_of(db.job(job).lease_id).decode() == "one\nzwei ü\nthree\n"
-    await v1.tell("w1", "offline")
+    await v1.report_state("w1", "offline")
     assert (await admin.get("/workers/w1"))["state"] == "offline"
     await v1.register("w1")
 
@@ -90,7 +90,7 @@ async def test_a_failed_job_and_a_callback(v1: V1Client, db: Db) -> None:
 
 async def test_a_worker_without_queues_serves_all_of_them(v1: V1Client, db: Db, admin: AdminClient) -> None:
     await v1.register("w1", queues=None)
-    assert (await v1.tell("w1", "idle", queues=None))["queues"] is None
+    assert (await v1.report_state("w1", "idle", queues=None))["queues"] is None
     assert (await admin.get("/workers/w1"))["queues"] == ["*"]
     (job,) = db.enqueue(queue="anything")
     assert (await v1.fetch("w1"))["task_instance_id"] == str(job)
@@ -101,34 +101,34 @@ async def test_a_worker_without_queues_serves_all_of_them(v1: V1Client, db: Db, 
 
 async def test_maintenance_from_this_side(v1: V1Client, db: Db, admin: AdminClient) -> None:
     await v1.register("w1")
-    await v1.tell("w1", "idle")
+    await v1.report_state("w1", "idle")
     db.enqueue()
     await admin.call("PUT", "/workers/w1/maintenance", json={"comment": "disk"})
     assert await v1.fetch("w1") is None
-    answer = await v1.tell("w1", "idle")
+    answer = await v1.report_state("w1", "idle")
     assert (answer["state"], answer["maintenance_comments"]) == ("maintenance request", "disk")
-    answer = await v1.tell("w1", "maintenance mode", maintenance_comments="disk")
+    answer = await v1.report_state("w1", "maintenance mode", maintenance_comments="disk")
     assert (answer["state"], (await admin.get("/workers/w1"))["state"]) == ("maintenance mode", "maintenance mode")
     await admin.call("DELETE", "/workers/w1/maintenance")
     assert (await admin.get("/workers/w1"))["state"] == "maintenance exit"
-    answer = await v1.tell("w1", "maintenance mode", maintenance_comments="disk")
+    answer = await v1.report_state("w1", "maintenance mode", maintenance_comments="disk")
     assert (answer["state"], answer["maintenance_comments"]) == ("idle", None)
-    await v1.tell("w1", "idle")
+    await v1.report_state("w1", "idle")
     assert (await admin.get("/workers/w1"))["state"] == "idle"
     assert await v1.fetch("w1") is not None
 
 
 async def test_maintenance_of_the_host_and_over_a_restart(v1: V1Client, admin: AdminClient) -> None:
     await v1.register("w1")
-    await v1.tell("w1", "maintenance mode", maintenance_comments="hot")
+    await v1.report_state("w1", "maintenance mode", maintenance_comments="hot")
     view = await admin.get("/workers/w1")
     assert (view["maintenance"]["comment"], view["maintenance"]["by"]) == ("hot", "worker w1")
-    await v1.tell("w1", "offline maintenance")
+    await v1.report_state("w1", "offline maintenance")
     assert (await admin.get("/workers/w1"))["state"] == "offline maintenance"
     await v1.register("w1")
-    assert (await v1.tell("w1", "idle"))["state"] == "maintenance request"
-    await v1.tell("w1", "maintenance mode", maintenance_comments="hot")
-    assert (await v1.tell("w1", "idle"))["state"] == "idle"
+    assert (await v1.report_state("w1", "idle"))["state"] == "maintenance request"
+    await v1.report_state("w1", "maintenance mode", maintenance_comments="hot")
+    assert (await v1.report_state("w1", "idle"))["state"] == "idle"
     assert (await admin.get("/workers/w1"))["maintenance"] is None
 
 
@@ -136,22 +136,22 @@ async def test_shutdown_queues_and_concurrency_from_this_side(v1: V1Client, admi
     await v1.register("w1")
     await v1.call("PATCH", "worker/queues/w1", json={"new_queues": ["x", "y"], "remove_queues": ["default"]})
     await admin.call("PATCH", "/workers/w1", json={"concurrency": 7})
-    answer = await v1.tell("w1", "idle")
+    answer = await v1.report_state("w1", "idle")
     assert (answer["queues"], answer["concurrency"]) == (["x", "y"], 7)
     await admin.call("PUT", "/workers/w1/shutdown")
-    assert (await v1.tell("w1", "idle"))["state"] == "shutdown request"
-    await v1.tell("w1", "offline")
+    assert (await v1.report_state("w1", "idle"))["state"] == "shutdown request"
+    await v1.report_state("w1", "offline")
     assert (await admin.get("/workers/w1"))["shutdown"] is False
 
 
 async def test_statuses_of_refusals_are_those_of_edge3(v1: V1Client) -> None:
-    await v1.tell("w1", "idle", 404)
+    await v1.report_state("w1", "idle", 404)
     await v1.fetch("w1", 404)
     await v1.register("w1")
     assert "already active" in (await v1.register("w1", 409))["detail"]
     no_version = {"state": "idle", "sysinfo": {"edge_provider_version": "5.1.0"}}
     await v1.call("POST", "worker/w2", 400, json=no_version)
-    await v1.tell("w1", "asleep", 422)
+    await v1.report_state("w1", "asleep", 422)
 
 
 async def test_other_versions_are_cordoned_not_refused(v1: V1Client, db: Db, admin: AdminClient) -> None:
@@ -182,7 +182,7 @@ async def test_a_restart_settles_what_the_worker_held(v1: V1Client, db: Db) -> N
     first = await v1.fetch("w1")
     await v1.report(first, "running")
     await v1.fetch("w1")
-    await v1.tell("w1", "offline")
+    await v1.report_state("w1", "offline")
     assert {db.state(running), db.state(leased)} == {"lost", "queued"}
 
 
@@ -223,7 +223,7 @@ async def test_v1_calls_touch_no_enrolled_worker_and_no_lease_of_one(v1: V1Clien
         await v1.push(name, "forged")
         assert (db.state(job), db.log_of(db.job(job).lease_id)) == ("running", b"")
         await v1.register("w2", 403)
-        await v1.tell("w2", "idle", 403)
+        await v1.report_state("w2", "idle", 403)
         await v1.fetch("w2", 403)
     await until(lambda: db.rows("SELECT 1 FROM edge.audit WHERE action = 'refused.foreign_lease'"), "audited")
 

@@ -1,4 +1,4 @@
-"""What a watch tells, also when the apiserver ends it. The kubectl here says what files hold."""
+"""A watch reports all changes, even across watches that the apiserver ends. Its kubectl prints the content of files."""
 
 import json
 import sys
@@ -48,11 +48,11 @@ def test_changes_and_lists_follow_each_other(tmp_path: Path) -> None:
     # This watch does not end by itself.
     says("events-1", event("ERROR", {"code": 410}))
     says("list-3", {**version, "items": [_pod("d")]})
-    told: Queue[list[Obj]] = Queue()
+    reported: Queue[list[Obj]] = Queue()
     program = tmp_path / "kubectl.py"
     program.write_text(KUBECTL)
-    with Watch([sys.executable, str(program), str(tmp_path)], "/api/v1/pods", told.put):
-        found = [{one["metadata"]["uid"]: one["phase"] for one in told.get(timeout=WAIT_S)} for _ in range(6)]
+    with Watch([sys.executable, str(program), str(tmp_path)], "/api/v1/pods", reported.put):
+        found = [{one["metadata"]["uid"]: one["phase"] for one in reported.get(timeout=WAIT_S)} for _ in range(6)]
     assert found == [
         {"a": "Pending", "b": "Pending"},
         {"a": "Pending", "b": "Pending", "c": "Pending"},

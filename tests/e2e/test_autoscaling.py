@@ -81,7 +81,7 @@ def test_a_pool_follows_its_load(release: Release, usage: None) -> None:
     _wait_workers(release, name, MOST)
     _use(release, LOW)
     # The one that has the task drains, or it is the one that stays.
-    eventually(lambda: _pool(release, name)["spec"]["replicas"] == 1, "one is wanted", PATIENCE_S)
+    eventually(lambda: _pool(release, name)["spec"]["replicas"] == 1, "one replica is desired", PATIENCE_S)
     assert [state for state, _ in hold.states()] == ["running"]
     (task,) = hold.finish()
     assert (task["state"], task["try_number"]) == ("success", 1)

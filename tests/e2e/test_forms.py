@@ -23,15 +23,15 @@ DAG = "two_executors"
 API = "deployment/edge-edge-api"
 
 
-class Centre(Namespace):
+class ControlPlaneSite(Namespace):
     """Where the company's Airflow is, with the edge parts beside it."""
 
     airflow: AirflowClient
-    authority: Path
+    ca_file: Path
 
     def install(self) -> None:
         """Do what docs/install.md says, in its order."""
-        self.authority = make_certificates(self, self.folder)
+        self.ca_file = make_certificates(self, self.folder)
         edge_host, airflow_host = hosts(self.namespace)
         registry, tag = self.cluster.registry, self.cluster.tag
         images = {"airflow": f"{registry}/airflow-edge/airflow:{tag}", "postgres": f"{registry}/postgres:16"}
@@ -71,25 +71,29 @@ class Centre(Namespace):
 
 
 @pytest.fixture(scope="module")
-def centre(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
+def control_plane(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlaneSite]:
     """An Airflow with the chart in the form for it."""
-    with Centre(cluster, tmp_path_factory.mktemp("centre"), "centre") as made:
+    with ControlPlaneSite(cluster, tmp_path_factory.mktemp("control-plane"), "control-plane") as made:
         made.install()
         made.connect()
         yield made
 
 
 @pytest.fixture(scope="module")
-def remote(cluster: Cluster, centre: Centre, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
-    """Another cluster, as far as it can tell: all that it has of the centre is a URL, a credential and an authority."""
-    credential = centre.run("edge-api", "credential", "create", "--role", "admin", "--worker-pattern", f"{SITE}-*")
+def remote(
+    cluster: Cluster, control_plane: ControlPlaneSite, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Namespace]:
+    """A remote site in another namespace: it has a URL of the control plane, a credential and a CA certificate."""
+    credential = control_plane.run(
+        "edge-api", "credential", "create", "--role", "admin", "--worker-pattern", f"{SITE}-*"
+    )
     with Namespace(cluster, tmp_path_factory.mktemp("remote"), "remote") as made:
         made.kubectl("create", "secret", "generic", "operator-credential", f"--from-literal=token={credential.strip()}")
-        made.kubectl("create", "secret", "generic", "company-ca", f"--from-file=ca.crt={centre.authority}")
+        made.kubectl("create", "secret", "generic", "company-ca", f"--from-file=ca.crt={control_plane.ca_file}")
         made.kubectl("create", "configmap", "dags", f"--from-file={DAGS}")
         values = [f"--values={CHART / 'examples' / 'remote.yaml'}", *made.images(cluster.tag)]
         values += [
-            f"--set=controlPlane.url=https://{hosts(centre.namespace)[0]}",
+            f"--set=controlPlane.url=https://{hosts(control_plane.namespace)[0]}",
             "--set=controlPlane.caSecret=company-ca",
         ]
         values += ["--set=dags.bundles=null", "--set=dags.configMap=dags"]
@@ -98,29 +102,33 @@ def remote(cluster: Cluster, centre: Centre, tmp_path_factory: pytest.TempPathFa
         yield made
 
 
-def test_a_dag_runs_here_and_at_the_remote_site(centre: Centre, remote: Namespace) -> None:
-    run = centre.airflow.trigger(DAG)
-    assert ask(lambda: centre.airflow.wait_for_run(DAG, run, timeout_s=120)) == "success"
-    workers = {centre.airflow.xcom(DAG, run, "press", map_index=number) for number in range(3)}
+def test_a_dag_runs_here_and_at_the_remote_site(control_plane: ControlPlaneSite, remote: Namespace) -> None:
+    run = control_plane.airflow.trigger(DAG)
+    assert ask(lambda: control_plane.airflow.wait_for_run(DAG, run, timeout_s=120)) == "success"
+    workers = {control_plane.airflow.xcom(DAG, run, "press", map_index=number) for number in range(3)}
     assert workers == {f"{SITE}-0"}
     # One was written by the edge worker and kept by the edge API, the other lies where Airflow is.
-    assert "pressed a hood" in centre.airflow.log_events(DAG, run, "press", map_index=1)
-    assert centre.airflow.log_events(DAG, run, "order")
+    assert "pressed a hood" in control_plane.airflow.log_events(DAG, run, "press", map_index=1)
+    assert control_plane.airflow.log_events(DAG, run, "order")
 
 
-def test_the_edge_api_has_its_own_schema_only(centre: Centre, remote: Namespace) -> None:
+def test_the_edge_api_has_its_own_schema_only(control_plane: ControlPlaneSite, remote: Namespace) -> None:
     look = "import os, psycopg; c = psycopg.connect(os.environ['EDGE_API_DATABASE_URL']); c.execute('select 1 from {}')"
-    centre.run("python", "-c", look.format("edge.worker"))
-    done = centre.try_kubectl("exec", API, "--container=edge-api", "--", "python", "-c", look.format("public.dag_run"))
+    control_plane.run("python", "-c", look.format("edge.worker"))
+    done = control_plane.try_kubectl(
+        "exec", API, "--container=edge-api", "--", "python", "-c", look.format("public.dag_run")
+    )
     assert "InsufficientPrivilege" in done.stderr
 
 
-def test_an_uninstall_takes_the_workers_out_of_the_fleet(centre: Centre, remote: Namespace) -> None:
+def test_an_uninstall_takes_the_workers_out_of_the_fleet(control_plane: ControlPlaneSite, remote: Namespace) -> None:
     (pod,) = remote.pods(f"airflow-edge.io/pool={SITE}")
-    assert centre.workers() == [f"{SITE}-0"]
+    assert control_plane.workers() == [f"{SITE}-0"]
     remote.helm("uninstall", SITE, "--wait", "--timeout", "5m")
-    assert centre.workers() == []
+    assert control_plane.workers() == []
     # nginx writes down a WebSocket when it ends.
-    calls = [line for line in centre.kubectl("logs", "entry").splitlines() if line.startswith(pod["status"]["podIP"])]
+    calls = [
+        line for line in control_plane.kubectl("logs", "entry").splitlines() if line.startswith(pod["status"]["podIP"])
+    ]
     assert [call for call in calls if "/edge_worker/" in call and '" 101 ' in call]
     assert [call for call in calls if "/execution/" in call and '" 20' in call]

@@ -55,7 +55,7 @@ class Stranger:
         return found
 
     def calls(self, host: str, port: int) -> bool:
-        """Tell whether a connection is made. A name that is not known is an error."""
+        """Return whether a connection succeeds. An unknown name is an error."""
         return _said_open(self.home, STRANGER, "python3", "-c", CALL, host, str(port))
 
     @contextmanager

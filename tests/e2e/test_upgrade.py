@@ -28,7 +28,7 @@ def _change(release: Release, worker: str, command: tuple[str, ...], tag: str) -
 
 
 def _wait_drain(release: Release, worker: str, hold: Hold) -> None:
-    """Wait until the worker is told to stop; its tasks go on."""
+    """Wait until the worker is asked to stop; its tasks continue."""
     eventually(
         lambda: release.status("edgeworker", worker).get("state") == "terminating", f"{worker} is being replaced", 90
     )

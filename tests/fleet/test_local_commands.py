@@ -29,8 +29,8 @@ async def test_status_in_every_format(worker: Worker, admin: AdminClient, tasks:
     job = tasks.queue("one", slots=3)
     await tasks.begun("one")
     status = await worker.status()
-    wanted = {"name": "w1", "state": "running", "job_count": 1, "maintenance": False, "drain": False, "free_slots": 5}
-    assert wanted.items() <= status.items()
+    expected = {"name": "w1", "state": "running", "job_count": 1, "maintenance": False, "drain": False, "free_slots": 5}
+    assert expected.items() <= status.items()
     assert (status["connected"], status["transport"], status["queues"]) == (True, "websocket", ["default"])
     assert [(each["job_id"], each["slots"], each["phase"]) for each in status["jobs"]] == [(str(job), 3, "running")]
     assert yaml.safe_load((await worker.command("status", "-o", "yaml")).out) == status
@@ -57,12 +57,12 @@ async def test_wait_lasts_until_the_tasks_have_ended(
 ) -> None:
     job = tasks.queue("one")
     await tasks.begun("one")
-    told = tmp_path / "told"
-    command = worker.command("maintenance", "on", "-c", "new disk", "-w", "-o", "json", errors=told)
+    messages = tmp_path / "messages"
+    command = worker.command("maintenance", "on", "-c", "new disk", "-w", "-o", "json", errors=messages)
     waiting = asyncio.create_task(command)
     await reaches(admin, "maintenance pending")
     said = "waiting: maintenance pending, 1 task running"
-    await until(lambda: told.exists() and said in told.read_text(), "the command says what it waits for")
+    await until(lambda: messages.exists() and said in messages.read_text(), "the command says what it waits for")
     waits_for_later = tasks.queue("two")
     tasks.let_go("one")
     result = await waiting

@@ -99,8 +99,8 @@ async def test_worker_is_starting_until_its_runner_has_loaded(
     await worker.start(environ={"SHELL_RUNNER_GATE": str(gate)})
     await reaches(admin, "starting")
     job = tasks.queue("one")
-    told = await admin.call("GET", f"/jobs/{job}/explain")
-    assert (told["verdict"], told["workers"][0]["reasons"][0]["code"]) == ("starting", "starting")
+    explained = await admin.call("GET", f"/jobs/{job}/explain")
+    assert (explained["verdict"], explained["workers"][0]["reasons"][0]["code"]) == ("starting", "starting")
     assert (await worker.status())["state"] == "starting"
     # A heartbeat that comes in between changes nothing.
     [before] = db.rows("SELECT last_heartbeat FROM edge.worker")

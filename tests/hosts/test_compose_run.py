@@ -85,8 +85,8 @@ async def test_a_task_runs_and_finds_itself_locked_in(started: Project, db: Db, 
 
 async def test_maintenance(started: Project, db: Db) -> None:
     started.guide("docker compose exec worker edge-worker maintenance on --comments 'new disk' --wait")
-    (wish,) = db.rows("SELECT * FROM edge.worker_desired")
-    assert (wish.maintenance, wish.maintenance_comment) == (True, "new disk")
+    (desired,) = db.rows("SELECT * FROM edge.worker_desired")
+    assert (desired.maintenance, desired.maintenance_comment) == (True, "new disk")
     started.compose("exec", "worker", "edge-worker", "maintenance", "off", "--wait")
 
 

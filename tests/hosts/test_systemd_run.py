@@ -162,8 +162,8 @@ async def test_a_task_runs_and_finds_itself_locked_in(started: SystemdHost, db: 
 
 async def test_maintenance(started: SystemdHost, db: Db) -> None:
     started.shell(guide("edge-worker maintenance on --name plant-7 --comments 'new disk' --wait"))
-    (wish,) = db.rows(f"SELECT * FROM edge.worker_desired WHERE worker_name = '{WORKER}'")
-    assert (wish.maintenance, wish.maintenance_comment) == (True, "new disk")
+    (desired,) = db.rows(f"SELECT * FROM edge.worker_desired WHERE worker_name = '{WORKER}'")
+    assert (desired.maintenance, desired.maintenance_comment) == (True, "new disk")
     started.shell("edge-worker maintenance off --name plant-7 --wait")
 
 

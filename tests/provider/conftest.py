@@ -18,7 +18,7 @@ os.environ["AIRFLOW__API_AUTH__JWT_SECRET"] = "a secret of sixty-four characters
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_home.name}/unused.db"
 
 with warnings.catch_warnings():
-    # Airflow's imports use deprecated names of its dependencies; that is not ours to mend.
+    # Airflow's imports use deprecated names of its dependencies; the project can't fix that.
     warnings.simplefilter("ignore")
     import airflow.executors.base_executor
     import airflow.settings

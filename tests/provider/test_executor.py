@@ -191,25 +191,27 @@ def test_executors_hear_only_of_their_own_jobs(db: Engine, session: Session, wor
 def test_successor_adopts_what_runs_and_what_has_ended(
     executor: EdgeExecutor, session: Session, worker: Worker
 ) -> None:
-    runs, told, untold, unknown = (make_task(name) for name in ("runs", "told", "untold", "unknown"))
-    queue(executor, session, runs, told, untold)
+    runs, reported, unreported, unknown = (make_task(name) for name in ("runs", "reported", "unreported", "unknown"))
+    queue(executor, session, runs, reported, unreported)
     worker.accept(runs.ti.id)
-    worker.finish(told.ti.id, "failed", "told, but the scheduler died with it")
+    worker.finish(reported.ti.id, "failed", "reported, but the scheduler died with it")
     executor.sync()
-    worker.finish(untold.ti.id)
+    worker.finish(unreported.ti.id)
     successor = started(2)
-    rest = successor.try_adopt_task_instances([work.ti for work in (runs, told, untold, unknown)])
+    rest = successor.try_adopt_task_instances([work.ti for work in (runs, reported, unreported, unknown)])
     assert rest == [unknown.ti]
-    assert successor.running == {runs.key, told.key, untold.key}
+    assert successor.running == {runs.key, reported.key, unreported.key}
     successor.sync()
     assert {key.task_id: state for key, (state, _) in successor.get_event_buffer().items()} == {
-        "told": TaskInstanceState.FAILED,
-        "untold": TaskInstanceState.SUCCESS,
+        "reported": TaskInstanceState.FAILED,
+        "unreported": TaskInstanceState.SUCCESS,
     }
     assert successor.running == {runs.key}
 
 
-def test_revoked_task_is_removed_and_nothing_is_told(executor: EdgeExecutor, session: Session, worker: Worker) -> None:
+def test_revoked_task_is_removed_and_nothing_is_reported(
+    executor: EdgeExecutor, session: Session, worker: Worker
+) -> None:
     waits, ended = make_task("waits"), make_task("ended")
     queue(executor, session, waits, ended)
     worker.finish(ended.ti.id)

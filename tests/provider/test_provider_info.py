@@ -1,4 +1,4 @@
-"""What the provider tells Airflow is what Airflow reads, and every name in it exists."""
+"""Airflow reads the provider's metadata, and every name in it exists."""
 
 import json
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""Wishes, views, removal, the change stream and the audit trail, against real PostgreSQL."""
+"""Desired state, views, removal, the change stream and the audit trail, against real PostgreSQL."""
 
 import dataclasses
 from datetime import timedelta

@@ -208,7 +208,7 @@ def test_purge_keeps_what_the_scheduler_has_not_asked_for_but_not_for_ever(db: C
             text(
                 "UPDATE edge.job SET finished_at = now() - make_interval(hours => :hours), event_pending = :pending"
                 " WHERE id = :id"
-            ).bindparams(hours=hours, pending=name.startswith("untold"), id=job.id)
+            ).bindparams(hours=hours, pending=name.startswith("unreported"), id=job.id)
         )
     run(db, scheduling.purge_finished(timedelta(hours=2)))
     left = db.execute(text("SELECT task_id FROM edge.job ORDER BY task_id")).scalars().all()
@@ -216,12 +216,12 @@ def test_purge_keeps_what_the_scheduler_has_not_asked_for_but_not_for_ever(db: C
 
 
 def test_still_owned_are_those_that_the_scheduler_will_hear_of(db: Connection) -> None:
-    waits, told, untold, adopted = (new_job() for _ in range(4))
-    for job in (waits, told, untold, adopted):
+    waits, reported, unreported, adopted = (new_job() for _ in range(4))
+    for job in (waits, reported, unreported, adopted):
         run(db, scheduling.enqueue(job))
-    for job in (told, untold):
+    for job in (reported, unreported):
         _force(db, job, JobState.FAILED, uuid4())
-    db.execute(text("UPDATE edge.job SET event_pending = true WHERE id = :id").bindparams(id=untold.id))
+    db.execute(text("UPDATE edge.job SET event_pending = true WHERE id = :id").bindparams(id=unreported.id))
     rows(db, scheduling.adopt("2", [adopted.id]))
-    ids = [job.id for job in (waits, told, untold, adopted)]
-    assert {job.id for job in rows(db, scheduling.still_owned("1", ids))} == {waits.id, untold.id}
+    ids = [job.id for job in (waits, reported, unreported, adopted)]
+    assert {job.id for job in rows(db, scheduling.still_owned("1", ids))} == {waits.id, unreported.id}

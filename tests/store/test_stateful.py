@@ -78,7 +78,7 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(name=names, new_identity=rarely)
     def start(self, name: str, new_identity: bool) -> None:
-        """A worker starts or restarts; sometimes it was enrolled anew."""
+        """A worker starts or restarts; sometimes it was enrolled again."""
         before = self.view(name)
         identity = uuid4() if new_identity else self.identity[name]
         session = uuid4()
@@ -103,9 +103,9 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(name=names, action=actions)
     def administer(self, name: str, action: str) -> None:
-        self.wish(name, action)
+        self.set_desired(name, action)
 
-    def wish(self, name: str, action: str) -> None:
+    def set_desired(self, name: str, action: str) -> None:
         statements: dict[str, Statement[Any]] = {
             "maintenance": requests.enter_maintenance([name], "why", "me"),
             "exit": requests.exit_maintenance([name]),
@@ -136,15 +136,15 @@ class Fleet(RuleBasedStateMachine):
     @precondition(lambda self: self.session)
     @rule(data=st.data(), stale=rarely, meanwhile=st.none() | actions)
     def claim(self, data: st.DataObject, stale: bool, meanwhile: str | None) -> None:
-        """A dispatcher claims for a worker, perhaps for a session that is old, perhaps right after a wish."""
+        """A dispatcher claims for a worker, perhaps with an old session, perhaps right after its desired state changed."""
         name = data.draw(st.sampled_from(sorted(self.session)))
         if meanwhile is not None:
-            self.wish(name, meanwhile)
-        wanted = claims.candidates([claims.Demand("q", None, SLOTS, SLOTS, 2)])
-        found = self.rows(wanted)
+            self.set_desired(name, meanwhile)
+        candidates = claims.candidates([claims.Demand("q", None, SLOTS, SLOTS, 2)])
+        found = self.rows(candidates)
         if not found:
             self.enqueue_some(2)
-            found = self.rows(wanted)
+            found = self.rows(candidates)
         session = uuid4() if stale else self.session[name]
         before = self.view(name)
         picks = [claims.Pick(row.id, name, session, uuid4()) for row in found]

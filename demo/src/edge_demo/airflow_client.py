@@ -1,4 +1,4 @@
-"""A small client of Airflow's public REST API, as any user of the platform could write it."""
+"""A small client of Airflow's public REST API."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _PAGE = 100
 
 
 class AirflowClient:
-    """One session with an api-server: as the user of `login`, or without where everybody is an admin."""
+    """A client of one api-server, with a login or, where everyone is an admin, without."""
 
     def __init__(self, url: str, login: tuple[str, str] | None = None) -> None:
         self.url = url
@@ -75,7 +75,7 @@ class AirflowClient:
                 return found
 
     def dag_ids(self) -> set[str]:
-        """Return the DAGs that have been read."""
+        """Return the ids of the DAGs that Airflow has parsed."""
         return {dag["dag_id"] for dag in self.pages("dags", "dags")}
 
     def dag_tags(self, dag_id: str) -> set[str]:
@@ -83,7 +83,7 @@ class AirflowClient:
         return {tag["name"] for tag in self.request("GET", f"dags/{dag_id}")["tags"]}
 
     def import_errors(self) -> list[str]:
-        """Return why DAG files could not be read."""
+        """Return the import errors of DAG files."""
         return [f"{error['filename']}: {error['stack_trace']}" for error in self.pages("importErrors", "import_errors")]
 
     def unpause(self, dag_id: str) -> None:
@@ -108,7 +108,7 @@ class AirflowClient:
     def log_entries(
         self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1
     ) -> list[dict[str, Any]]:
-        """Return a task's log, one entry for each line, without the lines that say where it was read."""
+        """Return a task's log, one entry per line, without the header that names its sources."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         content = self.request("GET", path, params={"map_index": map_index, "full_content": True})["content"]
         return _without_sources(content)

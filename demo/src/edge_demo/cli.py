@@ -133,11 +133,11 @@ def _run(platform: Platform, arguments: argparse.Namespace, screen: _Screen) -> 
 
 
 def _show_log(platform: Platform, tasks: Sequence[runs.TaskResult]) -> None:
-    """Print the end of one task's log, as Airflow's web page would get it."""
+    """Print the end of one task's log, read like Airflow's web UI reads it."""
     ran = [task for task in tasks if task.try_number]
     if not ran:
         return
-    # A mapped task by preference: its log is hard to find by other means.
+    # Prefer a mapped task, whose log is hard to find otherwise.
     task = max(ran, key=lambda one: (one.state == "success", one.map_index))
     entries = platform.airflow.log_entries(task.dag_id, task.run_id, task.task_id, task.try_number, task.map_index)
     printed = [entry for entry in entries if entry.get("logger") == "task.stdout"]

@@ -13,11 +13,11 @@ from cryptography.fernet import Fernet
 
 LOCALHOST = "127.0.0.1"
 _FOREIGN = ("AIRFLOW", "EDGE_", "PYTEST_", "PYTHON")
-"""Variables that would change what the children do; tests and people may have some set."""
+"""Prefixes of variables that would change the behaviour of child processes."""
 
 
 def free_port() -> int:
-    """Return a TCP port of this host that nobody listens on just now."""
+    """Return a free TCP port of this host."""
     with socket.socket() as listener:
         listener.bind((LOCALHOST, 0))
         port: int = listener.getsockname()[1]
@@ -25,9 +25,9 @@ def free_port() -> int:
 
 
 def base_env(home: Path) -> dict[str, str]:
-    """Return what every process gets: the caller's environment without anything that configures Airflow or Python."""
+    """Return the caller's environment without variables that configure Airflow, Python or this project."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-    # Output of children is read while they run.
+    # The output of child processes is read while they run.
     return env | {"AIRFLOW_HOME": str(home), "PYTHONUNBUFFERED": "1", "NO_PROXY": LOCALHOST, "no_proxy": LOCALHOST}
 
 
@@ -61,7 +61,7 @@ def airflow_env(
 
 
 def edge_api_env(*, home: Path, database_url: str, airflow_port: int, extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the edge API. The URL of the Execution API is what it tells workers."""
+    """Return the environment of the edge API; workers get the URL of the Execution API from it."""
     settings = {
         "EDGE_API_DATABASE_URL": database_url,
         "EDGE_API_HOST": LOCALHOST,
@@ -71,10 +71,10 @@ def edge_api_env(*, home: Path, database_url: str, airflow_port: int, extra: Map
 
 
 def worker_env(*, home: Path, dags: Path, executor: str, extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a worker: what Airflow needs to read DAG files, and nothing else of the centre.
+    """Return the environment of a worker: settings that DAG files need, and nothing else of the control plane.
 
-    Airflow refuses a DAG file with a task that names an executor which `[core] executor` does not have, also where the
-    task runs.
+    It has the executors, since Airflow refuses a DAG file with a task whose executor is not in `[core] executor`, even
+    on a worker.
     """
     settings = {
         "AIRFLOW__CORE__EXECUTOR": executor,

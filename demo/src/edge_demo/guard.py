@@ -1,7 +1,7 @@
-"""Stops PostgreSQL when the platform dies: its server leaves the process tree, where the kernel's signal does not come.
+"""Stops PostgreSQL when the platform is killed: the server daemonizes, so the kernel's parent-death signal misses it.
 
-`python -m edge_demo.guard PIDFILE` waits for SIGTERM, which is what it gets when its parent dies, then asks the server
-whose process id is in the first line of the file to end.
+`python -m edge_demo.guard PIDFILE` waits for SIGTERM, which it gets when its parent dies, then shuts down the server
+whose process id is in the first line of the file.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def main(pid_file: Path) -> None:
-    """Wait for SIGTERM, then send the server its signal for a fast shutdown."""
+    """Wait for SIGTERM, then send the server SIGINT, which is a fast shutdown."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     signal.sigwait([signal.SIGTERM])
     if pid_file.exists():

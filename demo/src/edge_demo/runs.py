@@ -1,4 +1,4 @@
-"""Runs of DAGs: which to start, how each is expected to end, and what its tasks did."""
+"""Runs of DAGs: which to start, their expected end, and the results of their tasks."""
 
 import time
 from collections import Counter
@@ -12,14 +12,14 @@ from edge_demo.platform import Platform
 from edge_demo.processes import ProcessError
 
 EXPECT_TAG = "expect:"
-"""A DAG with the tag `expect:failed` is to end failed. Without such a tag it is to end in success."""
+"""Runs of a DAG with the tag `expect:failed` should fail. Without such a tag they should succeed."""
 
 RUN_TIMEOUT_S = 600.0
 POLL_S = 0.5
 SETTLED_S = 2.0
-"""A folder has been read when no DAG of it came up for so long."""
+"""The folder counts as parsed when no new DAG has appeared for this long."""
 EMPTY_S = 30.0
-"""A folder without a DAG after so long has none."""
+"""The folder counts as empty when no DAG has appeared for this long."""
 
 
 class RunError(Exception):
@@ -37,7 +37,7 @@ class Run:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What became of one task instance; times in seconds."""
+    """The result of one task instance; times in seconds."""
 
     dag_id: str
     task_id: str
@@ -46,21 +46,21 @@ class TaskResult:
     state: str
     worker: str
     queued_s: float | None
-    """From queued to started; None where it never started."""
+    """From queued to started; None if it never started."""
     duration_s: float | None
     run_id: str
 
     @property
     def name(self) -> str:
-        """The task as people write it: `press[2]`."""
+        """Task id with map index: `press[2]`."""
         return self.task_id if self.map_index < 0 else f"{self.task_id}[{self.map_index}]"
 
 
-def choose_dags(platform: Platform, wanted: Sequence[str]) -> list[str]:
-    """Wait until Airflow has read the DAGs and return their ids; without any wanted, all of the folder.
+def choose_dags(platform: Platform, selected: Sequence[str]) -> list[str]:
+    """Wait until Airflow has parsed the selected DAGs (by default all of the folder), and return their ids.
 
     Raises:
-        RunError: a DAG file can't be read, the folder is empty, or a wanted DAG is not in it.
+        RunError: a DAG file has import errors, the folder is empty, or a selected DAG is not in it.
 
     """
     found: set[str] = set()
@@ -69,9 +69,9 @@ def choose_dags(platform: Platform, wanted: Sequence[str]) -> list[str]:
         before, found = found, platform.airflow.dag_ids()
         if errors := platform.airflow.import_errors():
             raise RunError("A DAG file can't be read:\n" + "\n".join(errors))
-        if wanted and set(wanted) <= found:
-            return list(wanted)
-        # Files are read one after another: the folder is done when nothing has come for a while.
+        if selected and set(selected) <= found:
+            return list(selected)
+        # Files are parsed one after another: the folder is complete when no DAG has appeared for a while.
         if found != before:
             changed_at = time.monotonic()
         elif found and time.monotonic() - changed_at >= SETTLED_S:
@@ -79,7 +79,7 @@ def choose_dags(platform: Platform, wanted: Sequence[str]) -> list[str]:
         elif time.monotonic() - changed_at >= EMPTY_S:
             raise RunError(f"{platform.spec.dags} has no DAGs.")
         time.sleep(POLL_S)
-    if missing := sorted(set(wanted) - found):
+    if missing := sorted(set(selected) - found):
         raise RunError(f"{platform.spec.dags} does not have {', '.join(missing)}. It has {', '.join(sorted(found))}.")
     return sorted(found)
 
@@ -96,7 +96,7 @@ def start(platform: Platform, dag_ids: Sequence[str]) -> list[Run]:
 
 
 def watch(platform: Platform, runs: Sequence[Run], progress: Callable[[Counter[str]], None]) -> dict[Run, str]:
-    """Wait until all runs have ended and return their states; `progress` gets the tasks counted by state.
+    """Wait until all runs have ended and return their states; `progress` gets the number of tasks in each state.
 
     Raises:
         RunError: they have not ended after ten minutes, or a part of the platform has ended.
@@ -121,7 +121,7 @@ def watch(platform: Platform, runs: Sequence[Run], progress: Callable[[Counter[s
 
 
 def results(platform: Platform, runs: Sequence[Run]) -> list[TaskResult]:
-    """Return what the tasks of the runs did, in the order in which they started."""
+    """Return the results of the runs' tasks, in the order in which they started."""
     jobs = {
         str(row.id): row
         for row in platform.rows(
@@ -154,5 +154,5 @@ def _queued(task: dict[str, Any], job: Any) -> float | None:
     seconds = (datetime.fromisoformat(task["start_date"]) - datetime.fromisoformat(task["queued_when"])).total_seconds()
     if seconds >= 0:
         return seconds
-    # Deferred and queued again since it started: only the job knows how long that took.
+    # It was deferred and queued again after its start: only the job has the waiting time.
     return float(job.waited_s) if job and job.waited_s is not None else None

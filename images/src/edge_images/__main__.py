@@ -8,7 +8,7 @@ from edge_images.commands import UnavailableError
 
 
 def main() -> int:
-    """Build all images, and say how large they are."""
+    """Build all images, or some, and print their sizes."""
     parser = argparse.ArgumentParser(prog="make images", description=main.__doc__)
     parser.add_argument("--registry", default="", help="prefix of the images' names, e.g. registry.example.com/team")
     parser.add_argument("--tag", default="dev", help="tag of the images (default: dev)")

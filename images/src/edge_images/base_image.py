@@ -1,4 +1,4 @@
-"""The base image: the official Python one where a registry can be reached, else Debian's own Python by debootstrap."""
+"""The base image: the official Python image, or Debian's Python from debootstrap if no registry can be reached."""
 
 import shutil
 import subprocess
@@ -16,10 +16,10 @@ CACHES = ("var/cache/apt", "var/lib/apt/lists", "var/log")
 
 
 def base_image() -> str:
-    """Return the base image's name for buildah, making it first where that is needed.
+    """Return the name of the base image for buildah, and build it first if necessary.
 
     Raises:
-        UnavailableError: there is neither a registry nor debootstrap.
+        UnavailableError: neither a registry nor debootstrap is available.
 
     """
     if _succeeds("buildah", "pull", "--quiet", OFFICIAL):
@@ -49,7 +49,7 @@ def _bootstrap(entry: Path) -> None:
 
 
 def _mirror() -> list[str]:
-    """Return the mirror that this machine's own apt uses, if it is of the same release."""
+    """Return the mirror that this machine's apt uses, if it is for the same release."""
     what = ["Created-By: Packages", "Codename: bookworm"]
     found = run("apt-get", "indextargets", "--format", "$(REPO_URI)", *what).split()
     return found[:1]

@@ -1,7 +1,7 @@
-"""Build the project's images with Docker or buildah, whichever is here: `make images`.
+"""Builds the project's images with Docker or buildah, whichever is installed.
 
-Nothing of this machine gets into an image. The builder stage uses the index that `PIP_INDEX_URL` names; buildah also
-lends it uv's own cache, so that what `make setup` has fetched is not fetched again.
+Nothing of this machine gets into an image. The builder stage uses the index in `PIP_INDEX_URL`; buildah also mounts
+uv's cache into it, so that packages which `make setup` has downloaded are not downloaded again.
 """
 
 import json
@@ -23,7 +23,7 @@ CACHE_IN_BUILD = "/var/cache/uv"
 
 
 def builder() -> str:
-    """Return the program that builds images here.
+    """Return the program that builds images on this machine.
 
     Raises:
         UnavailableError: there is none.
@@ -39,7 +39,7 @@ def builder() -> str:
 def build(registry: str, tag: str, targets: Sequence[str] = TARGETS) -> dict[str, str]:
     """Build images and return their names by target."""
     names = {target: image_name(registry, target, tag) for target in targets}
-    # Who comes second finds the layers of the first, and does not make them once more at the same time.
+    # A second build at the same time waits, and then finds the layers of the first.
     with locked("images"):
         command = [*_command(builder()), *_labels()]
         for target, name in names.items():
@@ -48,12 +48,12 @@ def build(registry: str, tag: str, targets: Sequence[str] = TARGETS) -> dict[str
 
 
 def image_name(registry: str, target: str, tag: str) -> str:
-    """Return an image's name, as the chart puts it together."""
+    """Return the name of an image, composed as in the chart."""
     return f"{registry}/airflow-edge/{target}:{tag}".removeprefix("/")
 
 
 def size(name: str) -> str:
-    """Return an image's size, not compressed, as people read it."""
+    """Return the uncompressed size of an image, as text."""
     if builder() == "docker":
         return f"{int(run('docker', 'image', 'inspect', '--format', '{{.Size}}', name)) / 1e6:.0f} MB"
     found: str = json.loads(run("buildah", "images", "--json", name))[0]["size"]

@@ -1,4 +1,4 @@
-"""A folder for downloaded programs that outlives one checkout, and one lock for those who fill it at once."""
+"""A cache folder that all checkouts share, with a lock for each entry."""
 
 import fcntl
 import os
@@ -18,7 +18,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def locked(name: str) -> Iterator[Path]:
-    """Hold the lock of one entry while it is looked for and filled; yields the entry's folder."""
+    """Hold the lock of an entry, and yield the folder of the entry."""
     folder = cache_folder()
     with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -27,7 +27,7 @@ def locked(name: str) -> Iterator[Path]:
 
 @contextmanager
 def filling(entry: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `entry` when the block ends well: a cut download leaves nothing half done."""
+    """Yield an empty folder that becomes `entry` if the block succeeds, so that no entry is ever incomplete."""
     fresh = entry.with_name(f"{entry.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Running other programs, and the error of a machine that lacks one."""
+"""Runs other programs."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ def run(*command: str) -> str:
     """Run a command and return its output.
 
     Raises:
-        UnavailableError: it failed; the message has the end of what it said.
+        UnavailableError: it failed; the message has the end of its output.
 
     """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -23,7 +23,7 @@ def run(*command: str) -> str:
 
 
 def docker_answers() -> bool:
-    """Return whether a Docker daemon is here."""
+    """Return whether a Docker daemon is available."""
     if not shutil.which("docker"):
         return False
     answer = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)

@@ -1,4 +1,4 @@
-"""What tests have measured: told as one line of JSON at the end of a run, and judged by nobody but people."""
+"""Figures that tests measure, printed as one line of JSON at the end of a run; nothing asserts on them."""
 
 import json
 from typing import Any
@@ -10,18 +10,18 @@ _KEY = "figures"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand over what a process of pytest-xdist has measured."""
+    """Send the figures of a pytest-xdist worker to the controller."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output[_KEY] = figures
 
 
 def pytest_testnodedown(node: Any) -> None:
-    """Take it over; a process that died has none."""
+    """Collect them; a worker that crashed sends none."""
     figures.update(getattr(node, "workeroutput", {}).get(_KEY, {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print it."""
+    """Print the figures."""
     if figures:
         terminalreporter.write_line(json.dumps(figures))

@@ -1,4 +1,4 @@
-"""Tests that a machine can't run are skipped with one line that says what to install; where all must run, they fail."""
+"""Skips tests that this machine can't run with one line that says what to install; in CI they fail."""
 
 import os
 from typing import NoReturn

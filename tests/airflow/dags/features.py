@@ -130,7 +130,7 @@ def failed(context):
 def fails():
     @task(on_failure_callback=failed)
     def boom():
-        raise RuntimeError("for good")
+        raise RuntimeError("permanently")
 
     boom()
 

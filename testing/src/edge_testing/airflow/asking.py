@@ -1,4 +1,4 @@
-"""Waits: for what becomes true, and for Airflow while its api-server is being replaced."""
+"""Calls to Airflow while its api-server may be restarting."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def ask(question: Callable[[], T], patience_s: float = 90) -> T:
-    """Ask Airflow, and again while its api-server is being replaced."""
+    """Call Airflow; try again while its api-server is not available."""
     end = time.monotonic() + patience_s
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The peer in an environment of its own: the released edge3 provider with the Airflow that the project uses."""
+"""A virtual environment with the edge3 provider and the Airflow version that the project uses."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ REQUIREMENTS = (
 
 
 def edge3_python() -> Path:
-    """Return the interpreter of the peer's environment, installing it on first use."""
+    """Return the interpreter of the environment, which is installed on first use."""
     key = hashlib.sha256("\n".join((*REQUIREMENTS, sys.version)).encode()).hexdigest()[:12]
     folder = REPOSITORY / ".cache" / f"edge3-{key}"
     python = folder / "bin" / "python"

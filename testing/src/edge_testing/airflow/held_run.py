@@ -27,7 +27,7 @@ class HeldRun:
         return [line.split()[1:] for line in lines if line.startswith(word)]
 
     def wait_for(self, word: str, tasks: Sequence[str], times: int = 1, timeout_s: float = 60) -> None:
-        """Wait until each task has noted its start, or end, so many times."""
+        """Wait until each task has noted its start (or end) `times` times."""
         wait_until(lambda: all(len(self.notes(task, word)) >= times for task in tasks), f"{tasks} {word}", timeout_s)
 
     def release(self) -> None:

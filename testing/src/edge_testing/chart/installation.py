@@ -11,7 +11,7 @@ from edge_testing.repository import CHART
 
 
 class Installation:
-    """A namespace, and helm in it. Hooks are left out: without nodes their Jobs would never end."""
+    """A namespace for one release, installed without hooks: without nodes their Jobs would never end."""
 
     def __init__(self, cluster: ControlPlane, namespace: str, program: Path | None = None) -> None:
         self.cluster = cluster

@@ -1,4 +1,4 @@
-"""Runs helm, and finds things in what it renders."""
+"""Renders the chart with helm, and finds objects in the result."""
 
 import subprocess
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ VALUES = {
     "remote": CHART / "examples" / "remote.yaml",
     "everything": Path(__file__).with_name("values") / "everything.yaml",
 }
-"""Values files by the mode of installing that they stand for; None: no values at all."""
+"""Values file of each installation mode; None means the default values."""
 
 OLD, CURRENT = "1.20.2", "1.37.0"
 NAMESPACE = "air"
@@ -36,7 +36,7 @@ def helm(*arguments: str, program: Path | None = None) -> subprocess.CompletedPr
 
 @dataclass(frozen=True)
 class Rendered:
-    """What one call of `helm template` gave."""
+    """The objects that one `helm template` rendered."""
 
     objects: list[Obj] = field(repr=False)
 
@@ -53,7 +53,7 @@ class Rendered:
         return {f"{obj['kind']}/{obj['metadata']['name']}" for obj in self.objects}
 
     def pods(self) -> Iterator[tuple[str, Obj]]:
-        """Yield the spec of each pod with the name of what makes it."""
+        """Yield the spec of each pod with the name of its controller."""
         for obj in self.objects:
             if obj["kind"] in POD_KINDS:
                 yield f"{obj['kind']}/{obj['metadata']['name']}", obj["spec"]["template"]["spec"]
@@ -68,7 +68,7 @@ class Rendered:
 
 @lru_cache(maxsize=64)
 def render(mode: str = "platform", *more: str, version: str = CURRENT, program: Path | None = None) -> Rendered:
-    """Return what the chart makes of the values of a mode; `more` are arguments for helm."""
+    """Render the chart with the values of a mode; `more` are arguments for helm."""
     done = try_render(mode, *more, version=version, program=program)
     assert done.returncode == 0, done.stderr
     return Rendered([obj for obj in yaml.safe_load_all(done.stdout) if obj])
@@ -94,7 +94,7 @@ def env(container: Obj) -> dict[str, Any]:
 
 
 def containers(pod: Obj) -> list[Obj]:
-    """Return all containers of a pod, also those that come first."""
+    """Return all containers of a pod, init containers included."""
     return [*pod.get("initContainers", []), *pod["containers"]]
 
 

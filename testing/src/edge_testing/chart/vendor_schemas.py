@@ -1,10 +1,10 @@
-"""Makes the files of `schemas/`: what the chart needs of Kubernetes' own descriptions of its objects.
+"""Writes the files of `schemas/`: the part of Kubernetes' OpenAPI document that describes the chart's objects.
 
     python -m edge_testing.chart.vendor_schemas 1.20 OPENAPI.json
 
-The file is the answer of an apiserver to `kubectl get --raw /openapi/v2`, or the `_definitions.json` that the package
-kubernetes-validate has of a version. What is kept: the kinds below and what they consist of, without descriptions, and
-such that an unknown field is an error.
+OPENAPI.json is the output of `kubectl get --raw /openapi/v2`, or the `_definitions.json` of a version in the package
+kubernetes-validate. The result has the kinds below and the types that they use, without descriptions; unknown fields
+are errors.
 """
 
 import json
@@ -25,7 +25,7 @@ KINDS = {
     ("networking.k8s.io/v1", "NetworkPolicy"),
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
     *(("rbac.authorization.k8s.io/v1", f"{where}Role{what}") for where in ("", "Cluster") for what in ("", "Binding")),
-    # Each in one of the versions only.
+    # Each of these API versions exists in one of the Kubernetes versions only.
     *((f"policy/{version}", "PodDisruptionBudget") for version in ("v1", "v1beta1")),
     *((f"autoscaling/{version}", "HorizontalPodAutoscaler") for version in ("v2", "v2beta2")),
 }
@@ -60,7 +60,7 @@ def _references(value: Any) -> list[str]:
 
 
 def _strict(value: Any, *, of_fields: bool = False) -> Any:
-    """Return a schema without descriptions, and no properties but those listed; `of_fields`: a map of them."""
+    """Return a schema without descriptions that refuses unknown properties; with `of_fields`, a map of such schemas."""
     if isinstance(value, list):
         return [_strict(item) for item in value]
     if not isinstance(value, dict):
@@ -87,7 +87,7 @@ def main() -> None:
     version, source = sys.argv[1:]
     schema = vendored(json.loads(Path(source).read_text()))
     text = json.dumps(schema, separators=(",", ":"), sort_keys=True)
-    # One definition per line: readable differences between versions.
+    # One definition per line makes differences between versions readable.
     text = text.replace('},"io.', '},\n"io.')
     (FOLDER / f"kubernetes-{version}.json").write_text(f"{text}\n")
 

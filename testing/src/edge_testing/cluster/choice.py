@@ -21,14 +21,14 @@ REGISTRY = "localhost"
 TAG = "e2e"
 OTHER_TAG = "e2e-next"
 COMPANIONS = ("postgres:16", "nginx:1")
-"""Images beside the platform's own, by the names that they have everywhere."""
+"""Images of other projects, by the names that they have in every registry."""
 KIND_CONFIG = Path(__file__).with_name("kind.yaml")
 KIND_NAME = "airflow-edge-e2e"
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """How to use a cluster whose nodes have the images."""
+    """Access to a cluster whose nodes have the images."""
 
     kubeconfig: Path
     kubectl: Path
@@ -42,17 +42,17 @@ class Cluster:
 
 @contextmanager
 def open_cluster() -> Iterator[Cluster]:
-    """Make the cluster, or find it.
+    """Create the cluster, or connect to an existing one.
 
     Raises:
-        UnavailableError: this is not possible here; the message says what to install.
+        UnavailableError: this machine can't do that; the message says what to install.
 
     """
     kinds: dict[str, Callable[[], Iterator[Cluster]]] = {"node": _node, "kind": _kind, "kubeconfig": _kubeconfig}
-    wanted = os.environ.get("CLUSTER", "node")
-    if wanted not in kinds:
-        raise UnavailableError(f"CLUSTER={wanted} is not known: use {', '.join(kinds)}")
-    with contextmanager(kinds[wanted])() as cluster:
+    choice = os.environ.get("CLUSTER", "node")
+    if choice not in kinds:
+        raise UnavailableError(f"CLUSTER={choice} is not known: use {', '.join(kinds)}")
+    with contextmanager(kinds[choice])() as cluster:
         yield cluster
 
 
@@ -63,7 +63,7 @@ def _node() -> Iterator[Cluster]:
     build_postgres_image(postgres)
     build_nginx_image(nginx)
     binaries = find_binaries()
-    # Sockets lie below it, so its path has to be short.
+    # The paths of sockets are limited in length, and the folder contains some.
     folder = Path(tempfile.mkdtemp(prefix="airflow-edge-node-", dir="/var/tmp"))
     try:
         with OneNodeCluster(folder, binaries) as node:

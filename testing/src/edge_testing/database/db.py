@@ -80,6 +80,6 @@ class Db:
         return self.rows(text("SELECT * FROM edge.worker WHERE name = :name").bindparams(name=name))[0]
 
     def log_of(self, lease: UUID) -> bytes:
-        """Return the log that has arrived of a lease."""
+        """Return the log of a lease as far as it has arrived."""
         statement = text("SELECT data FROM edge.log WHERE lease_id = :id ORDER BY start").bindparams(id=lease)
         return b"".join(row.data for row in self.rows(statement))

@@ -18,13 +18,13 @@ from edge_testing.database.server import as_api_role
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """Start a server; its template database `edge_template` has the schema `edge` and the edge API's role."""
-    # Not below pytest's own folder: another pytest of the same user closes that to the user that runs PostgreSQL.
+    # Not below pytest's own folder: another pytest of the same user would revoke the access of PostgreSQL's user to it.
     with TemporaryDirectory(prefix="airflow-edge-tests-") as folder, EmbeddedPostgres(Path(folder) / "data") as server:
         url = server.create_database("edge_template")
         template = engine.make_engine(url)
         with template.begin() as connection:
             migrate.upgrade(connection)
-            # Databases that are made from the template have the rights too.
+            # Databases created from the template inherit the grants.
             grant_role(connection, as_api_role(url))
         template.dispose()
         yield server

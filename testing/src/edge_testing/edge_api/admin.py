@@ -11,7 +11,7 @@ from edge_protocol.admin import ADMIN_PATH
 from edge_testing.edge_api.credentials import bearer
 
 MINE, ELSEWHERE, OTHER_TEAM = "plant-1", "shop-1", "plant-2"
-"""Workers in the scope of BOUNDS, with a name outside of it, and of a team outside of it."""
+"""Names of a worker inside the scope BOUNDS, one with a name outside of it, and one with a team outside of it."""
 BOUNDS: dict[str, Any] = {"worker_pattern": "plant-*", "team": "red", "queues": ["a", "b"]}
 
 
@@ -74,11 +74,11 @@ class Changes:
             else:
                 fields = {}
 
-    async def until(self, event: str, **wanted: Any) -> Any:
+    async def until(self, event: str, **expected: Any) -> Any:
         """Skip to an event whose data has these fields, and return its data."""
         while True:
             kind, data = await self.next()
-            if kind == event and wanted.items() <= data.items():
+            if kind == event and expected.items() <= data.items():
                 return data
 
 

@@ -19,7 +19,7 @@ class Done:
 
 
 def edge_api(database: str | None, *arguments: str, **variables: str) -> Done:
-    """Run an `edge-api` command to its end: its own code, but without a process for it."""
+    """Run an `edge-api` command inside this process, and return its result."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.delenv("EDGE_API_DATABASE_URL", raising=False)
@@ -27,7 +27,7 @@ def edge_api(database: str | None, *arguments: str, **variables: str) -> Done:
             patch.setenv(name, value)
         try:
             code = main(arguments)
-        except SystemExit as stop:  # as argparse ends
+        except SystemExit as stop:  # raised by argparse
             code = int(stop.code or 0)
     return Done(code, out.getvalue(), err.getvalue())
 

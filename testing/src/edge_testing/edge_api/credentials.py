@@ -1,4 +1,4 @@
-"""Credentials for calls to an edge API: of administrators, of workers, and of a worker that enrols."""
+"""Credentials of administrators and workers, for calls to an edge API."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from edge_testing.edge_api.commands import join_token
 
 
 def admin_credential(db: Db, role: Literal["admin", "read"] = "admin", expires_s: int = 3600, **bounds: Any) -> str:
-    """Make a credential of somebody called anna, and return it."""
+    """Create a credential of an administrator called anna."""
     token = tokens.mint(tokens.ADMIN)
     request = CredentialRequest(role=role, label="anna", expires_s=expires_s, **bounds)
     db.run(credentials.add_credential(new_credential(token, request)))
@@ -24,7 +24,7 @@ def admin_credential(db: Db, role: Literal["admin", "read"] = "admin", expires_s
 
 
 def worker_credential(db: Db, name: str, **scopes: Any) -> str:
-    """Make the credential of a worker, as enrolment would, and return it."""
+    """Create the credential of a worker as enrolment does."""
     token = tokens.mint(tokens.CREDENTIAL)
     values: dict[str, Any] = {
         "identity": uuid4(),

@@ -1,4 +1,4 @@
-"""A small edge API that speaks protocol v2."""
+"""A stand-in for the edge API that tests of the agent control."""
 
 import asyncio
 from contextlib import suppress
@@ -84,7 +84,7 @@ class FakeEdgeApi:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Go away, as a killed process does; `start` comes back under the same URL."""
+        """Disappear like a killed process; `start` serves the same URL again."""
         await self.cut()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -113,7 +113,7 @@ class FakeEdgeApi:
         return lease_id
 
     def seen(self, kind: type[F], lease_id: UUID | None = None) -> list[F]:
-        """Return the frames of a kind (and of a lease) that have come."""
+        """Return the frames of a kind (and of a lease) that have been received."""
         return [
             frame
             for frame in self.frames
@@ -121,7 +121,7 @@ class FakeEdgeApi:
         ]
 
     async def wait_for(self, kind: type[F], lease_id: UUID | None = None, *, count: int = 1) -> F:
-        """Wait until so many frames of a kind (and lease) have come, and return the last of them."""
+        """Wait until `count` frames of a kind (and lease) have been received, and return the last of them."""
         what = f"{count} {kind.__name__} of {lease_id or 'any lease'}"
         await until(lambda: len(self.seen(kind, lease_id)) >= count, what)
         return self.seen(kind, lease_id)[count - 1]

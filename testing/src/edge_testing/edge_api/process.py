@@ -48,7 +48,7 @@ class ApiProcess(ManagedProcess):
         wait_until(lambda: answers(f"{self.url}/readyz"), f"{self.url} is ready", DEADLINE_S, [self])
 
     def assert_no_traceback(self) -> None:
-        """Check that it has logged no exception that it did not expect."""
+        """Check that no unexpected exception is in its log."""
         assert "Traceback" not in self.log.read_text(), self.log.read_text()
 
     async def metric(self, name: str) -> float:

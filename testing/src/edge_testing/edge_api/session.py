@@ -1,4 +1,4 @@
-"""A worker's end of a session, frame by frame, without any cleverness."""
+"""The worker's side of a session, frame by frame."""
 
 import asyncio
 import base64
@@ -39,7 +39,7 @@ def log_frame(lease: UUID | str, offset: int, data: bytes, **fields: Any) -> dic
 
 
 class Client:
-    """A worker's end of a WebSocket session, without any cleverness."""
+    """The worker's side of a WebSocket session; tests decide about every frame."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -52,7 +52,7 @@ class Client:
         return self._socket.close_code
 
     async def send(self, *frames: dict[str, Any] | str) -> None:
-        """Send frames; a text is sent as it is."""
+        """Send frames; strings are sent unchanged."""
         for each in frames:
             await self._socket.send_str(each if isinstance(each, str) else json.dumps(each))
 
@@ -66,20 +66,20 @@ class Client:
         return found
 
     async def expect(self, type_: str, **fields: Any) -> dict[str, Any]:
-        """Return the next frame of a type and with these fields; others stay for later."""
-        wanted = frame(type_, **fields)
+        """Return the next frame with this type and these fields; other frames are kept for later calls."""
+        expected = frame(type_, **fields)
         for found in self._unread:
-            if wanted.items() <= found.items():
+            if expected.items() <= found.items():
                 self._unread.remove(found)
                 return found
         while (latest := await self.receive()) is not None:
-            if wanted.items() <= latest.items():
+            if expected.items() <= latest.items():
                 return latest
             self._unread.append(latest)
-        raise AssertionError(f"closed ({self.close_code}) before {wanted}; seen: {self.seen}")
+        raise AssertionError(f"closed ({self.close_code}) before {expected}; seen: {self.seen}")
 
     def has(self, type_: str, **fields: Any) -> bool:
-        """Return whether such a frame has come."""
+        """Return whether a frame with this type and these fields has been received."""
         return any(frame(type_, **fields).items() <= found.items() for found in self.seen)
 
     async def closed(self) -> int | None:
@@ -89,7 +89,7 @@ class Client:
         return self.close_code
 
     async def accept(self) -> str:
-        """Take the next job, and return its lease once the accept is acknowledged."""
+        """Accept the next job, and return its lease once the accept is acknowledged."""
         job = await self.expect("job")
         await self.send(frame("accept", lease_id=job["lease_id"]))
         await self.expect("ack", of="accept", lease_id=job["lease_id"])

@@ -1,4 +1,4 @@
-"""A v1 worker's end of the wire, call by call."""
+"""The worker's side of the v1 API, call by call."""
 
 import json
 import time
@@ -43,7 +43,7 @@ class V1Client:
         """Register a worker."""
         return await self.call("POST", f"worker/{name}", expect, json=body("starting", **changes))
 
-    async def tell(self, name: str, state: str, expect: int = 200, **changes: Any) -> Any:
+    async def report_state(self, name: str, state: str, expect: int = 200, **changes: Any) -> Any:
         """Report a worker's state, as its heartbeat does."""
         return await self.call("PATCH", f"worker/{name}", expect, json=body(state, **changes))
 
@@ -88,7 +88,7 @@ def body(state: str, **changes: Any) -> dict[str, Any]:
 
 
 def named(row: Row[Any]) -> dict[str, Any]:
-    """Return how a v1 worker would name a job of the database."""
+    """Return the identification that a v1 worker sends for a job of the database."""
     return {
         "dag_id": row.dag_id,
         "task_id": row.task_id,

@@ -1,4 +1,4 @@
-"""A folder with a Compose project, as the guide for hosts with containers makes one."""
+"""A Compose project, set up as docs/bare-host-compose.md describes."""
 
 import json
 import os
@@ -20,7 +20,7 @@ TIMEOUT_S = 120
 
 
 class Project:
-    """Compose in its folder: Docker's, or podman-compose where images are built without Docker."""
+    """Compose in a folder: Docker's, or podman-compose where Docker is not available."""
 
     def __init__(self, folder: Path, image: str) -> None:
         self.folder = folder
@@ -29,7 +29,7 @@ class Project:
         self._engine = "docker" if docker else "podman"
         self._compose = ["docker", "compose"] if docker else [str(Path(sys.executable).with_name("podman-compose"))]
         self._environ = {**os.environ, "EDGE_WORKER_IMAGE": image}
-        # Any address would do that nobody else has; known beforehand, it can be the edge API's.
+        # An unused range. The host's address is chosen here: the edge API listens there before the network exists.
         network = f"10.211.{secrets.randbelow(256)}"
         self.host = f"{network}.1"
         """The host as the container sees it."""
@@ -38,14 +38,14 @@ class Project:
             shutil.copy(FOLDER / name, folder / name)
         # JSON is YAML.
         override = {
-            # A host without the right to raise limits can't start a container with those of the engine.
+            # A host without the right to raise limits can't start a container with the engine's default limits.
             "services": {"worker": {"ulimits": {"nofile": 1024, "nproc": 1024}}},
             "networks": {"default": {"ipam": {"config": [{"subnet": f"{network}.0/24", "gateway": self.host}]}}},
         }
         (folder / "compose.override.yaml").write_text(json.dumps(override))
 
     def prepare(self, token: str, settings: dict[str, str]) -> None:
-        """Do what the guide says before the start; `settings` are replacements in the example."""
+        """Run the guide's steps before the start; `settings` are replacements in the example of worker.env."""
         script = re.search(r"^```\n(.*?)^docker compose up", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
         assert script is not None
         self.shell(script[1], token)
@@ -58,15 +58,15 @@ class Project:
         shutil.copy(DAGS / "d.py", self.folder / "dags")
 
     def shell(self, script: str, stdin: str = "") -> None:
-        """Run lines of the guide."""
+        """Run shell commands of the guide."""
         subprocess.run(["sh", "-euc", script], cwd=self.folder, input=stdin, text=True, check=True)
 
     def guide(self, command: str, *more: str) -> str:
-        """Run a command of Compose that the guide has, and return its output."""
+        """Run a Compose command that the guide contains, and return its output."""
         return self.compose(*_of_guide(command), *more)
 
     def compose(self, *arguments: str) -> str:
-        """Run a command of Compose and return its output."""
+        """Run a Compose command and return its output."""
         done = subprocess.run(
             [*self._compose, *arguments],
             cwd=self.folder,
@@ -81,23 +81,23 @@ class Project:
         return done.stdout
 
     def start(self, command: str) -> subprocess.Popen[bytes]:
-        """Start a command of Compose that the guide has; what it says is in a file."""
+        """Start a Compose command that the guide contains; its output goes to a file."""
         arguments = [*self._compose, *_of_guide(command)]
         with (self.folder / "compose.log").open("ab") as log:
             return subprocess.Popen(arguments, cwd=self.folder, env=self._environ, stdout=log, stderr=log)
 
     def engine(self, *arguments: str) -> str:
-        """Run a command of the engine itself and return its output."""
+        """Run a command of the container engine and return its output."""
         done = subprocess.run([self._engine, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{arguments}: {done.stderr}"
         return done.stdout.strip()
 
     def container(self) -> str:
-        """Return the ID of the worker's container, also of one that has ended; empty if there is none."""
+        """Return the ID of the worker's container, even if it has stopped; empty if there is none."""
         return self.engine("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={self.name}")
 
     def exit_code(self) -> int:
-        """Return with which code the container has ended."""
+        """Return the exit code of the stopped container."""
         status, code = self.engine(
             "inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", self.container()
         ).split()
@@ -105,15 +105,15 @@ class Project:
         return int(code)
 
     def healthy(self) -> bool:
-        """Return what the health check of the container says."""
+        """Return whether the container's health check succeeds."""
         if self._engine == "podman":
-            # It leaves the interval to systemd, which need not be here.
+            # Podman leaves the interval to systemd, which this machine may lack.
             check = subprocess.run(["podman", "healthcheck", "run", self.container()], capture_output=True, check=False)
             return check.returncode == 0
         return self.engine("inspect", "--format", "{{.State.Health.Status}}", self.container()) == "healthy"
 
     def remove(self) -> None:
-        """Remove what a test that failed has left."""
+        """Remove the container and volumes that a failed test left behind."""
         if container := self.container():
             self.engine("rm", "--force", container)
         self.compose("down", "--volumes")

@@ -1,4 +1,4 @@
-"""As much of Airflow's Execution API as a task needs that neither reads nor writes anything of Airflow."""
+"""A stand-in for Airflow's Execution API, enough for tasks without Variables, Connections or XComs."""
 
 import json
 import threading
@@ -24,11 +24,11 @@ CONTEXT = {"dag_run": DAG_RUN, "max_tries": 0}
 
 
 class ExecutionApi:
-    """A context manager; it serves on a port of the loopback device."""
+    """A context manager; it listens on loopback."""
 
     def __init__(self) -> None:
         self.states: list[str] = []
-        """How tasks ended."""
+        """The states that tasks ended in."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name="execution API")
@@ -69,6 +69,6 @@ class ExecutionApi:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         return Handler

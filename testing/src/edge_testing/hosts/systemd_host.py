@@ -1,4 +1,4 @@
-"""A host with systemd: a container whose first process it is, with the rights that it takes to set up sandboxes."""
+"""A host with systemd: a container whose first process is systemd, with the rights to set up sandboxes."""
 
 import subprocess
 from pathlib import Path
@@ -13,7 +13,7 @@ TIMEOUT_S = 120
 
 
 class SystemdHost:
-    """It is named as in the guide, and has the folder that the guide names, DAG files and a site's packages."""
+    """A container with the installer in the guide's folder, DAG files, and wheels in place of a package index."""
 
     def __init__(self, name: str, image: str, dags: Path, wheels: Path) -> None:
         self.name = name
@@ -23,12 +23,12 @@ class SystemdHost:
         run("podman", "network", "create", self._network)
         gateway = "{{(index .Subnets 0).Gateway}}"
         self.address = run("podman", "network", "inspect", "--format", gateway, self._network).strip()
-        """This machine as the host sees it."""
+        """This machine's address as the host sees it."""
 
     def boot(self) -> None:
         """Start it for the first time."""
         mounts = [f"--volume={here}:{there}:ro" for here, there in self._mounts.items()]
-        # systemd mounts, and nothing may forbid that.
+        # systemd needs to mount file systems.
         rights = ["--cap-add=SYS_ADMIN", "--security-opt=apparmor=unconfined"]
         # A machine without the right to raise limits can't start a container with those of the engine.
         rights += ["--ulimit=nofile=1024", "--ulimit=nproc=1024"]
@@ -37,23 +37,23 @@ class SystemdHost:
         run("podman", "cp", str(SYSTEMD), f"{self.name}:{INSTALLER}")
 
     def reboot(self) -> subprocess.Popen[bytes]:
-        """Begin to shut it down and start it again."""
+        """Start to reboot it."""
         return subprocess.Popen(["podman", "restart", "--time", str(TIMEOUT_S), self.name], stdout=subprocess.DEVNULL)
 
     def run(self, script: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run lines of a shell as root, in the folder of the installer."""
+        """Run a shell script as root, in the installer's folder."""
         return subprocess.run(
             self._command(script), input=stdin, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
 
     def shell(self, script: str, stdin: str = "") -> str:
-        """Run lines that have to succeed, and return their output."""
+        """Run a shell script that must succeed, and return its output."""
         done = self.run(script, stdin)
         assert done.returncode == 0, f"{script}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
     def start(self, script: str) -> subprocess.Popen[bytes]:
-        """Start lines of a shell that take until something happens."""
+        """Start a shell script without waiting for its end."""
         return subprocess.Popen(self._command(script))
 
     def show(self, worker: str, *names: str) -> list[str]:
@@ -65,7 +65,7 @@ class SystemdHost:
         return [found[name] for name in names]
 
     def journal(self, worker: str) -> list[str]:
-        """Return what a worker itself has said."""
+        """Return the log lines of a worker itself."""
         return self.shell(
             f"journalctl --quiet --output=cat --identifier=edge-worker --unit=edge-worker@{worker}"
         ).splitlines()
@@ -80,6 +80,6 @@ class SystemdHost:
 
 
 def guide(command: str) -> str:
-    """Return a command, which the guide has to have."""
+    """Return a command, after checking that the guide contains it."""
     assert command in GUIDE.read_text(), f"the guide does not say: {command}"
     return command

@@ -1,4 +1,4 @@
-"""A systemd unit as data, and what systemd would make of it."""
+"""A systemd unit as data, and the environment that systemd makes of it."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ Obj = dict[str, Any]
 
 
 class Api:
-    """The apiserver as a kubelet calls it: one connection for each thread, and no kubectl."""
+    """Calls the apiserver with one kept-alive connection per thread."""
 
     def __init__(self, cluster: ControlPlane) -> None:
         self._cluster = cluster
@@ -23,7 +23,7 @@ class Api:
         self._opened: list[http.client.HTTPSConnection] = []
 
     def call(self, method: str, path: str, body: Obj | None = None, content: str = "application/json") -> Obj | None:
-        """Return the answer, or None where there is no such object (any more)."""
+        """Return the answer, or None if the object does not exist."""
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content}
         data = json.dumps(body).encode() if body is not None else None
         try:
@@ -43,7 +43,7 @@ class Api:
             address = urlsplit(self._cluster.url)
             connection = http.client.HTTPSConnection(address.netloc, timeout=10, context=self._tls)
             self._opened.append(connection)
-        # Set again once the answer is read: a connection on which a call failed is of no use.
+        # Kept only once the answer is read: after a failed call the connection can't be used again.
         self._local.connection = None
         connection.request(method, path, data, headers)
         answer = connection.getresponse()

@@ -1,4 +1,4 @@
-"""Certificates and keys of one test cluster: authority, certificates of the apiserver, key of service accounts."""
+"""Certificates and keys of one test cluster: the CA, the apiserver's certificates, the key of service accounts."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
 def write_certificates(folder: Path, addresses: Sequence[str], names: Sequence[str]) -> None:
-    """Write ca.crt, the apiserver's certificates as server and as client of kubelets, and a key for sa tokens (RSA)."""
+    """Write ca.crt, the apiserver's certificates (server, client of kubelets), and an RSA key for service accounts."""
     ca, ca_key = write_server_certificate(folder, "apiserver", addresses, names)
     _write_key(folder / "sa.key", rsa.generate_private_key(public_exponent=65537, key_size=2048))
     client_usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
@@ -22,7 +22,7 @@ def write_certificates(folder: Path, addresses: Sequence[str], names: Sequence[s
 def write_server_certificate(
     folder: Path, server: str, addresses: Sequence[str], names: Sequence[str]
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """Write ca.crt of a new authority, SERVER.crt and SERVER.key; return the authority with its key."""
+    """Write ca.crt of a new CA, SERVER.crt and SERVER.key; return the CA with its key."""
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca = _authority(ca_key)
     (folder / "ca.crt").write_bytes(ca.public_bytes(serialization.Encoding.PEM))

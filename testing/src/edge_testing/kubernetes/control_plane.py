@@ -21,13 +21,13 @@ from edge_testing.programs.binaries import Binaries
 START_TIMEOUT_S = 60.0
 SERVICE_RANGE = "10.96.0.0/16"
 SERVICE_ADDRESS = "10.96.0.1"
-"""What the apiserver is for pods: the first address of that range."""
+"""The apiserver's address for pods: the first one of that range."""
 
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
-    # Who did what to which object, without bodies; reads are left out, since tests count writes.
+    # Metadata of writes only: tests count them.
     "rules": [{"level": "None", "verbs": ["get", "list", "watch"]}, {"level": "Metadata"}],
 }
 
@@ -36,21 +36,21 @@ USERS = {
     "admin": ("admin", "system:masters"),
     "controller-manager": ("system:kube-controller-manager", "system:authenticated"),
 }
-"""Who has a token and a kubeconfig, with name and group."""
+"""Users that get a token and a kubeconfig, with name and group."""
 
 
 class ControlPlane:
-    """One cluster without nodes; a context manager. At the end its programs are killed: nobody needs its data."""
+    """A cluster without nodes; a context manager. At the end its programs are killed, since nobody needs its data."""
 
     address = "127.0.0.1"
     """Where the apiserver listens."""
     names: tuple[str, ...] = ("localhost",)
-    """What else it is called."""
+    """Its host names."""
     users = USERS
     authorizers = "RBAC"
     more_apiserver_arguments: tuple[str, ...] = ()
     controllers = "statefulset,garbagecollector,namespace,serviceaccount,serviceaccount-token,pvc-protection"
-    """What tests without nodes lean on; the cloud, node and certificate controllers have nothing to do there."""
+    """The controllers that tests without nodes need."""
 
     def __init__(self, folder: Path, binaries: Binaries) -> None:
         self.folder = folder
@@ -99,7 +99,7 @@ class ControlPlane:
             self._kill(name)
 
     def write_kubeconfig(self, path: Path, token: str, namespace: str = "default") -> Path:
-        """Write a kubeconfig for whoever holds `token`."""
+        """Write a kubeconfig with a token."""
         cluster = {"server": self.url, "certificate-authority": str(self.folder / "ca.crt")}
         config = {
             "apiVersion": "v1",
@@ -143,7 +143,7 @@ class ControlPlane:
         self._kill("apiserver")
 
     def compact(self) -> None:
-        """Have etcd forget its history: a watch that wants to go on from before is told 410 Gone."""
+        """Compact etcd's history, so that the apiserver answers older watches with 410 Gone."""
         revision = self._etcd("range", {"key": base64.b64encode(b"x").decode()})["header"]["revision"]
         self._etcd("compaction", {"revision": revision, "physical": True})
 
@@ -153,7 +153,7 @@ class ControlPlane:
             return json.loads(answer.read())
 
     def kubectl(self, *arguments: str, stdin: str | None = None, kubeconfig: Path | None = None) -> str:
-        """Run kubectl and return what it prints; an error is raised with what it says."""
+        """Run kubectl and return its output; a failure raises AssertionError with its error message."""
         done = self.try_kubectl(*arguments, stdin=stdin, kubeconfig=kubeconfig)
         if done.returncode != 0:
             raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
@@ -162,7 +162,7 @@ class ControlPlane:
     def try_kubectl(
         self, *arguments: str, stdin: str | None = None, kubeconfig: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run kubectl and return how it went."""
+        """Run kubectl and return its result."""
         command = [str(self.binaries.kubectl), f"--kubeconfig={kubeconfig or self.kubeconfig}", *arguments]
         cache = f"--cache-dir={self.folder / 'kubectl-cache'}"
         return subprocess.run([*command, cache], input=stdin, capture_output=True, text=True, timeout=120, check=False)
@@ -180,11 +180,11 @@ class ControlPlane:
         """Apply the custom resource definitions of a folder and wait until they are served."""
         self.kubectl("apply", "-f", str(folder))
         self.kubectl("wait", "--for=condition=Established", "-f", str(folder))
-        # kubectl asks for the known types once and keeps the answer for hours.
+        # kubectl caches the known types for hours.
         shutil.rmtree(self.folder / "kubectl-cache", ignore_errors=True)
 
     def service_account_token(self, namespace: str, name: str) -> str:
-        """Return a token of a service account, as a pod of it would have one."""
+        """Return a token of a service account, as a pod would get it."""
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         answer = json.loads(self.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(request)))
@@ -206,7 +206,7 @@ class ControlPlane:
             "etcd",
             str(self.binaries.etcd),
             "--data-dir=etcd",
-            # Nothing here has to outlive the machine.
+            # The data need not survive a crash of the machine.
             "--unsafe-no-fsync",
             f"--listen-client-urls={client}",
             f"--advertise-client-urls={client}",
@@ -230,7 +230,7 @@ class ControlPlane:
             "--concurrent-statefulset-syncs=20",
             "--kube-api-qps=200",
             "--kube-api-burst=400",
-            # Tests wait for what it does; by itself it looks every 15 seconds.
+            # Tests wait for the autoscaler; its default is 15 seconds.
             "--horizontal-pod-autoscaler-sync-period=2s",
         )
         self._wait_ready("controller-manager", ["get", "serviceaccount", "default", "-n", "default"])

@@ -1,6 +1,6 @@
-"""Follows what a cluster has of a kind: a list, then its watch, and both again when the apiserver ends the watch.
+"""Follows all objects of a kind: a list, then a watch, and both again when the apiserver ends the watch.
 
-`kubectl get --watch` would not do: begun again, it does not tell what has gone in between.
+`kubectl get --watch` is not enough: after a restart it does not report objects that were deleted in between.
 """
 
 import json
@@ -15,7 +15,7 @@ Obj = dict[str, Any]
 
 
 class Watch:
-    """Gives all objects of a kind to `changed`, at the beginning and after each change. A context manager."""
+    """Calls `changed` with all objects of a kind, at the start and after each change. A context manager."""
 
     def __init__(self, kubectl: list[str], path: str, changed: Callable[[list[Obj]], None]) -> None:
         self._get = [*kubectl, "get", "--raw"]
@@ -32,7 +32,7 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # With the lock: no process is started after the one that is killed here.
+        # The lock makes sure that no other process is started after this one is killed.
         with self._lock:
             self._closed.set()
             if self._process is not None:
@@ -47,7 +47,7 @@ class Watch:
             self._closed.wait(RESTART_S)
 
     def _list(self) -> str | None:
-        """Tell what there is, and return the version from which on a watch tells the rest."""
+        """Pass on the list, and return the resource version at which a watch continues."""
         command = [*self._get, self._path, "--request-timeout=30s"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -67,7 +67,7 @@ class Watch:
         with self._process as process:
             for line in process.stdout or []:
                 event = json.loads(line)
-                # That version is too old, say: only a new list helps.
+                # For example, the resource version is too old: start with a new list.
                 if event["type"] == "ERROR":
                     process.kill()
                     return

@@ -20,7 +20,7 @@ def make_worker(
     labels: dict[str, str] | None = None,
     **spec: Any,
 ) -> EdgeWorker:
-    """Return an EdgeWorker; `deleted_s`: seconds since its deletion was requested."""
+    """Return an EdgeWorker; `deleted_s` are the seconds since its deletion was requested."""
     meta: dict[str, Any] = {
         "name": name,
         "namespace": "edge",

@@ -1,4 +1,4 @@
-"""A bare host at a site: a real agent that nobody but its owner runs."""
+"""A bare host at a site: a real agent that Kubernetes does not manage."""
 
 import os
 import sys

@@ -1,7 +1,7 @@
-"""Stands for the kubelet of one node: runs a real agent as a process for each pod, and tells its state as a kubelet.
+"""A stand-in for a node's kubelet that runs a real agent process for each pod and reports its status.
 
-The controller manager makes the pods. This binds them, starts what their template says with its environment and
-volumes, restarts what exits, and stops it with SIGTERM, grace and SIGKILL. The agents run shell commands as tasks.
+The controller manager creates the pods. The node binds them, starts each agent with the environment and volumes of its
+pod, restarts agents that exit, and stops them with SIGTERM, grace period and SIGKILL. Tasks are shell commands.
 """
 
 import base64
@@ -38,7 +38,7 @@ class Container:
     starts: int = 0
     exited_at: float = 0.0
     stopping_at: float | None = None
-    told: Obj | None = None
+    reported: Obj | None = None
     state_folder: Path | None = None
     log: Path | None = field(default=None)
 
@@ -54,11 +54,11 @@ class Node:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="node", daemon=True)
         self.schedules = True
-        """Off: pods stay Pending."""
+        """If False, pods stay Pending."""
         self.lost = False
-        """On: the node has lost power; nothing is told and nothing is stopped."""
+        """If True, the node has lost power: it reports and stops nothing."""
         self.environment: dict[str, str] = {}
-        """More variables for agents."""
+        """Additional environment variables for agents."""
         self.failure: BaseException | None = None
 
     def __enter__(self) -> "Node":
@@ -76,29 +76,29 @@ class Node:
             raise AssertionError("the node failed") from self.failure
 
     def lose_power(self) -> None:
-        """End all processes without a word, and tell nothing from now on."""
+        """Kill all processes, and report nothing from now on."""
         self.lost = True
         for container in list(self._containers.values()):
             self._kill(container)
 
     def come_back(self) -> None:
-        """Start again, with nothing running."""
+        """Reboot: nothing runs, and the node works again."""
         self._containers.clear()
         self.lost = False
 
     def kill_container(self, pod: str) -> None:
-        """End a pod's process as an OOM kill does; the kubelet restarts it."""
+        """Kill a pod's process like an OOM kill; the node restarts it."""
         self._kill(self._by_name(pod))
 
     def evict(self, pod: str) -> None:
-        """End a pod for good, as a kubelet does that is short of memory."""
+        """Evict a pod, as a kubelet does that is short of memory."""
         found = self._api.call("GET", self._path(pod))
         assert found is not None
         container = self._containers[found["metadata"]["uid"]]
         container.stopping_at = time.monotonic()
         self._kill(container)
         status = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
-        self._tell(found, container, status)
+        self._report(found, container, status)
 
     def log(self, pod: str) -> str:
         """Return what a pod's agent logged."""
@@ -118,7 +118,7 @@ class Node:
             if self.lost:
                 continue
             try:
-                self._pass()
+                self._sync_all()
             except (OSError, http.client.HTTPException):
                 # The apiserver is being restarted.
                 continue
@@ -126,18 +126,18 @@ class Node:
                 self.failure = error
                 raise
 
-    def _pass(self) -> None:
+    def _sync_all(self) -> None:
         pods = self._api.call("GET", f"/api/v1/namespaces/{self._namespace}/pods") or {"items": []}
         for pod in pods["items"]:
             if self.lost:
                 return
-            self._care(pod)
-        there = {pod["metadata"]["uid"] for pod in pods["items"]}
-        for uid in self._containers.keys() - there:
+            self._sync(pod)
+        existing = {pod["metadata"]["uid"] for pod in pods["items"]}
+        for uid in self._containers.keys() - existing:
             # Deleted without grace.
             self._kill(self._containers.pop(uid))
 
-    def _care(self, pod: Obj) -> None:
+    def _sync(self, pod: Obj) -> None:
         meta = pod["metadata"]
         if not pod["spec"].get("nodeName"):
             if self.schedules and not meta.get("deletionTimestamp"):
@@ -147,7 +147,7 @@ class Node:
             return
         container = self._containers.setdefault(meta["uid"], Container())
         if meta.get("deletionTimestamp"):
-            self._finish(pod, container)
+            self._terminate(pod, container)
         elif pod["status"].get("phase") != "Failed":
             self._keep_running(pod, container)
 
@@ -158,29 +158,29 @@ class Node:
         if container.process is None:
             if container.starts and time.monotonic() < container.exited_at + RESTART_S:
                 waiting = {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}
-                self._tell(pod, container, self._status(pod, container, {"waiting": waiting}, ready=False))
+                self._report(pod, container, self._status(pod, container, {"waiting": waiting}, ready=False))
                 return
             self._start(pod, container)
         running = {"startedAt": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
-        self._tell(pod, container, self._status(pod, container, {"running": running}, ready=True))
+        self._report(pod, container, self._status(pod, container, {"running": running}, ready=True))
 
     def _status(self, pod: Obj, container: Container, state: Obj, *, ready: bool) -> Obj:
         spec = pod["spec"]["containers"][0]
-        told = {"name": spec["name"], "image": spec["image"], "imageID": "", "ready": ready, "state": state}
+        reported = {"name": spec["name"], "image": spec["image"], "imageID": "", "ready": ready, "state": state}
         conditions = [
             {"type": kind, "status": "True" if ready or kind == "PodScheduled" else "False"}
             for kind in ("Initialized", "PodScheduled", "ContainersReady", "Ready")
         ]
         restarts = {"restartCount": max(container.starts - 1, 0)}
-        return {"phase": "Running", "conditions": conditions, "containerStatuses": [told | restarts]}
+        return {"phase": "Running", "conditions": conditions, "containerStatuses": [reported | restarts]}
 
-    def _tell(self, pod: Obj, container: Container, status: Obj) -> None:
+    def _report(self, pod: Obj, container: Container, status: Obj) -> None:
         known = json.loads(json.dumps(status).replace('"startedAt"', '"_"'))
         for item in known.get("containerStatuses", []):
             item["state"] = sorted(item["state"])
-        if container.told == known:
+        if container.reported == known:
             return
-        container.told = known
+        container.reported = known
         patch = {"status": status}
         self._api.call("PATCH", self._path(pod["metadata"]["name"], "/status"), patch, "application/merge-patch+json")
 
@@ -226,7 +226,7 @@ class Node:
         for key, value in ((secret or {}).get("data") or {}).items():
             (folder / key).write_bytes(base64.b64decode(value))
 
-    def _finish(self, pod: Obj, container: Container) -> None:
+    def _terminate(self, pod: Obj, container: Container) -> None:
         process = container.process
         if process is not None and process.poll() is None:
             if container.stopping_at is None:
@@ -250,7 +250,7 @@ class Node:
 
 
 def _on_this_machine(value: str, folders: dict[str, Path]) -> str:
-    """Return a path inside a container as it is here; other values stay."""
+    """Map a path inside a container to this machine; return other values unchanged."""
     for mount, folder in folders.items():
         if value == mount or value.startswith(f"{mount}/"):
             return str(folder) + value[len(mount) :]

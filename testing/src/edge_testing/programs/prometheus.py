@@ -1,4 +1,4 @@
-"""Where Prometheus and its promtool come from: PATH, or Debian's package, of whose dependencies only libc is needed."""
+"""Finds Prometheus and promtool: on PATH or in Debian's package, which needs libc only."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ from edge_testing.skipping import cannot_run
 
 
 def prometheus_program(name: str) -> Path:
-    """Return `prometheus` or `promtool`; a test that asks where there is none ends here, by the rule for that."""
+    """Return the path of `prometheus` or `promtool`; skip (in CI: fail) the test if there is none."""
     found = shutil.which(name)
     if found:
         return Path(found)
@@ -21,10 +21,10 @@ def prometheus_program(name: str) -> Path:
 
 
 def promtool(*arguments: str, stdin: str | None = None) -> None:
-    """Run promtool, which has nothing to find fault with.
+    """Check that promtool succeeds.
 
     Raises:
-        AssertionError: it has; the message is all that it says.
+        AssertionError: it failed; the message has its output.
 
     """
     command = [str(prometheus_program("promtool")), *arguments]

@@ -1,4 +1,4 @@
-"""The way in for workers outside the cluster: nginx, set up from Ingresses as a controller does it."""
+"""The entry for workers outside the cluster: nginx, configured from Ingresses as an ingress controller does."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ DIRECTIVES = {
     "proxy-send-timeout": "proxy_send_timeout {}s",
     "proxy-body-size": "client_max_body_size {}",
 }
-"""What annotations of ingress-nginx become; without them nginx's own, small, values count."""
+"""nginx directives of ingress-nginx annotations; nginx's own defaults are small."""
 
 FRAME = """\
 pid /tmp/nginx.pid;
@@ -52,12 +52,12 @@ LOCATION = """\
 
 
 def hosts(namespace: str) -> tuple[str, str]:
-    """Return the names of edge API and Airflow as other clusters know them."""
+    """Return the host names of the edge API and of Airflow for other clusters."""
     return f"edge.{namespace}.svc.cluster.local", f"company.{namespace}.svc.cluster.local"
 
 
 def nginx_config(ingresses: list[Obj], services: dict[str, Obj]) -> str:
-    """Return the configuration that does what Ingresses say; `services` are those of the namespace by name."""
+    """Return the nginx configuration of Ingresses; `services` are the namespace's Services by name."""
     servers = [_server(ingress, rule, services) for ingress in ingresses for rule in ingress["spec"]["rules"]]
     return FRAME.format(servers="".join(servers))
 
@@ -82,7 +82,7 @@ def _location(path: Obj, services: dict[str, Obj]) -> str:
 
 
 def make_certificates(site: Namespace, folder: Path) -> Path:
-    """Have a company's own authority sign for both names; return the authority's certificate."""
+    """Create a private CA and a certificate for both names; return the path of the CA's certificate."""
     write_server_certificate(folder, "entry", (), hosts(site.namespace))
     files = (f"--cert={folder / 'entry.crt'}", f"--key={folder / 'entry.key'}")
     site.kubectl("create", "secret", "tls", TLS_SECRET, *files)
@@ -90,7 +90,7 @@ def make_certificates(site: Namespace, folder: Path) -> Path:
 
 
 def open_entry(site: Namespace, cluster: Cluster) -> None:
-    """Start nginx for the Ingresses that there are, and wait until it takes calls."""
+    """Start nginx for the namespace's Ingresses, and wait until it is ready."""
     services = {service["metadata"]["name"]: service for service in site.get("services")["items"]}
     config = nginx_config(site.get("ingresses.networking.k8s.io")["items"], services)
     site.apply(

@@ -1,4 +1,4 @@
-"""A way to a Service from this machine that outlives the pod behind it."""
+"""Forwards a local port to a Service or pod, and reconnects when the pod is replaced."""
 
 import subprocess
 import threading
@@ -11,7 +11,7 @@ RESTART_S = 0.5
 
 
 class Forward:
-    """`kubectl port-forward` on a port that stays the same, started again when its pod goes. A context manager."""
+    """`kubectl port-forward` on a fixed local port, restarted when it ends. A context manager."""
 
     def __init__(self, kubectl: list[str], target: str, port: int, log: Path) -> None:
         self._local = free_port()
@@ -23,7 +23,7 @@ class Forward:
 
     @property
     def url(self) -> str:
-        """Where the Service is."""
+        """Local URL of the target."""
         return f"http://{LOCALHOST}:{self._local}"
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""helm, as people type it."""
+"""The helm command."""
 
 import subprocess
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class HelmError(Exception):
-    """helm refused; the message is what it said."""
+    """helm failed; the message is its output."""
 
 
 @dataclass(frozen=True)

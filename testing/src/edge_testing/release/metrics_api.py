@@ -1,6 +1,6 @@
-"""A metrics.k8s.io API which says of every pod what CPU it uses: what a ConfigMap holds. It runs in a pod, by itself.
+"""A metrics.k8s.io API that reports the CPU use in a ConfigMap for every pod. It runs in a pod, as a single file.
 
-The same for all and at once: that is what a test can steer, unlike the load of a real pod.
+A test can set this value at once, unlike the load of a real pod.
 """
 
 import json
@@ -23,7 +23,7 @@ ROOT = f"/apis/{VERSION}"
 
 
 def ask_apiserver(path: str) -> Any:
-    """Return what the apiserver answers."""
+    """Return the apiserver's answer to a GET."""
     context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
     server = (os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ["KUBERNETES_SERVICE_PORT"]))
     token = {"Authorization": f"Bearer {(ACCOUNT / 'token').read_text()}"}
@@ -55,8 +55,8 @@ def usage(pod: dict[str, Any], cpu: str) -> dict[str, Any]:
 
 
 def kinds() -> dict[str, Any]:
-    """Return what the apiserver asks to learn what there is."""
-    # Without `list`, which it can do: or else whoever goes through all that there is asks for it in other namespaces.
+    """Return the resource list for the apiserver's discovery."""
+    # `list` works but is not announced: clients that list everything would otherwise call it in other namespaces.
     pod_metrics = {"name": "pods", "singularName": "", "namespaced": True, "kind": "PodMetrics", "verbs": ["get"]}
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": VERSION, "resources": [pod_metrics]}
 
@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Answer: the kinds, or the pods of a namespace."""
+        """Answer with the resource list, or with the metrics of a namespace's pods."""
         url = urlsplit(self.path)
         match url.path.removeprefix(ROOT).split("/"):
             case [""]:

@@ -1,4 +1,4 @@
-"""One namespace of the cluster, as people work with it: kubectl and helm."""
+"""One namespace of a cluster, used through kubectl and helm."""
 
 import json
 import secrets
@@ -18,7 +18,7 @@ Obj = dict[str, Any]
 
 
 class Namespace:
-    """A new namespace. A context manager, which leaves the namespace behind."""
+    """A new namespace; a context manager. The namespace is not deleted at the end."""
 
     def __init__(self, cluster: Cluster, folder: Path, prefix: str = "edge") -> None:
         self.cluster = cluster
@@ -35,19 +35,19 @@ class Namespace:
         self._closing.close()
 
     def forward(self, target: str, port: int) -> Forward:
-        """Return a way to a Service or pod."""
+        """Return a port-forward to a Service or pod."""
         return Forward(self._kubectl(), target, port, self.folder / "forward.log")
 
     def _kubectl(self) -> list[str]:
         return [str(self.cluster.kubectl), f"--kubeconfig={self.cluster.kubeconfig}", f"--namespace={self.namespace}"]
 
     def try_kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run kubectl and return how it went."""
+        """Run kubectl and return its result."""
         command = [*self._kubectl(), *arguments]
         return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=300, check=False)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run kubectl and return what it prints."""
+        """Run kubectl and return its output."""
         done = self.try_kubectl(*arguments, stdin=stdin)
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr.strip()}"
         return done.stdout
@@ -76,7 +76,7 @@ class Namespace:
         return next((one for one in conditions if one["type"] == condition), {})
 
     def wait_ready(self, kind: str, name: str, deadline_s: float = 120) -> None:
-        """Wait until an EdgeWorker or EdgeWorkerPool says that it is ready."""
+        """Wait until an EdgeWorker or EdgeWorkerPool is Ready."""
         eventually(
             lambda: self.condition(kind, name, "Ready").get("status") == "True",
             f"{kind} {name} is ready",
@@ -85,7 +85,7 @@ class Namespace:
         )
 
     def pods(self, selector: str) -> list[Obj]:
-        """Return the pods that labels select, those that are being deleted too."""
+        """Return the pods that labels select, including those that are being deleted."""
         found: list[Obj] = self.get("pods", f"--selector={selector}")["items"]
         return found
 
@@ -94,5 +94,5 @@ class Namespace:
         return self.pods(f"app.kubernetes.io/component={name}")
 
     def images(self, tag: str) -> list[str]:
-        """Return the arguments that have helm use the images of the suite."""
+        """Return the helm arguments for the images of the suite."""
         return [f"--set=image.registry={self.cluster.registry}", f"--set=image.tag={tag}"]

@@ -1,4 +1,4 @@
-"""A Prometheus on this machine that scrapes a release as the chart's ServiceMonitor says, and has the chart's rules.
+"""A Prometheus on this machine with the scrape settings of the chart's ServiceMonitor and the chart's rules.
 
 It does what the Prometheus operator does with these objects, so the cluster needs neither it nor its CRDs. Pods are
 reached through `kubectl port-forward`.
@@ -22,7 +22,7 @@ from edge_testing.repository import CHART
 
 INTERVAL = "1s"
 SAMPLES_MOST = 3000
-"""Of one pod. With more, a label would grow with the fleet or its work: Prometheus then takes nothing of the pod."""
+"""Limit for one pod; Prometheus refuses larger scrapes. More means a label that grows with the fleet or its jobs."""
 SWITCHED_ON = ("serviceMonitor", "prometheusRule", "grafanaDashboard")
 
 
@@ -47,31 +47,31 @@ class Prometheus:
         self._closing.close()
 
     def dashboard(self) -> Obj:
-        """Return the dashboard that the chart makes."""
+        """Return the chart's dashboard."""
         found: Obj = json.loads(self._objects["ConfigMap"]["data"]["airflow-edge.json"])
         return found
 
     def panels(self) -> list[str]:
-        """Return what the dashboard's panels ask, for the release's namespace."""
+        """Return the queries of the dashboard's panels, for the release's namespace."""
         targets = [target for panel in self.dashboard()["panels"] for target in panel["targets"]]
         return [target["expr"].replace("$namespace", self._release.namespace) for target in targets]
 
     def ask(self, path: str, **parameters: str) -> Any:
-        """Return what its HTTP API answers."""
+        """Return the data of a GET of its HTTP API."""
         return self._client.get(path, params=parameters).raise_for_status().json()["data"]
 
     def query(self, expression: str) -> list[Obj]:
-        """Return the series that an expression has now."""
+        """Return the result of an instant query."""
         found: list[Obj] = self.ask("query", query=expression)["result"]
         return found
 
     def targets(self) -> list[Obj]:
-        """Return what it scrapes."""
+        """Return its scrape targets."""
         found: list[Obj] = self.ask("targets")["activeTargets"]
         return found
 
     def alerts(self) -> dict[str, tuple[str, str]]:
-        """Return health and state of each alert. Before it was looked at for the first time its health is `unknown`."""
+        """Return health and state of each alert; the health is `unknown` before the first evaluation."""
         rules = [rule for group in self.ask("rules")["groups"] for rule in group["rules"]]
         return {rule["name"]: (rule["health"], rule["state"]) for rule in rules}
 
@@ -110,7 +110,7 @@ class Prometheus:
         }
 
     def _pods(self, selector: Obj, port: str) -> list[Obj]:
-        """Return the pods behind the Services that a ServiceMonitor selects, with the labels they get."""
+        """Return the targets of the Services that a ServiceMonitor selects, with their labels."""
         terms = [f"{label}={value}" for label, value in selector["matchLabels"].items()]
         terms += [f"{one['key']} in ({','.join(one['values'])})" for one in selector["matchExpressions"]]
         found = []
@@ -127,7 +127,7 @@ class Prometheus:
 
 
 def _monitoring_objects(release: Release) -> dict[str, Obj]:
-    """Return what the chart makes for monitoring, by kind."""
+    """Return the chart's monitoring objects, by kind."""
     on = [f"--set=monitoring.{part}.enabled=true" for part in SWITCHED_ON]
     text = release.helm("template", NAME, str(CHART), *release.values(release.cluster.tag), *on)
     objects = [obj for obj in yaml.safe_load_all(text) if obj]

@@ -1,4 +1,4 @@
-"""The platform as its users have it: a release of the chart, kubectl, Airflow's REST API."""
+"""A release of the chart, used through kubectl and Airflow's REST API."""
 
 import base64
 import secrets
@@ -18,7 +18,7 @@ DAG_FOLDERS = (EXAMPLES / "dags", Path(__file__).with_name("dags"))
 
 
 class Release(Namespace):
-    """One namespace with the chart in it."""
+    """A namespace with one release of the chart."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         super().__init__(cluster, folder)
@@ -31,7 +31,7 @@ class Release(Namespace):
         return self
 
     def install(self) -> None:
-        """Install the chart and wait until all is ready."""
+        """Install the chart and wait until everything is ready."""
         self.helm("install", NAME, str(CHART), *self.values(self.cluster.tag), "--wait", "--timeout", "5m")
 
     def values(self, tag: str) -> list[str]:
@@ -39,14 +39,14 @@ class Release(Namespace):
         return [f"--values={VALUES}", *self.images(tag)]
 
     def connect(self) -> None:
-        """Open a way to Airflow, and sign in."""
+        """Forward a port to Airflow, and log in."""
         secret = self.get("secret", f"{NAME}-airflow")["data"]["admin-password"]
         way = self._closing.enter_context(self.forward(f"service/{NAME}-api-server", 8080))
         login = ("admin", base64.b64decode(secret).decode())
         self.airflow = self._closing.enter_context(AirflowClient(way.url, login))
 
     def start_hold(self, dag: str, tasks: int) -> "Hold":
-        """Start a run whose tasks go on until they are let go."""
+        """Start a run whose tasks last until they are let go."""
         gate = f"gate-{secrets.token_hex(4)}"
         hold = Hold(self, dag, self.airflow.trigger(dag, {"gate": gate, "tasks": tasks}), gate)
         self.holds.append(hold)
@@ -54,19 +54,19 @@ class Release(Namespace):
 
 
 class Hold:
-    """A run of one of the DAGs that wait."""
+    """A run of one of the `hold` DAGs, whose tasks last until their gate opens."""
 
     def __init__(self, release: Release, dag: str, run: str, gate: str) -> None:
         self.release, self.dag, self.run, self.gate = release, dag, run, gate
         self._open = False
 
     def tasks(self) -> list[Obj]:
-        """Return the tasks that wait."""
+        """Return the waiting tasks."""
         found = ask(lambda: self.release.airflow.task_instances(self.dag, self.run))
         return [task for task in found if task["task_id"] == "wait"]
 
     def wait_running(self, count: int, deadline_s: float = 90) -> None:
-        """Wait until so many of them run."""
+        """Wait until `count` tasks run."""
         eventually(
             lambda: sum(task["state"] == "running" for task in self.tasks()) >= count,
             f"{count} tasks of {self.dag} run",
@@ -83,7 +83,7 @@ class Hold:
         return ask(lambda: self.release.airflow.log_events(self.dag, self.run, "wait", attempt, number))
 
     def lines(self, number: int = 0, attempt: int = 1) -> list[int]:
-        """Return the numbers of the lines that the task has written, as far as they can be read."""
+        """Return the numbers of the log lines that can be read so far."""
         return [int(line.split()[1]) for line in self.log(number, attempt) if line.startswith("line ")]
 
     def let_go(self) -> None:
@@ -101,7 +101,7 @@ class Hold:
         return self.tasks()
 
     def ended(self, state: str, deadline_s: float = 120) -> None:
-        """Wait until the run has ended, and check how."""
+        """Wait until the run has ended, and check its state."""
         found = eventually(self._end, f"{self.dag} ends", deadline_s, self.states)
         assert found == state, self.states()
 

@@ -1,4 +1,4 @@
-"""Processes of tasks as the machine sees them, and shell text for tasks."""
+"""Processes of tasks, and shell commands for tasks."""
 
 from pathlib import Path
 from uuid import UUID
@@ -32,5 +32,5 @@ def children(pid: int) -> list[int]:
 
 
 def wait_for_file(path: Path) -> str:
-    """Return shell text that ends as soon as a file is there."""
+    """Return a shell command that ends as soon as a file exists."""
     return f"while [ ! -e {path} ]; do sleep 0.05; done"

@@ -19,7 +19,7 @@ def execute(order: Order) -> int:
     environ = {**os.environ, "EXECUTION_API": order.server or ""}
     with order.log_file.open("ab") as log:
         task = subprocess.Popen(["sh", "-c", order.workload], stdout=log, stderr=log, env=environ)
-        # As Airflow's supervisor does it.
+        # As Airflow's supervisor does.
         signal.signal(signal.SIGTERM, lambda number, _frame: task.send_signal(number))
         return task.wait()
 
@@ -29,7 +29,7 @@ def main() -> None:
     channel, _ = connect()
     channel.receive_one()
     if gate := os.environ.get("SHELL_RUNNER_GATE"):
-        # A FIFO: opening it waits for the test.
+        # Opening a FIFO waits for the test.
         Path(gate).read_bytes()
     if os.environ.get("SHELL_RUNNER_BROKEN"):
         channel.send(event="broken", reason="broken by the test")

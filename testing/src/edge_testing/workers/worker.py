@@ -29,13 +29,13 @@ class Result:
 
     @property
     def status(self) -> dict[str, Any]:
-        """The status that it has printed as JSON."""
+        """The JSON that it printed."""
         found: dict[str, Any] = json.loads(self.out)
         return found
 
 
 async def run(*command: str, environ: dict[str, str] | None = None, errors: Path | None = None) -> Result:
-    """Run a command to its end; what it writes to stderr can be read in `errors` while it runs."""
+    """Run a command to its end; its stderr can be read from the file `errors` while it runs."""
     with TemporaryFile() if errors is None else errors.open("w+b") as stderr:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -72,7 +72,7 @@ class Worker:
 
     @property
     def agent(self) -> AgentProcess:
-        """Its agent process, of the last start."""
+        """The agent process of the last start."""
         assert self._agent is not None, f"{self.name} was never started"
         return self._agent
 
@@ -91,7 +91,7 @@ class Worker:
             await self._agent.kill()
 
     async def command(self, *arguments: str, errors: Path | None = None) -> Result:
-        """Run `edge-worker` beside it."""
+        """Run an `edge-worker` command on its host."""
         place = ("--state-dir", str(self.state_dir))
         return await run(sys.executable, "-m", "edge_worker", *arguments, *place, errors=errors)
 
@@ -125,7 +125,7 @@ class Tasks:
 
 
 async def reaches(admin: AdminClient, state: str, name: str = "w1") -> Any:
-    """Wait until the fleet shows a worker in a state, and return what it shows."""
+    """Wait until the admin API shows a worker in a state, and return its view."""
 
     async def view() -> Any:
         found = await admin.call("GET", f"/workers?name={name}")

@@ -1,4 +1,4 @@
-"""A task as Airflow's scheduler hands it to an executor."""
+"""A task in the form that Airflow's scheduler passes to an executor."""
 
 import json
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""Tasks that tell what a container or a service lets them do."""
+"""Tasks that log what their container or service lets them do."""
 
 import errno
 import json

@@ -1,6 +1,6 @@
-"""Tasks that write a line a second until their gate opens.
+"""Tasks that print a line each second until their gate opens.
 
-A gate is an Airflow Variable. The run's `conf` names it, and says how many tasks there are: {"gate": NAME, "tasks": 3}.
+A gate is an Airflow Variable. The run's `conf` has its name and the number of tasks: {"gate": NAME, "tasks": 3}.
 """
 
 import os

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Make the database at the first start, then run the server.
+# Create the database at the first start, then run the server.
 set -eu
 user=${POSTGRES_USER:-postgres}
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
-  # The file is only for initdb, and only this user can read it.
+  # Only initdb needs the file, and only this user can read it.
   umask 077
   printf '%s' "$POSTGRES_PASSWORD" > /tmp/password
   initdb --pgdata "$PGDATA" --username "$user" --pwfile /tmp/password --encoding UTF8 --locale C \
