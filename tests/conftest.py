@@ -1,4 +1,4 @@
-"""Fixtures for all tests: one embedded PostgreSQL for the session, and a migrated database of its own per test."""
+"""Plugins of all tests, and the distribution of tests to parallel processes."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from xdist.scheduler import LoadScopeScheduling
 pytest_plugins = ["edge_testing.database.fixtures", "edge_testing.figures"]
 
 COSTLY = frozenset({"airflow", "cluster", "e2e", "kube", "v1"})
-"""Folders whose tests share what takes long to start: each goes to one process as a whole."""
+"""Folders whose tests share fixtures that take long to start: one process runs all tests of such a folder."""
 
 
 class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
-    """Of tests that run in several processes, keeps together a costly folder, else a file."""
+    """Runs the tests of a costly folder in one process; other tests are distributed by file."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]

@@ -14,7 +14,7 @@ from edge_testing.airflow.held_run import HeldRun
 DAGS = Path(__file__).parent / "dags"
 
 QUICK_ADOPTION = {
-    # A scheduler that takes over after a crash does so within seconds and not minutes.
+    # A scheduler takes over after a crash within seconds instead of minutes.
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "8",
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "2",
@@ -49,7 +49,7 @@ def platform(shared: Path) -> Iterator[Platform]:
 
 @pytest.fixture
 def hold(platform: Platform, shared: Path) -> Callable[..., HeldRun]:
-    """Start a run of a `hold` DAG; give back its handle."""
+    """Start a run of a `hold` DAG, and return its handle."""
 
     def start(dag_id: str = "hold", run_id: str = "") -> HeldRun:
         return HeldRun(platform, shared, dag_id, run_id or f"{dag_id}-{uuid4().hex[:8]}")

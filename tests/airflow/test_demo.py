@@ -1,4 +1,4 @@
-"""The demo command, as people call it."""
+"""The demo command."""
 
 import json
 import os
@@ -21,7 +21,7 @@ TIMEOUT_S = 180
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    """A folder that the demo takes for its own; nothing of it is left, neither files nor processes."""
+    """A folder for the demo, which must leave neither files nor processes."""
     # Not below pytest's own folder, for the same reason as the platform of the other tests.
     with TemporaryDirectory(prefix="airflow-edge-tests-") as name:
         folder = Path(name)
@@ -36,7 +36,7 @@ def processes_of(folder: Path) -> list[str]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes() + b"\0" + (process / "environ").read_bytes()
-        except OSError:  # it has ended just now
+        except OSError:  # it has just ended
             continue
         if f"{folder}/".encode() in words and int(process.name) != os.getpid():
             found.append(words.split(b"\0\0")[0].decode(errors="replace"))
@@ -85,7 +85,7 @@ def test_killed_demo_leaves_no_process(scratch: Path) -> None:
     demo.kill()
     demo.communicate()
     wait_until(lambda: not processes_of(scratch), "they end with the demo", 30)
-    for left in scratch.glob("airflow-edge-demo-*"):  # nobody was there to delete it
+    for left in scratch.glob("airflow-edge-demo-*"):  # the killed demo could not delete it
         subprocess.run(["rm", "-r", str(left)], check=True)
 
 

@@ -27,7 +27,7 @@ def test_edge_api_killed_and_restarted(platform: Platform, hold: "Callable[..., 
     api.kill()
     before = time.monotonic()
     run.release()
-    run.wait_for("end", TASKS)  # tasks end while there is nobody to report to
+    run.wait_for("end", TASKS)  # the tasks end while no API can take their reports
     assert not api.running
     assert time.monotonic() > before
     api.start()
@@ -71,7 +71,7 @@ def test_agent_killed(
     assert [end[0] for end in run.notes("a", "end")] == ["2"]
 
 
-def test_worker_told_to_stop_finishes_its_task(
+def test_worker_asked_to_stop_finishes_its_task(
     platform: Platform, shared: Path, hold: "Callable[..., HeldRun]"
 ) -> None:
     worker = platform.add_worker(WorkerSpec("epsilon", ("delta",), env={"TEST_FOLDER": str(shared)}))
@@ -92,7 +92,7 @@ def test_postgresql_restarted(platform: Platform, hold: "Callable[..., HeldRun]"
     run = hold()
     run.wait_for("start", TASKS)
     platform.postgres.restart()
-    platform.wait_edge_api()  # the same process as before: `wait_edge_api` fails where it has ended
+    platform.wait_edge_api()  # the same process as before: `wait_edge_api` fails if it has ended
     platform.revive_airflow()
     assert run.finish(each_turn=platform.restart_ended) == "success"
     run.assert_ran_once_with_whole_log(TASKS)
@@ -112,7 +112,7 @@ def test_connection_cut_right_after_a_claim(platform: Platform, shared: Path, ho
 
 
 class CuttingProxy:
-    """A TCP proxy that cuts the first connection on which the server sends certain bytes, and does not deliver them."""
+    """A TCP proxy that cuts the first connection on which the server sends certain bytes, and drops these bytes."""
 
     def __init__(self, target: str, marker: bytes) -> None:
         self._target = (LOCALHOST, int(target.rsplit(":", 1)[1]))

@@ -1,4 +1,4 @@
-"""What Airflow can do, done on edge workers. All runs start at once; each test looks at one of them."""
+"""Airflow's features on edge workers. All runs start at once; each test checks one of them."""
 
 import os
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Finished:
             platform.airflow.unpause(dag_id)
         self.run_ids = {dag_id: platform.airflow.trigger(dag_id) for dag_id in DAG_IDS}
         self.states = {
-            # One of Airflow's components may go on account of what the tests before did to its database.
+            # A component of Airflow may still end because earlier tests crashed its database.
             dag_id: platform.airflow.wait_for_run(dag_id, run_id, 120, platform.restart_ended)
             for dag_id, run_id in self.run_ids.items()
         }
@@ -100,7 +100,7 @@ def test_task_bash(finished: Finished) -> None:
 def test_virtualenv(finished: Finished) -> None:
     prefix, base = finished.xcom("operators", "virtualenv")
     assert prefix != base
-    assert not Path(prefix).exists()  # made for this task, and gone with it
+    assert not Path(prefix).exists()  # created for this task, and deleted after it
 
 
 def test_dynamic_task_mapping(finished: Finished) -> None:
@@ -129,7 +129,7 @@ def test_fails_twice_then_succeeds(finished: Finished) -> None:
     assert [job.try_number for job in finished.jobs("retries", "third_time")] == [1, 2, 3]
 
 
-def test_fails_for_good(finished: Finished) -> None:
+def test_fails_permanently(finished: Finished) -> None:
     assert finished.states["fails"] == "failed"
     assert finished.state("fails", "boom") == "failed"
     assert "Task failed with exception" in finished.log("fails", "boom")

@@ -1,4 +1,4 @@
-"""While tasks run: their logs can be read, they can be killed, and a scheduler can come back to them."""
+"""While tasks run, their logs can be read, they can be killed, and a restarted scheduler adopts them."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ def test_log_is_readable_while_the_task_runs(platform: Platform, hold: "Callable
     run = hold("hold_one")
     run.wait_for("start", ["a"])
     wait_until(lambda: len(run.log_lines("a")) > 0, "first lines", 30)
-    # The newest line that the reader sees moves on with what is printed, while the task goes on printing.
+    # The reader sees new lines while the task continues to print.
     before = len(run.log_lines("a"))
     wait_until(lambda: len(run.log_lines("a")) > before + 20, "20 more lines, printed in 1 s", 30)
     assert run.notes("a", "end") == []
@@ -23,7 +23,7 @@ def test_log_is_readable_while_the_task_runs(platform: Platform, hold: "Callable
     assert seen == [f"line {number}" for number in range(len(seen))]
     assert run.finish() == "success"
     run.assert_ran_once_with_whole_log(["a"])
-    # It came through the database: Airflow's own log folder, the api-server's disk, has nothing of it.
+    # It was read from the database: Airflow's own log folder has no such file.
     assert list((platform.folder / "airflow" / "logs").glob(f"**/run_id={run.run_id}/**/*.log*")) == []
 
 

@@ -20,7 +20,7 @@ from edge_testing.edge_api.session import Client, heartbeat, session
 
 @pytest.fixture(scope="session")
 def shared(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
-    """An API process for all tests that leave it as it is."""
+    """An API process for all tests that do not change its settings or stop it."""
     database = postgres.create_database("edge_shared_api", template="edge_template")
     with ApiProcess(database, tmp_path_factory.mktemp("api") / "shared.log") as api:
         yield api
@@ -28,7 +28,7 @@ def shared(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def shared_db(shared: ApiProcess) -> Iterator[Db]:
-    """The database of `shared`, without what earlier tests left in it."""
+    """The database of `shared`, emptied of what earlier tests stored."""
     with Db(shared.database) as opened:
         opened.empty()
         yield opened

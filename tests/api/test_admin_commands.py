@@ -1,4 +1,4 @@
-"""The commands of `edge-api` on tokens, credentials and jobs, which work on the database without a running API."""
+"""`edge-api` commands for tokens, credentials and jobs, which need the database but no running API."""
 
 import json
 from uuid import uuid4

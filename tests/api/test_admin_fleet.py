@@ -127,7 +127,7 @@ async def test_lists_filter_and_page(shared: ApiProcess, shared_db: Db, admin: A
     assert "state" in (await admin.get("/workers", 422, state="sleeping"))["detail"]
 
 
-async def test_bulk_tells_each_workers_result(shared: ApiProcess, shared_db: Db, admin: AdminClient) -> None:
+async def test_bulk_returns_each_workers_result(shared: ApiProcess, shared_db: Db, admin: AdminClient) -> None:
     names = ["w1", "w2"]
     for name in names:
         async with session(shared.url, worker_credential(shared_db, name), name=name) as worker:

@@ -1,4 +1,4 @@
-"""The attack list: each is refused, leaves a trace in the audit trail, and changes nothing."""
+"""The attack list: each attack is refused, leaves an entry in the audit trail, and changes nothing."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from edge_testing.waiting import until
 
 @pytest.fixture(scope="module")
 def attacked(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
-    """A process of its own: repeated refusals of other tests would be counted together with those of these."""
+    """A process of its own, since repeated refusals are counted together across tests."""
     with ApiProcess(module_database, tmp_path_factory.mktemp("attacked") / "api.log") as api:
         yield api
 
@@ -38,7 +38,7 @@ def db(attacked: ApiProcess) -> Iterator[Db]:
 
 
 async def audited(db: Db, action: str, *objects: str) -> None:
-    """Wait for an entry that names each of these somewhere."""
+    """Wait for an audit entry that contains all of these texts."""
 
     def found() -> bool:
         rows = db.rows(f"SELECT actor, object, detail FROM edge.audit WHERE action = 'refused.{action}'")
@@ -58,9 +58,9 @@ async def call(
         return answer.status, await answer.json(content_type=None)
 
 
-async def test_credentials_that_are_not_good(attacked: ApiProcess, db: Db) -> None:
+async def test_invalid_credentials(attacked: ApiProcess, db: Db) -> None:
     good = worker_credential(db, "w1")
-    kind, public_id, secret = good.split("_", 2)  # the secret may have more of them
+    kind, public_id, secret = good.split("_", 2)  # the secret may contain underscores
     wrong = f"{kind}_{public_id}_{'x' * len(secret)}"
     revoked = worker_credential(db, "w2")
     db.rows("UPDATE edge.credential SET revoked_at = now() WHERE worker_name = 'w2'")
@@ -77,7 +77,7 @@ async def test_credentials_that_are_not_good(attacked: ApiProcess, db: Db) -> No
             status, problem = await call(attacked, "POST", path, credential, json={"frames": []})
             assert (status, problem["code"]) == (401, code)
         await audited(db, code)
-    # The public id is kept for whoever looks into it, the secret never.
+    # The public id is recorded, the secret never.
     await audited(db, "credential_unknown", public_id)
     assert not db.rows(f"SELECT 1 FROM edge.audit WHERE strpos(detail::text || object, '{secret}') > 0")
 
@@ -146,7 +146,7 @@ async def test_an_admin_of_a_part_of_the_fleet_reaches_for_the_rest(attacked: Ap
             ("POST", "/credentials", {"role": "admin", "label": "x", "worker_pattern": "p*"}, 403, "out_of_scope"),
         ]
         for method, path, body, status, code in cases:
-            # A credential each, since repeats of a minute are counted together.
+            # Each uses its own credential, since repeats within a minute are counted together.
             scoped = admin_credential(db, worker_pattern="plant-*", queues=["a"])
             got, problem = await call(attacked, method, ADMIN_PATH + path, scoped, json=body)
             assert (got, problem["code"]) == (status, code), (method, path)
@@ -172,7 +172,7 @@ async def test_path_tricks_in_worker_names(attacked: ApiProcess, db: Db) -> None
 
 
 async def test_log_paths_are_data_not_paths(attacked: ApiProcess, db: Db) -> None:
-    """A log path comes from the scheduler; wherever it points, a log is only rows of the database."""
+    """A log path comes from the scheduler. Wherever it points, a log is stored only as rows in the database."""
     async with session(attacked.url, worker_credential(db, "w1")) as worker:
         await worker.send(heartbeat(free_slots=4))
         (job,) = db.enqueue(log_path="../../../../tmp/edge-attack")
@@ -194,7 +194,7 @@ async def test_a_body_of_100_mb(attacked: ApiProcess, db: Db) -> None:
             sent += 1
             yield b" " * (1 << 20)
 
-    # The server may cut the connection before the client has read the answer.
+    # The server may close the connection before the client has read the answer.
     with contextlib.suppress(aiohttp.ClientConnectionError):
         status, problem = await call(attacked, "POST", SYNC_PATH, credential, data=endless())
         assert (status, problem["code"]) == (413, "body_too_large")
@@ -218,7 +218,7 @@ async def test_an_oversized_frame_ends_its_session(attacked: ApiProcess, db: Db)
 
 
 async def raw(api: ApiProcess, *pieces: bytes) -> bytes:
-    """Send bytes over a connection of its own and return all that comes until the server closes it."""
+    """Send bytes over a new connection and return everything until the server closes it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
     try:
         for piece in pieces:

@@ -41,7 +41,7 @@ MALFORMED = [
 ]
 
 
-async def test_malformed_frames_are_told_and_the_session_goes_on(shared: ApiProcess, shared_db: Db) -> None:
+async def test_malformed_frames_are_reported_and_the_session_goes_on(shared: ApiProcess, shared_db: Db) -> None:
     credential = await enroll(shared.url, shared_db.url, "w1")
     async with session(shared.url, credential) as worker:
         for text in MALFORMED:
@@ -156,7 +156,7 @@ async def test_a_body_without_a_length_is_bounded_too(shared: ApiProcess) -> Non
             yield b"x" * 65536
 
     async with aiohttp.ClientSession() as http:
-        with contextlib.suppress(aiohttp.ClientConnectionError):  # it may close before all was sent
+        with contextlib.suppress(aiohttp.ClientConnectionError):  # it may close before everything was sent
             async with http.post(f"{shared.url}{rest.ENROLL_PATH}", data=endless()) as answer:
                 assert answer.status == 413
         async with http.get(f"{shared.url}{rest.INFO_PATH}") as answer:

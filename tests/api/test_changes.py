@@ -32,7 +32,7 @@ async def test_begins_with_the_fleet_and_goes_on_with_changes(
             await changes.until("removed", name="w1")
 
 
-async def test_slots_are_told_though_heartbeats_missed_the_job(
+async def test_slots_are_reported_though_heartbeats_missed_the_job(
     shared: ApiProcess, shared_db: Db, admin: AdminClient
 ) -> None:
     async with session(shared.url, worker_credential(shared_db, "w1")) as worker, admin.changes() as changes:

@@ -1,4 +1,4 @@
-"""Who gets which job: order, slots, teams, cordons, starvation, and idle workers that cost nothing."""
+"""Which worker gets which job: order, slots, teams, cordons, starvation; idle workers cost nothing."""
 
 import asyncio
 import time
@@ -75,7 +75,7 @@ async def test_a_large_job_does_not_starve(start_api: StartApi, db: Db) -> None:
         leases = [await worker.accept() for _ in range(4)]
         [large] = db.enqueue(slots=4)
         small = db.enqueue(400)
-        # Each task that ends is followed by a small one, until the large one has waited long enough.
+        # Each ended task is replaced by a small one, until the large one has waited long enough.
         while leases:
             await worker.report(leases.pop(0))
             try:
@@ -97,13 +97,13 @@ async def test_maintenance_and_shutdown_stop_jobs_at_once(shared: ApiProcess, sh
         await worker.send(heartbeat(desired_version=desired["version"], maintenance_acknowledged=True))
         shared_db.set_desired("w1", maintenance=False)
         desired = await worker.expect("desired", maintenance=False)
-        # Its own acknowledgement keeps it out until it says that it is back.
+        # It gets no jobs until it acknowledges that it has left maintenance.
         assert shared_db.state(job) == "queued"
         await worker.send(heartbeat(desired_version=desired["version"]))
         await worker.expect("job", job_id=job)
 
 
-async def test_wishes_change_queues_and_slots(shared: ApiProcess, shared_db: Db) -> None:
+async def test_desired_state_changes_queues_and_slots(shared: ApiProcess, shared_db: Db) -> None:
     credential = await enroll(shared.url, shared_db.url, "w1", "--queues", "a,b")
     async with session(shared.url, credential, concurrency=1) as worker:
         shared_db.set_desired("w1", queues_added=["c"], queues_removed=["a"], concurrency=2)
@@ -132,7 +132,7 @@ async def test_a_host_in_maintenance_gets_nothing(shared: ApiProcess, shared_db:
 
 
 async def test_idle_workers_cost_no_query(start_api: StartApi, db: Db) -> None:
-    """One look per tick and process, however many workers wait."""
+    """One query per tick and process, however many workers wait."""
     api = await start_api(tick_s=0.2)
     async with AsyncExitStack() as stack:
         for name in ("w1", "w2", "w3", "w4", "w5"):
@@ -140,7 +140,7 @@ async def test_idle_workers_cost_no_query(start_api: StartApi, db: Db) -> None:
             await stack.enter_async_context(session(api.url, credential, name=name))
         before, began = await looks(api), time.monotonic()
         await until(lambda: looks_after(api, before, 10), "ten looks")
-        # Five workers that ask for themselves would need a fifth of this.
+        # Five workers with queries of their own would exceed this.
         assert time.monotonic() - began > 1.5
 
 

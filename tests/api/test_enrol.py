@@ -86,7 +86,7 @@ async def test_the_name_of_a_live_worker_is_taken(shared: ApiProcess, shared_db:
         assert await stranger.closed() == 1008
 
 
-async def test_calls_without_a_good_credential(shared: ApiProcess, shared_db: Db) -> None:
+async def test_calls_without_a_valid_credential(shared: ApiProcess, shared_db: Db) -> None:
     good = await enroll(shared.url, shared_db.url, "w1")
     bad = {
         None: "credential_missing",
@@ -143,6 +143,6 @@ async def test_guessing_is_slowed_down(start_api: StartApi, db: Db) -> None:
             status, _ = await post(api, rest.SYNC_PATH, {"frames": []}, forged)
             seen.add(status)
         assert seen == {401, 429}
-        # A worker that is known is served meanwhile.
+        # Enrolled workers are served meanwhile.
         status, _ = await post(api, rest.SYNC_PATH, {"frames": []}, good)
         assert status == 200

@@ -32,7 +32,7 @@ async def test_rotation_keeps_who_the_worker_is(shared: ApiProcess, shared_db: D
         await worker.send(heartbeat(free_slots=4))
         status, rotated = await post(shared, ROTATE_PATH, old)
         assert (status, rotated["worker"], rotated["queues"]) == (201, "w1", ["default", "a"])
-        # Both are good now; the session with the old one goes on and gets jobs.
+        # Both are valid now; the session with the old one continues and gets jobs.
         shared_db.enqueue()
         lease = await worker.accept()
         async with session(shared.url, rotated["credential"], held=[lease]) as successor:
@@ -87,7 +87,7 @@ async def test_maintenance_reaches_a_session_on_another_replica_within_a_second(
             await worker.expect("desired", maintenance=True)
 
 
-async def test_a_narrowed_scope_counts_at_the_next_claim_and_is_told(
+async def test_a_narrowed_scope_counts_at_the_next_claim_and_is_reported(
     shared: ApiProcess, shared_db: Db, admin: AdminClient
 ) -> None:
     async with session(shared.url, worker_credential(shared_db, "w1", queues=["a", "b"])) as worker:

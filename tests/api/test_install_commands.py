@@ -39,7 +39,7 @@ def test_a_given_credential_is_made_once(db: Db, tmp_path: Path) -> None:
     assert token.secret not in str(trail)
 
 
-def test_a_credential_that_is_no_longer_good_is_told(db: Db, tmp_path: Path) -> None:
+def test_a_credential_that_is_no_longer_valid_is_reported(db: Db, tmp_path: Path) -> None:
     token = tokens.mint(tokens.ADMIN)
     file = credential_file(tmp_path, token)
     ensure(db, file)
@@ -71,7 +71,7 @@ def test_a_file_without_a_credential_is_refused(db: Db, tmp_path: Path, content:
     assert "holds no credential" in done.stderr
 
 
-def test_a_missing_file_is_told(db: Db, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(db: Db, tmp_path: Path) -> None:
     done = ensure(db, tmp_path / "missing")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
 

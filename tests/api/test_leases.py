@@ -1,4 +1,4 @@
-"""Leases over cut connections, restarts, silence and stale messages: a job runs once, or is known to be lost."""
+"""Leases across cut connections, restarts, silence and stale messages: a job runs once, or is reported lost."""
 
 from uuid import uuid4
 
@@ -68,7 +68,7 @@ async def test_a_reconnect_keeps_running_tasks(shared: ApiProcess, shared_db: Db
         await worker.send(heartbeat(*leases), heartbeat(*leases))
         for lease in leases:
             await worker.report(lease)
-        # The third came only once there was room for it, so both leases were counted.
+        # The third was offered only once there was room for it, so both leases were counted.
         assert [found["job_id"] for found in worker.seen if found["type"] == "job"] in ([], [str(third)])
         await worker.report(await worker.accept())
     assert {shared_db.state(each) for each in (job, other, third)} == {"succeeded"}
@@ -122,7 +122,7 @@ async def test_messages_with_a_stale_or_foreign_lease_are_fenced(shared: ApiProc
             await thief.send(heartbeat(stale))
         assert shared_db.state(job) == "running"
         await worker.report(lease)
-        # A repeat, whose acknowledgement was lost, is acknowledged again.
+        # A report whose acknowledgement was lost is repeated and acknowledged again.
         await worker.report(lease)
 
 
@@ -133,7 +133,7 @@ async def test_a_revoked_job_is_cancelled_and_its_report_fenced(shared: ApiProce
         lease = await worker.accept()
         shared_db.revoke(job)
         await worker.expect("cancel", lease_id=lease)
-        # The process still takes the slot: no other job comes until it has ended.
+        # The process still occupies the slot: no other job is offered until it has ended.
         [following] = shared_db.enqueue()
         await worker.send(heartbeat(lease), frame("report", lease_id=lease, outcome="failed"))
         await worker.expect("fenced", lease_id=lease)
@@ -170,7 +170,7 @@ async def test_a_silent_worker_loses_its_jobs(start_api: StartApi, db: Db) -> No
         await until(lambda: not db.worker("w1").lost, "the worker is back")
 
 
-async def test_a_bye_settles_what_is_left(shared: ApiProcess, shared_db: Db) -> None:
+async def test_a_bye_ends_the_remaining_leases(shared: ApiProcess, shared_db: Db) -> None:
     credential = await enroll(shared.url, shared_db.url, "w1")
     async with session(shared.url, credential) as worker:
         running, leased = shared_db.enqueue(1, priority=2) + shared_db.enqueue(1)

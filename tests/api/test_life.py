@@ -1,4 +1,4 @@
-"""A job's whole life over a real process and a raw WebSocket client."""
+"""A job's whole life with a real API process and a raw WebSocket client."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""The OpenAPI descriptions of the admin API and the v1 wire, and whatever calls they allow, against a real process."""
+"""The OpenAPI documents of the admin API and the v1 API, and generated calls against a real process."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +27,7 @@ from edge_testing.edge_api.v1 import SECRET, token
 V1_OPENAPI_PATH = "/edge_worker/v1/openapi.json"
 V1_PREFIX = "/edge_worker/v1/"
 EXAMPLES = 25
-"""Of each operation, with and without a credential: enough to find what is forgotten, in a minute over all of them."""
+"""Generated calls per operation, with and without a credential: enough to find omissions, within a minute in total."""
 
 bounded = settings(
     max_examples=EXAMPLES,
@@ -41,7 +41,7 @@ bounded = settings(
 
 @pytest.fixture(scope="module")
 def described(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
-    """A process of its own: these calls remove and revoke whatever they can."""
+    """A process of its own, since these calls remove and revoke whatever they can."""
     with ApiProcess(module_database, tmp_path_factory.mktemp("described") / "api.log", v1_jwt_secret=SECRET) as api:
         yield api
 
@@ -174,7 +174,7 @@ def test_v1_calls_without_a_token(described: ApiProcess) -> None:
         def call(case: Any) -> None:
             response = case.call(headers={"Authorization": "rubbish"})
             check(case, response)
-            # A parameter like `..` may lead out of the v1 wire.
+            # A parameter like `..` may lead out of the v1 API.
             inside = unquote(urlsplit(response.request.url).path).startswith(V1_PREFIX)
             open_to_all = case.operation.path == "/health"
             assert response.status_code in ((200,) if open_to_all else (403, 429)) or not inside

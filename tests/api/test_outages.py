@@ -1,4 +1,4 @@
-"""The API or PostgreSQL goes away while tasks run: nothing is lost, and no session needs more than a reconnect."""
+"""The API or PostgreSQL fails while tasks run: nothing is lost, and sessions only need to reconnect."""
 
 import asyncio
 from uuid import UUID
@@ -78,7 +78,7 @@ async def test_sessions_survive_a_restart_of_postgres(start_api: StartApi, db: D
         jobs = db.enqueue(3)
         leases = [await worker.accept() for _ in jobs]
         postgres.restart()
-        # All at once, while the API may still find its connections broken.
+        # All at once, while the API may still hold broken connections.
         await worker.send(*[log_frame(lease, 0, b"all of it") for lease in leases], heartbeat(*leases))
         await worker.send(*[frame("report", lease_id=lease, outcome="succeeded") for lease in leases])
         for lease in leases:
@@ -94,7 +94,7 @@ async def test_sessions_survive_a_restart_of_postgres(start_api: StartApi, db: D
     assert {db.log_of(UUID(lease)) for lease in leases} == {b"all of it"}
 
 
-async def test_a_cancel_during_an_outage_is_told_afterwards(
+async def test_a_cancel_during_an_outage_is_sent_afterwards(
     start_api: StartApi, db: Db, postgres: EmbeddedPostgres
 ) -> None:
     api = await start_api()
@@ -102,7 +102,7 @@ async def test_a_cancel_during_an_outage_is_told_afterwards(
     async with session(api.url, credential) as worker:
         [job] = db.enqueue()
         lease = await worker.accept()
-        # The hint goes to nobody: the API's listening connection is cut in the same moment.
+        # The hint is lost, since the API's listening connection is cut at the same moment.
         db.rows(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -53,7 +53,7 @@ async def test_repeat_changes_nothing_and_is_confirmed(api: ApiProcess, db: Db) 
     assert len(trail(db)) == 1
 
 
-async def test_no_job_is_claimed_after_the_wish_is_stored(shared: ApiProcess, shared_db: Db) -> None:
+async def test_no_job_is_claimed_after_the_request_is_stored(shared: ApiProcess, shared_db: Db) -> None:
     async with session(shared.url, await enroll(shared.url, shared_db.url, "w1")) as worker:
         await request_maintenance(worker, on=True, comment="new disk")
         [job] = shared_db.enqueue()
@@ -94,7 +94,7 @@ async def test_health_check_leaves_the_maintenance_of_others_alone(shared: ApiPr
         assert desired(shared_db) == (False, None, None)
 
 
-async def test_wish_in_a_hello_is_on_record_and_respects_that_of_others(shared: ApiProcess, shared_db: Db) -> None:
+async def test_request_in_a_hello_is_recorded_and_respects_that_of_others(shared: ApiProcess, shared_db: Db) -> None:
     credential = await enroll(shared.url, shared_db.url, "w1")
     before = len(trail(shared_db))
     async with session(shared.url, credential, maintenance=True, maintenance_comment="new disk"):

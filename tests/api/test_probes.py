@@ -32,7 +32,7 @@ async def test_info_and_probes(shared: ApiProcess) -> None:
     assert await get(f"{shared.url}/readyz") == (200, "ok")
 
 
-async def test_metrics_tell_of_jobs_workers_and_queues(start_api: StartApi, db: Db) -> None:
+async def test_metrics_show_jobs_workers_and_queues(start_api: StartApi, db: Db) -> None:
     api = await start_api()
     credential = await enroll(api.url, db.url, "w1")
     db.enqueue(3, queue="waiting")
@@ -149,7 +149,7 @@ def test_bad_certificates(database: str, variable: str, said: str) -> None:
 
 
 async def test_an_address_that_is_in_use_is_named(shared: ApiProcess) -> None:
-    # The one command here that runs as a process of its own.
+    # The only command in this file that runs as a process of its own.
     command = [sys.executable, "-m", "edge_api", "serve", "--port", str(shared.port)]
     environment = {**os.environ, "EDGE_API_DATABASE_URL": shared.database}
     done = await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60)

@@ -25,7 +25,7 @@ async def test_a_worker_moves_between_replicas(start_api: StartApi, db: Db) -> N
     assert db.state(job) == "succeeded"
 
 
-async def test_cancels_and_wishes_reach_the_right_replica(start_api: StartApi, db: Db) -> None:
+async def test_cancels_and_requests_reach_the_right_replica(start_api: StartApi, db: Db) -> None:
     one, other = await start_api(), await start_api()
     first, second = await enroll(one.url, db.url, "w1"), await enroll(one.url, db.url, "w2")
     async with session(one.url, first), session(other.url, second, name="w2", queues=["far"]) as worker:

@@ -1,4 +1,4 @@
-"""Credentials of role admin and read for a part of the fleet: that they are good for it, and for nothing else."""
+"""Credentials with role admin or read for a part of the fleet work for that part only."""
 
 import asyncio
 from uuid import uuid4
@@ -15,7 +15,7 @@ from edge_testing.waiting import until
 
 
 async def audited(db: Db, text: str) -> None:
-    """Wait for the entry of a refusal that names `text`; the caller's credential is its actor."""
+    """Wait for the audit entry of a refusal that contains `text`; its actor is the caller's credential."""
 
     def found() -> bool:
         rows = db.rows("SELECT actor, detail FROM edge.audit WHERE action = 'refused.out_of_scope'")
@@ -62,7 +62,7 @@ async def test_foreign_workers_do_not_exist(
 
 async def test_foreign_workers_are_audited(fleet: dict[str, Client], shared: ApiProcess, shared_db: Db) -> None:
     for name in (ELSEWHERE, OTHER_TEAM):
-        # A credential each: the repeats of a minute become one entry.
+        # Each uses its own credential, since repeats within a minute become one entry.
         async with admin_client(shared.url, admin_credential(shared_db, **BOUNDS)) as scoped:
             await scoped.get(f"/workers/{name}", 404)
         await audited(shared_db, name)
@@ -145,7 +145,7 @@ async def test_the_audit_trail_of_its_own_workers(
     assert (await scoped.get("/audit", object=f"worker/{ELSEWHERE}"))["items"] == []
 
 
-async def test_the_change_stream_tells_of_its_own_workers_alone(
+async def test_the_change_stream_reports_its_own_workers_alone(
     fleet: dict[str, Client], scoped: AdminClient, admin: AdminClient
 ) -> None:
     async with scoped.changes() as changes:

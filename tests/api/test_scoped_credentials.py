@@ -1,4 +1,4 @@
-"""What credentials and join tokens an administrator of a part of the fleet makes, sees and changes."""
+"""Credentials and join tokens that an administrator of a part of the fleet can create, see and change."""
 
 from typing import Any
 

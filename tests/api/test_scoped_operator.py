@@ -28,7 +28,7 @@ async def client(shared: ApiProcess, shared_db: Db, tmp_path: Path) -> AsyncIter
 
 @pytest.fixture
 async def state(client: AdminApi) -> AsyncIterator[FleetState]:
-    """What the operator knows of the fleet, from the change stream."""
+    """The operator's view of the fleet, from the change stream."""
     known = FleetState()
     following = asyncio.create_task(FleetFollower(client, known).run())
     yield known
@@ -39,7 +39,7 @@ async def state(client: AdminApi) -> AsyncIterator[FleetState]:
 async def test_the_life_of_a_managed_worker(
     shared: ApiProcess, shared_db: Db, client: AdminApi, state: FleetState
 ) -> None:
-    # As in `desired.join_token`: the queues and the team are open where the object names none.
+    # As in `desired.join_token`: queues and team are unrestricted unless the object names them.
     token = await client.create_token(TokenRequest(worker_pattern="plant-1", queues=None, team=None, uses=1))
     assert (token.team, token.queues) == ("red", ["a", "b"])
     credential = worker_credential(shared_db, "plant-1", team=token.team, queues=token.queues)
@@ -68,12 +68,12 @@ async def test_the_life_of_a_managed_worker(
 async def test_what_is_outside_of_the_scope_is_refused_and_nothing_worse(
     shared: ApiProcess, shared_db: Db, client: AdminApi, state: FleetState
 ) -> None:
-    """An object out of reach must not look like an edge API that is away: that would stop all others."""
+    """An object out of scope must not look like an unreachable edge API, which would stop work on all others."""
     async with session(shared.url, await enroll(shared.url, shared_db.url, "shop-1"), name="shop-1"):
         with pytest.raises(RefusedError, match="may match other workers") as refused:
             await client.create_token(TokenRequest(worker_pattern="shop-1"))
         assert (refused.value.status, refused.value.code) == (403, "out_of_scope")
-        # Gone already, as far as the operator may know: a deletion finishes.
+        # For this operator the worker does not exist, so a deletion finishes.
         await client.revoke_credentials("shop-1")
         await client.revoke_token(uuid4())
         await client.remove("shop-1")

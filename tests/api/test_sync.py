@@ -1,4 +1,4 @@
-"""The long-poll transport: the same life, carried by calls to any replica."""
+"""The long-poll transport: the same sessions, by calls to any replica."""
 
 import asyncio
 import io
@@ -16,7 +16,7 @@ from edge_testing.waiting import until
 
 
 class Caller:
-    """A worker's end of a long-poll session."""
+    """The worker's side of a long-poll session."""
 
     def __init__(self, url: str, credential: str) -> None:
         self.url = url
@@ -30,7 +30,7 @@ class Caller:
         timeout = aiohttp.ClientTimeout(DEADLINE_S)
         async with (
             aiohttp.ClientSession(headers=self._headers, timeout=timeout) as http,
-            # A file, since aiohttp warns of large bodies that it is given as bytes.
+            # A file, since aiohttp warns about large bodies in bytes.
             http.post(f"{url or self.url}{rest.SYNC_PATH}", data=io.BytesIO(json.dumps(body).encode())) as answer,
         ):
             assert answer.status == 200, await answer.text()
@@ -39,7 +39,7 @@ class Caller:
         return found
 
     def _is_repeat(self, found: dict[str, Any]) -> bool:
-        """Whether it is a job that has come before, as a worker finds out too."""
+        """Return whether a frame is a job that was already offered."""
         if found["type"] != "job":
             return False
         repeat = found["lease_id"] in self._leases
@@ -54,7 +54,7 @@ class Caller:
     async def expect(
         self, type_: str, *frames: dict[str, Any], url: str | None = None, **fields: Any
     ) -> dict[str, Any]:
-        """Poll until a frame comes, those that came before included; each is given once."""
+        """Poll until a matching frame arrives, and return each frame once; earlier frames count."""
         wanted, send = frame(type_, **fields), frames
         async with asyncio.timeout(DEADLINE_S):
             while True:
@@ -116,7 +116,7 @@ async def test_calls_may_hit_any_replica(start_api: StartApi, db: Db) -> None:
         report = frame("report", lease_id=lease, outcome="succeeded")
         await worker.expect("ack", report, of="report", lease_id=lease, url=here)
     assert {db.state(job) for job in jobs} == {"succeeded"}
-    # Two slots were never exceeded, although two replicas gave jobs.
+    # Two slots were never exceeded, although two replicas offered jobs.
     assert db.rows("SELECT count(*) AS n FROM edge.lease")[0].n == len(jobs)
     db.set_desired("w1", maintenance=True)
     await worker.expect("desired", url=one.url, maintenance=True)
@@ -165,7 +165,7 @@ async def test_unknown_and_superseded_sessions(shared: ApiProcess, shared_db: Db
         assert answer["code"] == "session_unknown"
 
 
-async def test_bad_frames_are_told(shared: ApiProcess, shared_db: Db) -> None:
+async def test_bad_frames_are_reported(shared: ApiProcess, shared_db: Db) -> None:
     worker = Caller(shared.url, await enroll(shared.url, shared_db.url, "w1"))
     await worker.begin()
     found = await worker.call({"type": "accept"}, {"type": "unknown"}, log_frame("x", 0, b"y" * 1_100_000))

@@ -1,4 +1,4 @@
-"""The v1 wire: what released edge3 workers send, and what they must not be able to do."""
+"""The v1 API: the calls of edge3 workers, and what they must not be able to do."""
 
 import time
 from collections.abc import AsyncIterator
@@ -176,7 +176,7 @@ async def test_a_lease_of_a_v1_worker_that_vanished_is_lost(start_api: StartApi,
         await until(lambda: db.state(job) == "lost", "lost")
 
 
-async def test_a_restart_settles_what_the_worker_held(v1: V1Client, db: Db) -> None:
+async def test_a_restart_ends_the_leases_that_the_worker_held(v1: V1Client, db: Db) -> None:
     await v1.register("w1")
     running, leased = db.enqueue(2)
     first = await v1.fetch("w1")

@@ -1,4 +1,4 @@
-"""The tests of the chart need helm, and some of them a control plane."""
+"""Fixtures of the chart's tests: all need helm, some a control plane."""
 
 import secrets
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What `helm test` runs in the cluster."""
+"""The check that `helm test` runs in the cluster."""
 
 import subprocess
 import sys
@@ -57,7 +57,7 @@ def test_the_pod_asks_all_parts_and_succeeds(server: ThreadingHTTPServer) -> Non
 def test_it_names_what_is_not_healthy(server: ThreadingHTTPServer) -> None:
     Handler.body = b'{"scheduler": {"status": "unhealthy"}, "metadatabase": {"status": "healthy"}}'
     (container,) = render("platform").one("Pod", "edge-test")["spec"]["containers"]
-    # A minute is for clusters.
+    # The default of a minute is for clusters.
     program = container["args"][2].replace("monotonic() + 60", "monotonic()")
     url = f"http://127.0.0.1:{server.server_port}{HEALTH}"
     done = subprocess.run([sys.executable, "-c", program, url], capture_output=True, text=True, check=False)

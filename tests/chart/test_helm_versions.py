@@ -1,4 +1,4 @@
-"""The oldest helm that the guide promises makes of the chart what the newest makes of it."""
+"""The oldest supported helm renders the same objects as the newest."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def test_they_render_the_same(oldest: Path, mode: str) -> None:
 
 
 def comparable(made: Rendered) -> list[str]:
-    """All objects without what differs in each rendering: the content of Secrets and its checksums."""
+    """All objects except the content of Secrets and its checksums, which differ in each rendering."""
     return sorted(map(_comparable, made.objects))
 
 

@@ -1,4 +1,4 @@
-"""The chart on a real apiserver: what an install, an upgrade and an uninstall leave behind. No pod runs here."""
+"""The chart on a real apiserver: the objects after an install, an upgrade and an uninstall. No pod runs here."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ POOL = ("--set", "workerPools.north.queues={press}")
 def test_pools_come_with_the_crds_of_the_same_install(cluster: ControlPlane, place: Installation) -> None:
     cluster.try_kubectl("delete", "crd", "edgeworkers.airflow-edge.io", "edgeworkerpools.airflow-edge.io")
     place.install(*POOL)
-    # kubectl may still have in its cache that there is no such kind.
+    # kubectl may have cached that there is no such kind.
     path = f"/apis/airflow-edge.io/v1alpha1/namespaces/{place.namespace}/edgeworkerpools"
     pools = json.loads(cluster.kubectl("get", f"--raw={path}"))
     assert [pool["metadata"]["name"] for pool in pools["items"]] == ["north"]
@@ -86,7 +86,7 @@ def test_a_scaled_pool_is_left_alone(place: Installation) -> None:
 
 
 async def test_the_operators_lease_belongs_to_the_release(cluster: ControlPlane, place: Installation) -> None:
-    """Otherwise it would be left behind; and what the operator writes into it must not disturb an upgrade."""
+    """Otherwise it would be left behind; and the operator's writes into it must not disturb an upgrade."""
     place.install()
     async with KubeClient(cluster.kubeconfig) as client:
         lease = LeaderLease(client, place.namespace, "edge-operator", "pod-1")
@@ -127,7 +127,7 @@ def test_the_guide_lists_what_remains(place: Installation) -> None:
 
 @pytest.mark.parametrize("mode", ["platform", "existing", "remote"])
 def test_the_apiserver_takes_all_objects(cluster: ControlPlane, place: Installation, mode: str) -> None:
-    """With hooks, whose objects an install leaves out here."""
+    """Includes hooks, which installs in these tests leave out."""
     place.install(*POOL)
     objects = [_in_namespace(obj, place.namespace) for obj in render(mode, version="1.20.2").objects]
     cluster.kubectl("apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump_all(objects))
@@ -145,7 +145,7 @@ def test_examples_are_taken(place: Installation) -> None:
         place.kubectl("create", "--dry-run=server", "-f", str(ROOT / "examples" / file))
 
 
-# What the hooks run, as processes under exactly the rights that the chart gives them.
+# The hooks' commands, as processes with exactly the rights that the chart grants.
 
 
 def hook_kubeconfig(place: Installation, made: Rendered, account: str, folder: Path) -> Path:
@@ -194,7 +194,7 @@ def worker(name: str, **spec: Any) -> str:
 
 
 def release(place: Installation, name: str) -> None:
-    """Do what the operator does at the end of a deletion."""
+    """Remove the finalizers, as the operator does at the end of a deletion."""
     patch = json.dumps({"metadata": {"finalizers": None}})
     place.kubectl("patch", "edgeworkers.airflow-edge.io", name, "--type=merge", "-p", patch)
 

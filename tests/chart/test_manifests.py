@@ -1,4 +1,4 @@
-"""What holds for every object that the chart makes: it is of its kind's schema, and every pod is restricted."""
+"""Every object of the chart is valid by its kind's schema, and every pod meets the restricted standard."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ from edge_testing.repository import CHART
 
 ROOT = CHART.parent
 WITHOUT_SCHEMA = (MONITORING, "airflow-edge.io/v1alpha1")
-"""Kinds that come with CRDs; those of this project are checked against theirs."""
+"""Kinds of CRDs. This project's own are checked against its CRDs."""
 
 
 @lru_cache(maxsize=128)
@@ -82,7 +82,7 @@ def _closed(value: Any) -> Any:
 
 @pytest.mark.parametrize("mode", VALUES)
 def test_every_pod_is_restricted(mode: str) -> None:
-    """As the Pod Security Standard "restricted" has it, and with a read-only root and a user of its own besides."""
+    """The Pod Security Standard "restricted", and a read-only root file system and a fixed user."""
     pods = list(render(mode).pods())
     assert pods
     for name, pod in pods:
@@ -100,7 +100,7 @@ def _check_pod(name: str, pod: Obj) -> None:
     kinds = {kind for volume in pod.get("volumes") or [] for kind in volume if kind != "name"}
     assert kinds <= {"configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim"}, name
     assert pod["enableServiceLinks"] is False, name
-    # A token of the apiserver only for those that talk to it.
+    # Only pods that call the apiserver have a token for it.
     talks = any(word in name for word in ("operator", "delete-workers", "release-workers", "crds"))
     assert pod["automountServiceAccountToken"] is talks, name
 
@@ -112,7 +112,7 @@ def _check_container(name: str, container: Obj) -> None:
         "capabilities": {"drop": ["ALL"]},
     }, name
     assert not any(port.get("hostPort") for port in container.get("ports") or []), name
-    # Arguments, not a command: the images begin with an init that reaps what programs leave behind.
+    # Arguments, not a command: the images' entrypoint is an init that reaps orphaned processes.
     assert "command" not in container, name
     assert container.get("args") or "postgresql" in name, name
 
@@ -193,7 +193,7 @@ def test_the_operator_has_rights_in_each_of_its_namespaces_only() -> None:
         if obj["kind"] == "Role" and obj["metadata"]["name"] == "air-edge-operator"
     }
     assert where == {"air", "site"}
-    # The hook that replaces CRDs is the only one with rights in the whole cluster.
+    # The hook that replaces CRDs is the only one with cluster-wide rights.
     assert set(made.kind("ClusterRole")) == {"air-edge-crds"}
     (rule,) = made.one("ClusterRole", "air-edge-crds")["rules"]
     assert rule["verbs"] == ["get", "update"]

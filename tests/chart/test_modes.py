@@ -1,4 +1,4 @@
-"""What each way of installing consists of, and how its parts find each other."""
+"""The objects of each installation mode, and the references between them."""
 
 import json
 
@@ -69,7 +69,7 @@ def test_the_database_is_prepared_in_order() -> None:
         ["edge-api", "db", "wait"],
         ["airflow", "db", "migrate"],
         ["edge-api", "credential", "ensure"],
-        # Last, since the edge API waits for it.
+        # Last, since the edge API waits for this.
         ["edge-api", "db", "grant-role"],
     ]
     steps = [container["args"] for container in containers(render("existing").migration()["spec"]["template"]["spec"])]

@@ -1,4 +1,4 @@
-"""Alerts and the dashboard are about metrics that there are, and say what to do; alerts fire when they should."""
+"""Alerts and the dashboard use existing metrics; alerts have instructions and fire when they should."""
 
 import json
 import re
@@ -27,7 +27,7 @@ CASES: dict[str, list[Obj]] = yaml.safe_load(Path(__file__).with_name("alerts.ya
 def exported() -> dict[str, set[str]]:
     """Return all series with their labels."""
     found: dict[str, set[str]] = {}
-    assert operator_metrics.LEADING  # the operator's are in the default registry once they are imported
+    assert operator_metrics.LEADING  # importing the module registers the operator's metrics
     for registry in (Metrics().registry, prometheus_client.REGISTRY):
         for metric in registry.collect():
             endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(metric.type, [""])

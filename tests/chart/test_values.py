@@ -1,4 +1,4 @@
-"""The contract of the values: each is described, has a place in the schema, and is used by a template."""
+"""The contract of values.yaml: each value has a description, a schema, and a template that uses it."""
 
 import json
 import re
@@ -61,7 +61,7 @@ def test_a_package_has_what_the_folder_links_to(tmp_path: Path) -> None:
 
 def test_every_value_is_described() -> None:
     bare = [".".join(path) for path, comment in comments(VALUES.read_text()) if not comment]
-    # An alias, and entries of lists and maps that are values of one key.
+    # An alias, and entries of lists and maps that are the value of one key.
     assert [path for path in bare if not _is_content(path)] == []
 
 
@@ -110,7 +110,7 @@ def test_every_node_of_the_schema_is_described_and_closed() -> None:
 
 
 def test_every_value_is_used() -> None:
-    """By its whole path, or by its last part where a template goes through a map or a `with`."""
+    """By its whole path, or by its last part if a template uses a range or a `with`."""
     unused = [path for path in paths(DEFAULTS) if not re.search(rf"[.\"]{path[-1]}\b", TEMPLATES)]
     assert [".".join(path) for path in unused if not _is_content(".".join(path))] == []
 

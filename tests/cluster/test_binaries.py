@@ -1,4 +1,4 @@
-"""The order in which a control plane is looked for, and what is said where there is none."""
+"""The order in which the programs of a control plane are searched, and the error if there are none."""
 
 import tarfile
 from pathlib import Path
@@ -11,7 +11,7 @@ from edge_testing.programs.binaries import CONTROL_PLANE, find_binaries
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with an empty cache and no other way but what a test gives it."""
+    """A machine with an empty cache and only the sources that a test adds."""
     monkeypatch.setenv("EDGE_TEST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)

@@ -1,4 +1,4 @@
-"""What is said where a cluster or an image can't be made."""
+"""Errors on machines that can't create a cluster or an image."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Images have the versions that the tests run with."""
+"""Images contain the package versions that the tests run with."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What NetworkPolicies say, and the rules that stand for it. That these rules do it is tested on a real cluster."""
+"""NetworkPolicies and their iptables rules. The end-to-end suite tests that the rules work."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ PODS = [
     _pod("air", DB, app="db"),
     _pod("site", OTHER, app="web"),
     _pod("watch", SCRAPER, app="scraper"),
-    # None of these has an address that is its own.
+    # None of these has an address of its own.
     _pod("air", None, "Pending", app="web"),
     _pod("air", "10.244.0.8", "Succeeded", app="web"),
     _pod("air", "10.244.0.9", "Failed", app="web"),
@@ -40,7 +40,7 @@ def _policy(namespace: str = "air", **spec: Any) -> Obj:
 
 
 def _made(*policies: Obj) -> list[str]:
-    """Return what is added for policies."""
+    """Return the rules that policies add."""
     always = rules(PODS, NAMESPACES, []).splitlines()
     return [
         line.removeprefix("-A ") for line in rules(PODS, NAMESPACES, list(policies)).splitlines() if line not in always
@@ -156,7 +156,7 @@ def test_directions(spec: Obj, closed_in: bool, closed_out: bool) -> None:
 def test_what_passes(rule: Obj, passing: list[str]) -> None:
     made = _made(_policy(podSelector={"matchLabels": {"app": "db"}}, ingress=[rule]))
     expected = _closed_in(DB, *passing)
-    # Of a pod that calls itself there is one rule, whoever else is let in by the same words.
+    # The rule for a pod that calls itself is there once, even if a policy allows it too.
     assert made == list(dict.fromkeys(expected))
 
 

@@ -43,7 +43,7 @@ def test_changes_and_lists_follow_each_other(tmp_path: Path) -> None:
     version = {"metadata": {"resourceVersion": "5"}}
     says("list-0", {**version, "items": [_pod("a"), _pod("b")]})
     says("events-0", event("ADDED", _pod("c")), event("MODIFIED", _pod("a", "Running")), event("DELETED", _pod("b")))
-    # In between, c has gone without an event. The list after that can't be had at first.
+    # In between, c was deleted without an event. The next list fails at first.
     says("list-2", {**version, "items": [_pod("a", "Running")]})
     # This watch does not end by itself.
     says("events-1", event("ERROR", {"code": 410}))

@@ -1,4 +1,4 @@
-"""Fixtures of the suite on a real cluster: one release for all tests, since to install one takes a minute."""
+"""Fixtures of the suite on a real cluster: one release for all tests, since an installation takes a minute."""
 
 import time
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ from edge_testing.waiting import eventually
 WORKER = "plant-7"
 """The worker of examples/edgeworker.yaml."""
 LAST = ("test_uninstall.py", "test_forms.py")
-"""What is run after all others, in this order: the other forms come once the platform is gone."""
+"""Files that run last, in this order: other installation modes need the platform to be uninstalled."""
 
 TIMEOUT_S = 1500
-"""For one test with the fixtures that it is first to need: images, cluster, installation."""
+"""For one test with the fixtures that it may be the first to need: images, cluster, installation."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give these tests time for what they share, and put them into order."""
+    """Give these tests a timeout that covers shared fixtures, and sort them."""
     here = Path(__file__).parent
     places = [place for place, item in enumerate(items) if item.path.is_relative_to(here)]
     mine = sorted((items[place] for place in places), key=_turn)
@@ -68,7 +68,7 @@ def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(autouse=True)
 def no_task_is_left_waiting(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let go what a test that failed has not: the next one would wait for its tasks."""
+    """Release the tasks that a failed test still holds: the next test would wait for them."""
     yield
     if "release" not in request.fixturenames:
         return
@@ -79,7 +79,7 @@ def no_task_is_left_waiting(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def worker(release: Release) -> str:
-    """Name of the worker of the example, which is ready; a task waited for it."""
+    """Name of the example's worker, which is Ready; a task had waited for it."""
     hold = release.start_hold("hold_default", 1)
     began = time.monotonic()
     release.kubectl("apply", "-f", str(EXAMPLES / "edgeworker.yaml"))

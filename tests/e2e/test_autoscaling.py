@@ -1,4 +1,4 @@
-"""A real HorizontalPodAutoscaler scales the edge API and a pool up and down, and no task notices."""
+"""A real HorizontalPodAutoscaler scales the edge API and a pool up and down without affecting tasks."""
 
 import base64
 import json
@@ -29,12 +29,12 @@ ON = (
     f"--set=edgeApi.pod.resources.requests.cpu={REQUEST}",
 )
 PATIENCE_S = 120
-"""The controller looks every 15 seconds, and new pods have to become ready."""
+"""The controller's interval is 15 seconds, and new pods have to become ready."""
 
 
 @pytest.fixture(scope="module")
 def usage(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A source of metrics for the cluster. It says that pods use nothing."""
+    """A metrics API for the cluster, which reports that pods use nothing."""
     found = release.find("apiservice", API_SERVICE)
     if found is not None and found["metadata"].get("labels") != LABELS:
         cannot_run(f"the cluster has a source of metrics ({API_SERVICE}), so a test can't say what pods use")
@@ -43,7 +43,7 @@ def usage(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         release.kubectl("wait", "--for=condition=Available", f"apiservice/{API_SERVICE}", "--timeout=60s")
         yield
     finally:
-        # Before its pod: while nobody answers for it, the cluster deletes no namespace.
+        # Removed before its pod: while an APIService has no backend, the cluster deletes no namespace.
         release.kubectl("delete", "apiservice", API_SERVICE, "--ignore-not-found")
         release.kubectl("delete", "pod,service,configmap,secret,rolebinding", f"--selector=app={metrics_api.NAME}")
 
@@ -80,7 +80,7 @@ def test_a_pool_follows_its_load(release: Release, usage: None) -> None:
     _use(release, HIGH)
     _wait_workers(release, name, MOST)
     _use(release, LOW)
-    # The one that has the task drains, or it is the one that stays.
+    # The one with the task drains, or it is the one that stays.
     eventually(lambda: _pool(release, name)["spec"]["replicas"] == 1, "one replica is desired", PATIENCE_S)
     assert [state for state, _ in hold.states()] == ["running"]
     (task,) = hold.finish()
@@ -126,13 +126,13 @@ def _autoscaling(release: Release) -> Iterator[None]:
 
 
 def _scale_down_at_once(release: Release, name: str) -> None:
-    """By itself an autoscaler waits for five minutes whether the load comes back."""
+    """By default an autoscaler waits five minutes before it scales down."""
     patch = {"spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}}}
     release.kubectl("patch", _kind(release), name, "--type=merge", f"--patch={json.dumps(patch)}")
 
 
 def _kind(release: Release) -> str:
-    """Return the name of the autoscaler's kind in a version that has a behaviour."""
+    """Return the autoscaler's resource name in a version that has `behavior`."""
     versions = release.kubectl("api-versions").split()
     return f"horizontalpodautoscalers.{'v2' if 'autoscaling/v2' in versions else 'v2beta2'}.autoscaling"
 
@@ -156,13 +156,13 @@ def _wait_replicas(release: Release, count: int) -> None:
 
 
 def _pods(release: Release) -> set[str]:
-    """Return the names of those that stay."""
+    """Return the names of the pods that stay."""
     metas = (pod["metadata"] for pod in release.component("edge-api"))
     return {meta["name"] for meta in metas if "deletionTimestamp" not in meta}
 
 
 def _source(release: Release, folder: Path) -> list[Obj]:
-    """Return the objects of a source of metrics in the release's namespace, of which it may read all."""
+    """Return the objects of a metrics API in the release's namespace, which it may read."""
     write_server_certificate(folder, "tls", (), (f"{metrics_api.NAME}.{release.namespace}.svc",))
     files = {"tls.crt": folder / "tls.crt", "tls.key": folder / "tls.key", "metrics_api.py": Path(metrics_api.__file__)}
     meta = {"name": metrics_api.NAME, "labels": LABELS}

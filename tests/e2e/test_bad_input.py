@@ -1,4 +1,4 @@
-"""What goes wrong says so in one line, in readiness and in conditions."""
+"""Misconfigurations are reported in one log line, in readiness and in conditions."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ LOST = "lost"
 def test_a_wrong_join_token(release: Release) -> None:
     release.apply(_worker({"mode": "External", "queues": ["pool"]}), _pod_of_somebody_else(release))
     eventually(lambda: "join token" in _log(release), "the worker says what is wrong", 90, lambda: _log(release))
-    # It goes away with an error and is started again; each start says one thing.
+    # It exits with an error and is restarted; each start logs one line.
     assert len(release.kubectl("logs", LOST).splitlines()) == 1
     assert "edgej_wrong" not in _log(release)
     status = release.get("pod", LOST)["status"]["containerStatuses"][0]
@@ -30,7 +30,7 @@ def test_a_wrong_join_token(release: Release) -> None:
 
 
 def test_a_worker_of_the_operator_with_a_wrong_join_token(release: Release) -> None:
-    """Its token is exchanged before its pod starts, which waits for a node."""
+    """The token is replaced while the pod waits for a node."""
     nowhere = {"nodeSelector": {"place": "nowhere"}}
     release.apply(_worker({"queues": ["pool"], "template": nowhere}))
     eventually(lambda: release.find("secret", f"edge-{LOST}"), "its token is made", 60)
@@ -48,7 +48,7 @@ def _worker(spec: Obj) -> Obj:
 
 
 def _pod_of_somebody_else(release: Release) -> Obj:
-    """Return a worker as another cluster may run it, with a token that nobody made."""
+    """Return a worker as in another cluster, with an invalid token."""
     settings = {
         "EDGE_WORKER_API_URL": f"http://{NAME}-edge-api:8800",
         "EDGE_WORKER_NAME": LOST,

@@ -1,4 +1,4 @@
-"""The fleet is run with kubectl while tasks run: maintenance, scaling, lost pods. No task is lost by any of it."""
+"""Operations with kubectl while tasks run: maintenance, scaling, lost pods. No task is lost."""
 
 from functools import partial
 
@@ -81,7 +81,7 @@ def test_tasks_of_a_pod_that_was_killed_are_tried_again(release: Release, worker
 def test_an_edge_api_replica_is_killed_while_logs_stream(release: Release, worker: str) -> None:
     hold = release.start_hold("hold_default", 1)
     hold.wait_running(1)
-    # One of the two has the worker's session: both go, one after the other.
+    # One of the two has the worker's session, so both are deleted, one after the other.
     for pod in release.component("edge-api"):
         seen = len(hold.lines())
         release.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
@@ -98,7 +98,7 @@ def test_the_database_crashes_while_tasks_run(release: Release, worker: str) -> 
     hold = release.start_hold("hold_default", 2)
     hold.wait_running(2)
     before = _starts(release, DATABASE)
-    # The server of a container whose pod is removed by force may live on beside its successor, on the same files.
+    # After a forced deletion the old server may run beside its successor, on the same files.
     release.kubectl("exec", DATABASE, "--", "sh", "-c", "kill -QUIT 1")
     eventually(lambda: _starts(release, DATABASE) > before, "it is started again")
     seen = len(hold.lines())
@@ -111,7 +111,7 @@ def test_the_database_crashes_while_tasks_run(release: Release, worker: str) -> 
 
 
 def _starts(release: Release, pod: str) -> int:
-    """Return how often the container of a pod was started again; -1 while it is not ready."""
+    """Return the restart count of a pod's container; -1 while it is not ready."""
     (status,) = release.get("pod", pod)["status"]["containerStatuses"]
     count: int = status["restartCount"]
     return count if status["ready"] else -1

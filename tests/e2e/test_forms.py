@@ -1,4 +1,4 @@
-"""The chart beside an Airflow that somebody has, and in another cluster that only has workers and calls over HTTPS."""
+"""The chart beside an existing Airflow, and at a remote site that has only workers and calls over HTTPS."""
 
 import json
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ API = "deployment/edge-edge-api"
 
 
 class ControlPlaneSite(Namespace):
-    """Where the company's Airflow is, with the edge parts beside it."""
+    """A company's existing Airflow, with the edge API and the operator beside it."""
 
     airflow: AirflowClient
     ca_file: Path
 
     def install(self) -> None:
-        """Do what docs/install.md says, in its order."""
+        """Follow docs/install.md, in its order."""
         self.ca_file = make_certificates(self, self.folder)
         edge_host, airflow_host = hosts(self.namespace)
         registry, tag = self.cluster.registry, self.cluster.tag
@@ -50,7 +50,7 @@ class ControlPlaneSite(Namespace):
         open_entry(self, self.cluster)
 
     def connect(self) -> None:
-        """Open a way to Airflow, once it has read its DAG."""
+        """Connect to Airflow, once it has parsed its DAG."""
         self.kubectl("wait", "--for=condition=Ready", "pod/airflow", "--timeout=180s")
         way = self._closing.enter_context(self.forward("service/airflow", 8080))
         self.airflow = self._closing.enter_context(AirflowClient(way.url))
@@ -58,7 +58,7 @@ class ControlPlaneSite(Namespace):
         self.airflow.unpause(DAG)
 
     def run(self, *command: str) -> str:
-        """Run a command where the edge API is."""
+        """Run a command in the edge API's pod."""
         return self.kubectl("exec", API, "--container=edge-api", "--", *command)
 
     def workers(self) -> list[str]:
@@ -72,7 +72,7 @@ class ControlPlaneSite(Namespace):
 
 @pytest.fixture(scope="module")
 def control_plane(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlaneSite]:
-    """An Airflow with the chart in the form for it."""
+    """An Airflow with the chart in the mode for existing Airflows."""
     with ControlPlaneSite(cluster, tmp_path_factory.mktemp("control-plane"), "control-plane") as made:
         made.install()
         made.connect()
@@ -107,7 +107,7 @@ def test_a_dag_runs_here_and_at_the_remote_site(control_plane: ControlPlaneSite,
     assert ask(lambda: control_plane.airflow.wait_for_run(DAG, run, timeout_s=120)) == "success"
     workers = {control_plane.airflow.xcom(DAG, run, "press", map_index=number) for number in range(3)}
     assert workers == {f"{SITE}-0"}
-    # One was written by the edge worker and kept by the edge API, the other lies where Airflow is.
+    # One log was written by the edge worker and stored by the edge API, the other by Airflow itself.
     assert "pressed a hood" in control_plane.airflow.log_events(DAG, run, "press", map_index=1)
     assert control_plane.airflow.log_events(DAG, run, "order")
 
@@ -126,7 +126,7 @@ def test_an_uninstall_takes_the_workers_out_of_the_fleet(control_plane: ControlP
     assert control_plane.workers() == [f"{SITE}-0"]
     remote.helm("uninstall", SITE, "--wait", "--timeout", "5m")
     assert control_plane.workers() == []
-    # nginx writes down a WebSocket when it ends.
+    # nginx logs a WebSocket when it ends.
     calls = [
         line for line in control_plane.kubectl("logs", "entry").splitlines() if line.startswith(pod["status"]["podIP"])
     ]

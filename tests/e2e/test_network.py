@@ -1,6 +1,6 @@
-"""Who may call whom, as the chart's NetworkPolicies have it.
+"""The chart's NetworkPolicies: who can call whom.
 
-Each refusal has its counterpart: the same call goes through as soon as something lets it, and only as long.
+Each refusal has its counterpart: the same call succeeds as soon as a policy allows it, and only as long.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,26 +31,26 @@ CALL_OF_BASH = "timeout 3 bash -c ': < /dev/tcp/$0/$1' $0 $1 && echo open || ech
 """The image of PostgreSQL has no Python."""
 
 CLIENT, MONITORING = "e2e=client", "e2e=monitoring"
-"""Whom the values of the suite let in: pods with the one, namespaces with the other."""
+"""Labels that the suite's values allow: of pods and of namespaces."""
 PATIENCE_S = 30
-"""For a network to do what labels and policies say."""
+"""For a network to apply changes of labels and policies."""
 
 
 @dataclass(frozen=True)
 class Stranger:
-    """A pod that is not of the release, in a namespace of its own or in the release's."""
+    """A pod outside of the release, in a namespace of its own or in the release's."""
 
     home: Namespace
 
     def start(self) -> None:
-        """Start the pod and wait until it can be called."""
+        """Start the pod and wait until it listens."""
         cluster = self.home.cluster
         self.home.apply(_listener(f"{cluster.registry}/airflow-edge/edge-api:{cluster.tag}"))
         self.home.kubectl("wait", "--for=condition=Ready", f"pod/{STRANGER}", "--timeout=60s")
 
     @property
     def address(self) -> str:
-        """Where the pod listens."""
+        """Address that the pod listens on."""
         found: str = self.home.get("pod", STRANGER)["status"]["podIP"]
         return found
 
@@ -60,14 +60,14 @@ class Stranger:
 
     @contextmanager
     def with_labels(self, *labels: str) -> Iterator[None]:
-        """Give the pod labels for some time."""
+        """Label the pod inside the block."""
         with _labelled(self.home, f"pod/{STRANGER}", *labels):
             yield
 
 
 @dataclass(frozen=True)
 class Strangers:
-    """One in the release's namespace and one in another."""
+    """A stranger in the release's namespace and one in another."""
 
     inside: Stranger
     outside: Stranger
@@ -75,7 +75,7 @@ class Strangers:
 
 @pytest.fixture(scope="module")
 def strangers(cluster: Cluster, release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strangers]:
-    """On a network that is known to enforce policies."""
+    """Skip unless the network is known to enforce policies."""
     with Namespace(cluster, tmp_path_factory.mktemp("elsewhere"), "elsewhere") as elsewhere:
         made = Strangers(Stranger(release), Stranger(elsewhere))
         try:
@@ -117,8 +117,8 @@ def test_the_database_is_for_the_release_alone(release: Release, strangers: Stra
     with strangers.inside.with_labels(*_labels_of("migrate")):
         _comes(lambda: strangers.inside.calls(*target))
     _comes(lambda: not strangers.inside.calls(*target))
-    # In another namespace the same labels are worth nothing, nor is it enough to be a client. That the edge API can be
-    # called shows that all of them count by then.
+    # In another namespace the labels have no effect, and being a client of one component is not enough for the others.
+    # A successful call to the edge API shows that the policies are applied by then.
     edge_api = (_service(release, "edge-api"), 8800)
     with strangers.outside.with_labels(*_labels_of("migrate"), CLIENT):
         _comes(lambda: strangers.outside.calls(*edge_api))

@@ -1,4 +1,4 @@
-"""The platform works: examples run on a worker pod, logs are read through Airflow, metrics are fit for Prometheus."""
+"""The platform works: examples run on a worker pod, Airflow shows logs, Prometheus can parse the metrics."""
 
 import statistics
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the platform: alerts are quiet while all is well, and the dashboard shows what happens."""
+"""A real Prometheus scrapes the platform: no alert fires on a healthy platform, and the dashboard has data."""
 
 import math
 import re
@@ -14,9 +14,9 @@ from edge_testing.waiting import eventually
 COMPONENTS = {"edge-edge-api", "edge-operator"}
 MAINTENANCE = "airflow-edge.io/maintenance"
 WAITING = ("airflow_edge_queue_depth", "airflow_edge_queue_oldest_seconds")
-"""What is only there while jobs wait."""
+"""Metrics that exist only while jobs wait."""
 TROUBLE = "airflow_edge_fenced_total"
-"""What is not there before a report comes too late."""
+"""Metrics that exist only after a late report."""
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def _wait_quiet(prometheus: Prometheus) -> None:
 
 
 def _empty(prometheus: Prometheus, panels: list[str]) -> list[str]:
-    """Return the panels that show nothing; a quantile of nothing is NaN."""
+    """Return the panels without data; a quantile of nothing is NaN."""
     return [
         panel for panel in panels if all(math.isnan(float(series["value"][1])) for series in prometheus.query(panel))
     ]

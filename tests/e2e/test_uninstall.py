@@ -1,4 +1,4 @@
-"""helm uninstall leaves what docs/install.md promises, and nothing else."""
+"""helm uninstall keeps what docs/install.md says, and nothing else."""
 
 from edge_testing.release.release import NAME, Release
 from edge_testing.waiting import eventually
@@ -12,13 +12,13 @@ KEPT = {
     ("PersistentVolumeClaim", f"data-{NAME}-postgresql-0"),
 }
 OTHERS = {("ConfigMap", "dags"), ("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
-"""Of the suite and of every namespace."""
+"""Objects of the suite and of every namespace."""
 PASSING = {"Event", "PodMetrics"}
 
 
 def test_what_remains(release: Release, worker: str) -> None:
     release.helm("uninstall", NAME, "--wait", "--timeout", "5m")
-    # helm waits for what it has made itself, and pods go after that.
+    # helm waits for the objects that it created; their pods end later.
     eventually(lambda: not release.pods(""), "all pods are gone", 120)
     eventually(lambda: not release.get("endpoints,endpointslices")["items"], "so are addresses of Services", 60)
     kinds = release.kubectl("api-resources", "--verbs=list", "--namespaced", "-o", "name").split()

@@ -68,5 +68,5 @@ async def worker(api: ApiProcess, make_worker: Any, admin: AdminClient) -> Worke
 
 @pytest.fixture
 def tasks(db: Db, tmp_path: Path) -> Tasks:
-    """Jobs that the test ends."""
+    """Jobs that run until the test lets them go."""
     return Tasks(db, tmp_path)

@@ -18,7 +18,7 @@ from edge_testing.workers.worker import Result, Tasks, Worker, reaches, run
 
 
 class Airflow:
-    """Airflow's command with settings of its own."""
+    """Run Airflow's command with its own settings."""
 
     def __init__(self, home: Path, **settings: str) -> None:
         self.environ = {
@@ -202,7 +202,7 @@ async def test_credentials_from_file_and_command(api: ApiProcess, db: Db, tmp_pa
     file = tmp_path / "token"
     file.write_text(f"{admin_credential(db)}\n")
     for settings in ({"admin_token_file": str(file)}, {"admin_token_cmd": f"cat {file}"}):
-        # The path of the protocol, as users of the edge3 provider have it, does no harm.
+        # The API path, which users of the edge3 provider append to the URL, is accepted.
         url = f"{api.url}/edge_worker/v1/rpcapi"
         airflow = Airflow(tmp_path / "airflow", admin_api_url=url, **settings)
         assert json.loads(await airflow.done("list-workers", "-o", "json")) == []

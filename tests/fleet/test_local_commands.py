@@ -1,4 +1,4 @@
-"""`edge-worker status`, `maintenance` and `stop` beside a real worker, and what the platform sees of it."""
+"""`edge-worker status`, `maintenance` and `stop` for a real worker, and their effect on the control plane."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The health check, credentials that end, and the states of a worker that comes and goes."""
+"""The health check, expiring credentials, and the states of a worker that reconnects and leaves."""
 
 import asyncio
 import os
@@ -102,7 +102,7 @@ async def test_worker_is_starting_until_its_runner_has_loaded(
     explained = await admin.call("GET", f"/jobs/{job}/explain")
     assert (explained["verdict"], explained["workers"][0]["reasons"][0]["code"]) == ("starting", "starting")
     assert (await worker.status())["state"] == "starting"
-    # A heartbeat that comes in between changes nothing.
+    # A heartbeat in between changes nothing.
     [before] = db.rows("SELECT last_heartbeat FROM edge.worker")
     await until(
         lambda: db.rows("SELECT last_heartbeat FROM edge.worker")[0][0] > before[0], "it is heard of while it starts"
@@ -128,17 +128,17 @@ async def test_states_of_a_worker_that_is_killed_and_comes_back(
     await tasks.begun("two")
     await worker.kill()
     await worker.start()
-    # No waiting time: the name is taken over, and the lost task is settled, in the hello.
-    await until(lambda: db.state(second) in ("failed", "lost"), "the task that died with its agent is settled")
+    # No waiting time: the hello takes over the name and fails the lost task.
+    await until(lambda: db.state(second) in ("failed", "lost"), "the task that died with its agent is finished")
     third = tasks.queue("three")
     await tasks.begun("three")
     assert db.state(third) == "running"
 
 
-async def test_states_between_a_wish_and_its_acknowledgement(
+async def test_states_between_a_request_and_its_acknowledgement(
     start_api: StartApi, make_worker: Any, db: Db, tasks: Tasks
 ) -> None:
-    """An agent that is stopped for a moment lets those states be seen that it leaves at once as a rule."""
+    """Pausing the agent makes states visible that normally last for a moment."""
     worker: Worker = make_worker((await start_api(heartbeat_interval_s=10)).url)
     await worker.start()
     async with admin_client(worker.api_url, admin_credential(db)) as admin:
@@ -166,7 +166,7 @@ async def test_states_between_a_wish_and_its_acknowledgement(
 async def test_worker_outlives_its_credentials(
     start_api: StartApi, make_worker: Any, db: Db, tasks: Tasks, tmp_path: Path
 ) -> None:
-    """Credentials are good for five seconds here; a task runs over two of their ends, and its session goes on."""
+    """Credentials expire after five seconds here; a task runs across two rotations, and its session continues."""
     api = await start_api(credential_lifetime_s=5, credential_overlap_s=1)
     worker: Worker = make_worker(api.url)
     state = StateFolder(worker.state_dir)
@@ -184,7 +184,7 @@ async def test_worker_outlives_its_credentials(
         seen.add(stored.credential_id)
         return len(seen) >= 4
 
-    await until(rotated_twice, "the credential is replaced again and again")
+    await until(rotated_twice, "the credential is replaced twice")
     async with admin_client(api.url, admin_credential(db)) as admin:
         assert (await reaches(admin, "running"))["jobs_active"] == 1
     tasks.let_go("one")
@@ -193,7 +193,7 @@ async def test_worker_outlives_its_credentials(
     assert first.credential not in worker.log.read_text()
 
 
-async def test_expired_credential_is_traded_anew_where_a_join_token_is_given(
+async def test_expired_credential_is_replaced_if_a_join_token_is_given(
     start_api: StartApi, make_worker: Any, db: Db, tmp_path: Path
 ) -> None:
     past = datetime(2025, 1, 1, tzinfo=UTC)

@@ -15,7 +15,7 @@ from edge_testing.repository import REPOSITORY
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the packages of this project that a worker needs."""
+    """A folder with wheels of this project's packages that a worker needs."""
     folder = tmp_path_factory.mktemp("wheels")
     uv = REPOSITORY / ".tools/bin/uv"
     for member in ("protocol", "worker_image"):
@@ -34,7 +34,7 @@ def execution() -> Iterator[ExecutionApi]:
 def api(
     module_database: str, address: str, execution: ExecutionApi, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ApiProcess]:
-    """An edge API; a file says by its `address` where its host finds this machine."""
+    """An edge API; a file's fixture `address` is this machine's address for its host."""
     with control_plane(address, module_database, tmp_path_factory.mktemp("api") / "api.log", execution) as process:
         yield process
 

@@ -1,4 +1,4 @@
-"""The compose file for worker hosts: valid, hardened, and fitting the worker and its image."""
+"""The Compose file for worker hosts: valid, hardened, and consistent with the worker and its image."""
 
 import json
 import re

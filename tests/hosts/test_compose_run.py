@@ -1,4 +1,4 @@
-"""The guide for hosts with containers, command by command: a real engine, a real worker, a real edge API."""
+"""docs/bare-host-compose.md, command by command: a real engine, a real worker, a real edge API."""
 
 import json
 import re
@@ -23,12 +23,12 @@ from edge_testing.workers.workload import LOG_PATH, workload
 WORKER = "plant-7"
 
 pytestmark = pytest.mark.timeout(1200)
-"""For the test that is first to need the image."""
+"""For the test that is the first to need the image."""
 
 
 @pytest.fixture(scope="module")
 def image() -> str:
-    """The worker's image as of now, by the name that the suite on a cluster gives it: layers are made once."""
+    """The worker's image, built now, under the end-to-end suite's name so that layers are built once."""
     try:
         install_container_packages()
         return build("localhost", "e2e", ["worker"])["worker"]
@@ -50,7 +50,7 @@ def address(project: Project) -> str:
 
 @pytest.fixture
 async def started(project: Project, api: ApiProcess, db: Db) -> Project:
-    """The project with its worker running, as the guide says; the first test to need it enrols it."""
+    """The project with its running worker, set up and enrolled as in the guide."""
     if not project.container():
         token = join_token(api.database, "--name-pattern", WORKER, "--uses", "1")
         api_url = f"http://{project.host}:{api.port}"
@@ -91,7 +91,7 @@ async def test_maintenance(started: Project, db: Db) -> None:
 
 
 async def drains_during(command: str, project: Project, db: Db) -> None:
-    """Give such a command while a task runs, and see that it waits for the task."""
+    """Run the command while a task runs, and check that it waits for the task."""
     go = project.folder / "dags" / "go"
     go.unlink(missing_ok=True)
     (job,) = db.enqueue(workload=workload("hold"))

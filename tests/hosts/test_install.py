@@ -1,4 +1,4 @@
-"""install.sh, run for real below a scratch root, against a real edge API; nothing is started there by systemd."""
+"""install.sh below a scratch root, with a real edge API; systemd starts nothing there."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ class Host:
         self._wheels = wheels
 
     def run(self, *arguments: str, token: str = "") -> subprocess.CompletedProcess[str]:
-        """Run the installer as this user: making users needs a host of its own."""
+        """Run the installer as this user, since creating users needs a host of its own."""
         command = ["sh", str(SYSTEMD / "install.sh"), *arguments]
         environ = {**os.environ, "DESTDIR": str(self.root)}
         return subprocess.run(
@@ -46,7 +46,7 @@ class Host:
         )
 
     def install(self, name: str, *arguments: str, token: str = "") -> subprocess.CompletedProcess[str]:
-        # Without Airflow, whose hundred packages would teach nothing more.
+        # Without Airflow, whose hundred packages the test does not need.
         source = ("--wheels", str(self._wheels), "--package", "airflow-edge-worker", "--python", sys.executable)
         done = self.run("install", "--name", name, "--user", USER, *source, *arguments, token=token)
         assert done.returncode == 0, done.stderr
@@ -61,7 +61,7 @@ class Host:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Host:
-    """A host on which the programs are installed once for all tests; each has a worker of its own there."""
+    """A host on which the programs are installed once; each test has its own worker there."""
     if shutil.which("systemctl") is None:
         cannot_run("needs systemctl: apt-get install systemd")
     host = Host(tmp_path_factory.mktemp("host"), wheels)
@@ -97,7 +97,7 @@ async def test_the_unit_starts_a_worker_that_joins_and_drains(first: Host, api: 
     assert unit["Service"]["User"] == [USER]
     program, *arguments = unit["Service"]["ExecStart"][0].split()
     assert program == "/opt/airflow-edge/bin/edge-worker"
-    # The token is used up and its file gone: systemd makes an empty one of it.
+    # The token is used up and its file deleted: systemd passes an empty credential.
     credentials = first.root / "run"
     credentials.mkdir()
     (credentials / "join-token").write_text("\n")
@@ -176,7 +176,7 @@ def test_bad_input(tmp_path: Path, arguments: tuple[str, ...], said: str) -> Non
 
 def test_uninstall(tmp_path: Path, wheels: Path, first: Host) -> None:
     host = Host(tmp_path / "host", wheels)
-    # Links stand for the programs: it is about what stays and what goes.
+    # Links stand in for the programs, since this is about files that stay or are deleted.
     shutil.copytree(first.root / "etc", host.root / "etc", symlinks=True)
     (host.root / "opt/airflow-edge/bin").mkdir(parents=True)
     for name in ("last", "other"):

@@ -1,4 +1,4 @@
-"""The guide for hosts with systemd, command by command: a real systemd, a real worker, a real edge API."""
+"""docs/bare-host-systemd.md, command by command: a real systemd, a real worker, a real edge API."""
 
 import json
 import secrets
@@ -28,13 +28,13 @@ WORKER = "plant-7"
 OTHER = "plant-8"
 LONELY = "plant-9"
 GIVEN_UP_S = 90
-"""A worker that has not enrolled looks for the edge API for a minute."""
+"""A worker that is not enrolled tries to reach the edge API for a minute."""
 
 FREE_S = 60
-"""A name is free after three heartbeats, of ten seconds each."""
+"""A worker's name is free after three heartbeat intervals of ten seconds."""
 
 pytestmark = pytest.mark.timeout(1200)
-"""For the test that is first to need the image."""
+"""For the test that is the first to need the image."""
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +80,14 @@ def install(host: SystemdHost, api: ApiProcess) -> None:
     said = host.shell(command.replace("https://airflow.example.com", f"http://{host.address}:{api.port}"))
     assert f"Worker {WORKER} is enrolled." in said
     host.shell("rm token")
-    # A task that has to stop is not given much time, so that no test waits for it.
+    # A short kill grace, so that no test waits for a task to stop.
     settings = f"EDGE_WORKER_KILL_GRACE_S=1\n{guide('AIRFLOW__CORE__DAGS_FOLDER=/srv/dags')}\n"
     host.shell("cat >> /etc/airflow-edge/plant-7.env", stdin=settings)
     host.shell(guide("systemctl restart edge-worker@plant-7"))
 
 
 def set_up(host: SystemdHost, worker: str, api_url: str) -> None:
-    """Add one more worker, which has the programs of the first."""
+    """Add another worker, which uses the programs of the first."""
     host.shell(f"echo EDGE_WORKER_API_URL={api_url} > /etc/airflow-edge/{worker}.env")
 
 
@@ -98,12 +98,12 @@ def give_token(host: SystemdHost, worker: str, token: str) -> None:
 
 @pytest.fixture
 async def started(host: SystemdHost, api: ApiProcess, db: Db) -> SystemdHost:
-    """The host with its worker running, as the guide says; the first test to need it enrols it."""
+    """The host with its running worker, set up and enrolled as in the guide."""
     if host.run("command -v edge-worker").returncode:
         up = ("running", "degraded")
         await until(lambda: host.run("systemctl is-system-running").stdout.strip() in up, "the host is up")
         install(host, api)
-        # It will have given up once by the time that the tests get to it.
+        # It has given up once by the time its test runs.
         set_up(host, LONELY, "http://127.0.0.1:1")
         give_token(host, LONELY, "a-token")
         host.shell(f"systemctl start edge-worker@{LONELY}")
@@ -113,7 +113,7 @@ async def started(host: SystemdHost, api: ApiProcess, db: Db) -> SystemdHost:
 
 
 async def ended(host: SystemdHost, worker: str) -> list[str]:
-    """Wait until systemd has done with a worker, and return how it ended."""
+    """Wait until a worker's service has ended, and return its result."""
     await until(lambda: host.show(worker, "ActiveState")[0] in ("inactive", "failed"), "it has ended")
     return host.show(worker, "Result", "ExecMainStatus")
 
@@ -196,7 +196,7 @@ async def test_killed_it_is_started_again_and_its_task_is_lost(started: SystemdH
     started.shell("systemctl kill --kill-whom=main -s KILL edge-worker@plant-7")
     after = await joined(db, WORKER, after=before)
     assert after.identity == before.identity
-    # Who sees it first says so: the task's supervisor, or the agent that comes next.
+    # Either the task's supervisor or the next agent reports it.
     assert (db.state(job), db.job(job).error) in (
         ("failed", "the edge worker was stopped while the task ran"),
         ("lost", f"edge worker {WORKER} restarted without the task"),

@@ -1,4 +1,4 @@
-"""The systemd unit: what it says fits the worker, and systemd itself takes it."""
+"""The systemd unit is consistent with the worker, and valid for systemd itself."""
 
 import shutil
 import subprocess
@@ -30,7 +30,7 @@ SANDBOX = {
     "SystemCallFilter": "@system-service",
 }
 EXPOSURE_MOST = 25
-"""Tenths, as `systemd-analyze security` rates it; what is left open is for tasks, the network for one."""
+"""Exposure in tenths, as rated by `systemd-analyze security`; tasks need the rest, for example the network."""
 
 
 def test_it_is_hardened_and_runs_as_its_own_user() -> None:
@@ -39,7 +39,7 @@ def test_it_is_hardened_and_runs_as_its_own_user() -> None:
 
 
 def test_processes_are_not_hidden() -> None:
-    # Airflow's supervisor asks for its task by way of /proc. Neither can be debugged, which is what is hidden.
+    # Airflow's supervisor looks up its task in /proc, so processes must not be hidden.
     assert "ProtectProc" not in SERVICE
     assert "ProcSubset" not in SERVICE
 
@@ -64,7 +64,7 @@ def test_a_worker_that_is_refused_is_not_started_again() -> None:
 
 @pytest.fixture
 def on_this_host(tmp_path: Path) -> Path:
-    """The unit with a program and a user that are there, since systemd checks both."""
+    """The unit with an existing program and user, since systemd checks both."""
     if shutil.which("systemd-analyze") is None:
         cannot_run("needs systemd-analyze: apt-get install systemd")
     program = shutil.which("true")

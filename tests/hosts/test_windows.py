@@ -1,4 +1,4 @@
-"""The service of Windows, as far as it can be checked elsewhere: no part of it was ever run here."""
+"""The Windows service, as far as it can be checked on other systems; it does not run here."""
 
 import re
 import sys

@@ -28,7 +28,7 @@ def binaries() -> Binaries:
 @pytest.fixture(scope="session")
 def cluster(binaries: Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A control plane with the CRDs."""
-    print(binaries.source)  # noqa: T201  (says which programs were taken)
+    print(binaries.source)  # noqa: T201  (the source of the programs)
     with ControlPlane(tmp_path_factory.mktemp("cluster"), binaries) as control_plane:
         control_plane.install_crds(CRDS)
         yield control_plane
@@ -45,7 +45,7 @@ def namespace(cluster: ControlPlane) -> Iterator[str]:
 
 @pytest.fixture
 def edge_api(database: str, tmp_path: Path) -> Iterator[ApiProcess]:
-    """An edge API that is about to answer; its workers count as unknown after three seconds."""
+    """An edge API that is still starting; its workers count as unknown after three seconds of silence."""
     api = ApiProcess(database, tmp_path / "api.log", heartbeat_interval_s=1)
     api.start()
     yield api
@@ -55,7 +55,7 @@ def edge_api(database: str, tmp_path: Path) -> Iterator[ApiProcess]:
 
 @pytest.fixture
 def starting_site(cluster: ControlPlane, namespace: str, edge_api: ApiProcess, tmp_path: Path) -> Iterator[Site]:
-    """A namespace with a node, and an edge API that is about to answer. At the end no operator may lack a right."""
+    """A namespace with a node, and an edge API that is still starting. At the end no operator may lack a right."""
     with Db(edge_api.database) as db:
         site = Site(cluster, namespace, tmp_path, edge_api, db)
         site.grant()

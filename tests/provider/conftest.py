@@ -1,4 +1,4 @@
-"""Airflow, imported into the test process: with a home of its own, and without its own import warnings."""
+"""Imports Airflow into the test process, with a home of its own and without its import warnings."""
 
 import os
 import tempfile
@@ -38,6 +38,6 @@ def db(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
 
 @pytest.fixture
 def session(db: Engine) -> Iterator[Session]:
-    """A session like that of the scheduler."""
+    """A session like the scheduler's."""
     with Session(db) as made:
         yield made

@@ -1,4 +1,4 @@
-"""`airflow edge`: names and flags as users of Airflow's own edge provider know them, and what becomes of them."""
+"""`airflow edge`: commands and flags of Airflow's own edge provider, and their replacements."""
 
 import argparse
 from pathlib import Path

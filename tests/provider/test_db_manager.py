@@ -1,4 +1,4 @@
-"""The DB manager, as `airflow db migrate`, `reset` and `check-migrations` call it."""
+"""The DB manager, called like `airflow db migrate`, `reset` and `check-migrations` do."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The executor against real PostgreSQL. What workers do is done here by the store's own statements."""
+"""The executor against real PostgreSQL. The store's statements stand in for workers."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -127,7 +127,7 @@ def test_rollback_of_a_second_enqueue_keeps_what_runs(executor: EdgeExecutor, se
     assert executor.running == {task.key}
 
 
-def test_sync_tells_how_tasks_end(executor: EdgeExecutor, session: Session, worker: Worker) -> None:
+def test_sync_reports_how_tasks_end(executor: EdgeExecutor, session: Session, worker: Worker) -> None:
     good, bad, silent, lost, runs = (make_task(name) for name in ("good", "bad", "silent", "lost", "runs"))
     queue(executor, session, good, bad, silent, lost, runs)
     worker.finish(good.ti.id)
@@ -147,7 +147,7 @@ def test_sync_tells_how_tasks_end(executor: EdgeExecutor, session: Session, work
     assert executor.get_event_buffer() == {}
 
 
-def test_callback_is_told_as_running_and_ended(executor: EdgeExecutor, session: Session, worker: Worker) -> None:
+def test_callback_is_reported_as_running_and_ended(executor: EdgeExecutor, session: Session, worker: Worker) -> None:
     callback, other = make_callback(), make_callback()
     queue(executor, session, callback, other)
     worker.accept(callback.callback.id)
@@ -223,13 +223,13 @@ def test_revoked_task_is_removed_and_nothing_is_reported(
     assert states(session) == {"waits": "removed", "ended": "succeeded"}
 
 
-def test_resumed_task_starts_over_and_its_first_end_is_not_told(
+def test_resumed_task_starts_over_and_its_first_end_is_not_reported(
     executor: EdgeExecutor, session: Session, worker: Worker
 ) -> None:
     task = make_task()
     queue(executor, session, task)
     worker.finish(task.ti.id)  # it was deferred
-    queue(executor, session, task)  # and resumed before anybody looked
+    queue(executor, session, task)  # and resumed before the executor looked
     executor.sync()
     assert executor.get_event_buffer() == {}
     assert executor.has_task(SimpleNamespace(id=task.ti.id, key=task.key))

@@ -34,7 +34,7 @@ def write(session: Session, path: str, *chunks: bytes, job: UUID | None = None, 
 def lines(path: str, ti: SimpleNamespace) -> list[str]:
     sources, streams = EdgeTaskLog().stream(path, ti)
     assert sources
-    assert all(_is_logs_stream_like(stream) for stream in streams)  # what Airflow asks of a stream
+    assert all(_is_logs_stream_like(stream) for stream in streams)  # Airflow's own check of streams
     return [line for stream in streams for line in stream]
 
 

@@ -1,4 +1,4 @@
-"""What memory says follows the session's transaction, however that ends."""
+"""The executor's memory follows the session's transaction, whether it commits or rolls back."""
 
 from collections.abc import Iterator
 

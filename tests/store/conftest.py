@@ -1,4 +1,4 @@
-"""What the tests of the statements share."""
+"""Fixtures of the tests of SQL statements."""
 
 from collections.abc import Iterator
 

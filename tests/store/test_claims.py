@@ -37,7 +37,7 @@ def test_cordon_is_enforced_by_the_claim(db: Connection, change: str) -> None:
 
 
 def test_claim_waits_for_a_maintenance_request_under_way(database: str) -> None:
-    """A request that was begun before the claim and committed during it still keeps the job from the worker."""
+    """A request that started before the claim and committed during it still prevents the claim."""
     made = engine.make_engine(database)
     with made.connect() as admin, made.connect() as dispatcher, made.connect() as watcher:
         worker, job = register(admin), new_job()

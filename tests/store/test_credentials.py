@@ -1,4 +1,4 @@
-"""Join tokens, credentials, rotation and revocation, and that claims go by a credential's scopes."""
+"""Join tokens, credentials, rotation, revocation, and claims within a credential's scopes."""
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
@@ -92,7 +92,7 @@ def test_a_credential_near_its_end_is_not_made_longer_by_rotation(db: Connection
 
 
 @pytest.mark.parametrize("change", ["revoked_at = now()", "expires_at = now()"])
-def test_a_credential_that_is_not_good_is_not_rotated(db: Connection, change: str) -> None:
+def test_an_invalid_credential_is_not_rotated(db: Connection, change: str) -> None:
     old, new = add(db), uuid4()
     db.execute(text(f"UPDATE edge.credential SET {change}"))
     assert rows(db, credentials.rotate(old.id, new, b"n", datetime.now(UTC) + DAY, HOUR)) == []

@@ -226,7 +226,7 @@ def test_a_commit_that_comes_late_is_not_missed(database: str) -> None:
         assert "w1" in seen(reader, after)
 
 
-def test_tombstones_are_told_until_the_worker_is_back_or_they_are_purged(
+def test_tombstones_are_reported_until_the_worker_is_back_or_they_are_purged(
     idle: tuple[Connection, agents.Registration, agents.Beat, int],
 ) -> None:
     db, worker, _, place = idle

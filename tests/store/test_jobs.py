@@ -25,7 +25,7 @@ def test_whole_life(db: Connection) -> None:
     assert rows(db, scheduling.take_events("1")) == []
 
 
-def test_repeated_accept_and_report_are_good(db: Connection) -> None:
+def test_repeated_accept_and_report_succeed(db: Connection) -> None:
     worker, job = register(db), new_job()
     run(db, scheduling.enqueue(job))
     lease = claim(db, job, worker)
@@ -82,7 +82,7 @@ def test_revoke_and_adopt(db: Connection) -> None:
     assert [row.id for row in rows(db, scheduling.adopt("2", [job.id, other.id]))] == [other.id]
 
 
-def test_adoption_tells_finished_jobs_again(db: Connection) -> None:
+def test_adoption_reports_finished_jobs_again(db: Connection) -> None:
     worker, job = register(db), new_job()
     run(db, scheduling.enqueue(job))
     lease = claim(db, job, worker)
@@ -150,7 +150,7 @@ def test_log_is_append_only_at_its_end(db: Connection) -> None:
 
 
 def test_the_statements_follow_the_transition_table(db: Connection) -> None:
-    """Each event from each state changes the row exactly where `TRANSITIONS` says so."""
+    """Each event from each state changes the row exactly if `TRANSITIONS` allows it."""
     worker = register(db)
     for start in JobState:
         for event in JobEvent:

@@ -1,4 +1,4 @@
-"""Migrations: from empty, back, and equal to the tables that the code uses."""
+"""Migrations: up, down, and equal to the tables in the code."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def test_upgrade_from_an_earlier_version_gives_the_tables_of_the_code(empty_data
 
 
 def test_check_constraints_and_partial_indexes_equal_those_of_the_code(empty_database: str, database: str) -> None:
-    """Autogenerate compares neither checks nor index predicates, so they are compared as the server prints them."""
+    """Autogenerate compares neither checks nor index predicates, so this compares the server's own text of them."""
     created = engine.make_engine(empty_database)
     with created.begin() as connection:
         connection.execute(text("CREATE SCHEMA edge"))

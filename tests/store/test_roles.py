@@ -1,4 +1,4 @@
-"""The edge API's own database role: what it may and what it may not."""
+"""The edge API's database role: its rights and their limits."""
 
 import secrets
 import time
@@ -86,7 +86,7 @@ def test_tables_of_later_migrations_are_its_too(database: str, role_url: str) ->
 
 @pytest.fixture
 def passwords_count(database: str, role_url: str) -> Iterator[None]:
-    """The server, which trusts everybody on its socket, asks the role for its password."""
+    """Make the server ask the role for its password; it trusts everyone else on its socket."""
     with engine.make_engine(database).connect() as connection:
         file = Path(connection.execute(text("SHOW hba_file")).scalar_one())
         before = file.read_text()
@@ -110,7 +110,7 @@ def test_repeated_and_with_a_new_password(database: str, role_url: str) -> None:
 
 
 def until_refused(url: str) -> None:
-    """Wait until the server has read its new rules."""
+    """Wait until the server has reloaded its rules."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
         try:
@@ -144,7 +144,7 @@ def test_a_url_without_a_user_or_password_is_refused(db: Connection, url: str) -
         grant_role(db, url)
 
 
-def test_an_owner_who_may_not_make_roles_is_told_what_to_do(database: str, role_url: str) -> None:
+def test_an_owner_without_the_right_to_create_roles_gets_instructions(database: str, role_url: str) -> None:
     grant(database, role_url)
     other = make_url(role_url).set(username="nobody_yet").render_as_string(hide_password=False)
     with as_role(role_url) as weak, pytest.raises(RoleError, match="CREATEROLE"):

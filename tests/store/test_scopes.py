@@ -1,4 +1,4 @@
-"""What a scope covers: the rule in Python, and that statements follow the same rule."""
+"""What a scope covers: the rule in Python, and statements that follow the same rule."""
 
 import fnmatch
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,7 @@
-"""Random life of a fleet against the real store: whatever happens, the rules of workers and jobs hold.
+"""The random life of a fleet in the real store: the invariants of workers and jobs always hold.
 
-One transaction per life, rolled back at its end. Time stands still in a transaction, so the clock moves by moving all
-stored times back.
+Each life is one transaction, which is rolled back. Time stands still in a transaction, so all stored times are moved
+back instead of the clock forward.
 """
 
 from collections.abc import Iterator
@@ -136,7 +136,7 @@ class Fleet(RuleBasedStateMachine):
     @precondition(lambda self: self.session)
     @rule(data=st.data(), stale=rarely, meanwhile=st.none() | actions)
     def claim(self, data: st.DataObject, stale: bool, meanwhile: str | None) -> None:
-        """A dispatcher claims for a worker, perhaps with an old session, perhaps right after its desired state changed."""
+        """A dispatcher claims for a worker, perhaps with an old session or just after its desired state changed."""
         name = data.draw(st.sampled_from(sorted(self.session)))
         if meanwhile is not None:
             self.set_desired(name, meanwhile)

@@ -1,4 +1,4 @@
-"""The released worker of apache-airflow-providers-edge3 5.1.0, unchanged, against this edge API and executor."""
+"""The unmodified worker of apache-airflow-providers-edge3 5.1.0 with this edge API and executor."""
 
 import secrets
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ SECRET = secrets.token_urlsafe(64)
 
 
 class V1Platform(Platform):
-    """A platform with a released worker next to one of its own."""
+    """A platform with an edge3 worker (v1) and one of this project."""
 
     def start_released_worker(self) -> None:
         home = self._home(NAME)
@@ -39,7 +39,7 @@ class V1Platform(Platform):
             str(python.parent / "airflow"), "edge", "worker", "--concurrency", "4", "--edge-hostname", NAME,
             "--queues", "old",
         ]  # fmt: skip
-        # Its own environment has the edge3 provider, and not this project's.
+        # Its environment has the edge3 provider instead of this project's.
         executor = "airflow.providers.edge3.executors.EdgeExecutor"
         env = worker_env(home=home, dags=self.spec.dags, executor=executor, extra=settings)
         process = self._add(NAME, command, env)

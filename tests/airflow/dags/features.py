@@ -24,7 +24,7 @@ from airflow.sdk import (
 
 FOLDER = Path(os.environ["TEST_FOLDER"])
 ON_EDGE = {"executor": "edge_provider.executor.EdgeExecutor"}
-"""The platform's first, and so default, executor is LocalExecutor."""
+"""LocalExecutor is the platform's first and therefore default executor."""
 
 
 def note(name, text):
@@ -136,7 +136,7 @@ def fails():
 
 
 class Wait(BaseOperator):
-    """Always defers; the standard sensors do not when their time has passed already."""
+    """Always defers; the standard sensors do not defer once their time has passed."""
 
     def execute(self, context):  # noqa: ARG002
         print("before the trigger")
@@ -167,7 +167,7 @@ def reschedule():
 
 @dag(schedule=None, default_args=ON_EDGE)
 def slots():
-    """Two tasks of three slots do not fit a worker of four at once."""
+    """Two tasks with three slots do not fit a worker with four slots at once."""
 
     @task(queue="slots", pool_slots=3)
     def wide():

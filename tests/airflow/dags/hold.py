@@ -1,4 +1,4 @@
-"""Tasks that write a line now and then until the test releases them, and note each start and end in a file."""
+"""Tasks that print lines until the test releases them, and note each start and end in a file."""
 
 import os
 import time
@@ -14,7 +14,7 @@ LIMIT_S = 180
 
 @task
 def hold():
-    """Note "start", print numbered lines until the file `release` is there, note "end"; return how many lines."""
+    """Note "start", print numbered lines until the file `release` exists, note "end"; return the number of lines."""
     ti = get_current_context()["ti"]
     folder = FOLDER / ti.run_id
     folder.mkdir(exist_ok=True)
@@ -44,5 +44,5 @@ make("hold", ["a", "b", "c"])
 make("hold_one", ["a"])
 make("hold_gamma", ["a"], queue="gamma", retries=1, retry_delay=0)
 make("hold_delta", ["a"], queue="delta")
-# The names are in the workload several times, in the log path too.
+# The names are in the workload several times, and in the log path.
 make("long_dag_" + "d" * 200, ["long_task_" + "t" * 200])

@@ -1,4 +1,4 @@
-"""One task where Airflow is, and some at the remote site."""
+"""One task on LocalExecutor, and some at the remote site."""
 
 import os
 
