@@ -7,8 +7,7 @@ from typing import Any, Final, NoReturn
 from edge_api.admin.app import AdminApi
 from edge_api.database.batcher import Batcher
 from edge_api.database.pool import Database
-from edge_api.dispatch.dispatcher import Dispatcher
-from edge_api.dispatch.wakeups import Wakeups
+from edge_api.dispatch.dispatcher import Dispatcher, Wakeups
 from edge_api.fleet.version_policy import VersionPolicy
 from edge_api.frames.accept import AcceptHandler
 from edge_api.frames.bye import ByeHandler

@@ -1,4 +1,4 @@
-"""Tokens, wishes, the brake on failures, log merging and the outbox."""
+"""Tokens, desired state, the brake on failures, log merging and the outbox."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from edge_api.fleet.desired import DesiredState, effective_concurrency, effectiv
 from edge_api.frames.log import merge, unstored_rest
 from edge_api.identity import tokens
 from edge_api.identity.authenticator import FAILURES_BURST, FailureBrake
-from edge_api.sessions.outbox import MOST_FRAMES, Outbox
+from edge_api.sessions.session import FRAMES_MOST, Outbox
 from edge_protocol.frames import Ack, parse_server_frame
 from edge_protocol.json_logs import JsonLines
 from edge_store.jobs.logs import LogChunk
@@ -124,25 +124,25 @@ def test_the_rest_of_an_overlap_continues_the_log(start: int, data: bytes, end: 
 async def test_an_outbox_is_bounded_and_can_be_closed() -> None:
     outbox = Outbox()
     ack = Ack(of="report", lease_id=LEASE)
-    assert all(outbox.put(ack) for _ in range(MOST_FRAMES))
+    assert all(outbox.put(ack) for _ in range(FRAMES_MOST))
     assert not outbox.put(ack)
     outbox.close()
     assert outbox.put(ack)
     frames = outbox.take()
-    assert len(frames) == MOST_FRAMES
+    assert len(frames) == FRAMES_MOST
     assert parse_server_frame(frames[0]) == ack
     assert (outbox.ready, outbox.take()) == (True, [])
 
 
 def test_sysinfo_is_what_json_in_postgres_holds() -> None:
-    told: dict[str, float | int | str | None] = {
+    values: dict[str, float | int | str | None] = {
         "nan": float("nan"),
         "inf": float("inf"),
         "a\x00": "b\x00",
         "ok": 1.5,
         "none": None,
     }
-    assert storable_values(told) == {"a\ufffd": "b\ufffd", "ok": 1.5, "none": None}
+    assert storable_values(values) == {"a\ufffd": "b\ufffd", "ok": 1.5, "none": None}
 
 
 def test_log_lines_are_json_with_their_fields() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_api.v1.state import ACKNOWLEDGED, Before, Outcome, settle
+from edge_api.v1.state import ACKNOWLEDGED, Before, Outcome, answer
 from edge_protocol.limits import COMMENT_MAX
 from edge_protocol.worker_state import GONE_STATES
 from edge_protocol.worker_state import WorkerState as S
@@ -14,24 +14,24 @@ from edge_protocol.worker_state import WorkerState as S
 QUIET = Before(
     maintenance=False, comment=None, shutdown=False, acknowledged=False, answered=None, answered_comment=None
 )
-WISHED = dataclasses.replace(QUIET, maintenance=True, comment="disk")
-IN_MAINTENANCE = dataclasses.replace(WISHED, acknowledged=True, answered=S.MAINTENANCE_MODE, answered_comment="disk")
+REQUESTED = dataclasses.replace(QUIET, maintenance=True, comment="disk")
+IN_MAINTENANCE = dataclasses.replace(REQUESTED, acknowledged=True, answered=S.MAINTENANCE_MODE, answered_comment="disk")
 EXITING = dataclasses.replace(QUIET, acknowledged=True)
 STOPPING = dataclasses.replace(QUIET, shutdown=True)
 
 
 @pytest.mark.parametrize(
-    ("before", "told", "expected"),
+    ("before", "reported", "expected"),
     [
         (QUIET, S.IDLE, Outcome(S.IDLE)),
         (QUIET, S.RUNNING, Outcome(S.RUNNING)),
         (QUIET, S.STARTING, Outcome(S.STARTING)),
-        (WISHED, S.IDLE, Outcome(S.MAINTENANCE_REQUEST)),
-        (WISHED, S.RUNNING, Outcome(S.MAINTENANCE_REQUEST)),
-        (WISHED, S.STARTING, Outcome(S.MAINTENANCE_REQUEST)),
-        (WISHED, S.MAINTENANCE_PENDING, Outcome(S.MAINTENANCE_PENDING)),
-        (WISHED, S.MAINTENANCE_MODE, Outcome(S.MAINTENANCE_MODE)),
-        (WISHED, S.TERMINATING, Outcome(S.TERMINATING)),
+        (REQUESTED, S.IDLE, Outcome(S.MAINTENANCE_REQUEST)),
+        (REQUESTED, S.RUNNING, Outcome(S.MAINTENANCE_REQUEST)),
+        (REQUESTED, S.STARTING, Outcome(S.MAINTENANCE_REQUEST)),
+        (REQUESTED, S.MAINTENANCE_PENDING, Outcome(S.MAINTENANCE_PENDING)),
+        (REQUESTED, S.MAINTENANCE_MODE, Outcome(S.MAINTENANCE_MODE)),
+        (REQUESTED, S.TERMINATING, Outcome(S.TERMINATING)),
         (IN_MAINTENANCE, S.STARTING, Outcome(S.MAINTENANCE_REQUEST)),
         (IN_MAINTENANCE, S.MAINTENANCE_MODE, Outcome(S.MAINTENANCE_MODE)),
         (IN_MAINTENANCE, S.IDLE, Outcome(S.IDLE, "exit")),
@@ -45,21 +45,21 @@ STOPPING = dataclasses.replace(QUIET, shutdown=True)
         (QUIET, S.MAINTENANCE_MODE, Outcome(S.MAINTENANCE_MODE, "enter")),
     ],
 )
-def test_answers(before: Before, told: S, expected: Outcome) -> None:
-    assert settle(before, told, before.comment) == expected
+def test_answers(before: Before, reported: S, expected: Outcome) -> None:
+    assert answer(before, reported, before.comment) == expected
 
 
 def test_a_request_that_was_taken_back_before_it_arrived_is_not_the_hosts_wish() -> None:
     taken_back = dataclasses.replace(QUIET, answered=S.MAINTENANCE_REQUEST)
-    assert settle(taken_back, S.MAINTENANCE_MODE, "disk") == Outcome(S.IDLE)
+    assert answer(taken_back, S.MAINTENANCE_MODE, "disk") == Outcome(S.IDLE)
 
 
 def test_comments_of_the_host() -> None:
-    assert settle(QUIET, S.MAINTENANCE_MODE, "hot") == Outcome(S.MAINTENANCE_MODE, "enter", "hot")
-    assert settle(IN_MAINTENANCE, S.MAINTENANCE_MODE, "hot") == Outcome(S.MAINTENANCE_MODE, "enter", "disk\n\nhot")
+    assert answer(QUIET, S.MAINTENANCE_MODE, "hot") == Outcome(S.MAINTENANCE_MODE, "enter", "hot")
+    assert answer(IN_MAINTENANCE, S.MAINTENANCE_MODE, "hot") == Outcome(S.MAINTENANCE_MODE, "enter", "disk\n\nhot")
     changed_here = dataclasses.replace(IN_MAINTENANCE, comment="a new disk")
-    assert settle(changed_here, S.MAINTENANCE_MODE, "disk") == Outcome(S.MAINTENANCE_MODE)
-    long = settle(IN_MAINTENANCE, S.MAINTENANCE_MODE, "x" * 2000)
+    assert answer(changed_here, S.MAINTENANCE_MODE, "disk") == Outcome(S.MAINTENANCE_MODE)
+    long = answer(IN_MAINTENANCE, S.MAINTENANCE_MODE, "x" * 2000)
     assert long.comment == "x" * COMMENT_MAX
 
 
@@ -75,13 +75,13 @@ BEFORE = st.builds(
 )
 
 
-@given(before=BEFORE, told=STATES, comment=st.none() | st.text(max_size=1100))
-def test_a_wish_is_never_forgotten(before: Before, told: S, comment: str | None) -> None:
-    outcome = settle(before, told, comment)
+@given(before=BEFORE, reported=STATES, comment=st.none() | st.text(max_size=1100))
+def test_a_wish_is_never_forgotten(before: Before, reported: S, comment: str | None) -> None:
+    outcome = answer(before, reported, comment)
     assert len(outcome.comment or "") <= COMMENT_MAX
-    if told in GONE_STATES:
-        assert outcome.state is told
+    if reported in GONE_STATES:
+        assert outcome.state is reported
     elif before.shutdown:
         assert outcome.state is S.SHUTDOWN_REQUEST
-    elif before.maintenance and outcome.wish != "exit" and told is not S.TERMINATING:
+    elif before.maintenance and outcome.request != "exit" and reported is not S.TERMINATING:
         assert outcome.state in ACKNOWLEDGED | {S.MAINTENANCE_REQUEST}

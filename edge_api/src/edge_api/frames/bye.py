@@ -32,7 +32,8 @@ class ByeHandler:
             if not await self._is_current(session):
                 session.supersede()
                 return
-            await self._give_up_leases(session.worker)
+            reason = f"edge worker {session.worker} stopped without a report"
+            await give_up_leases(self._database, session.worker, reason)
             await self._database.run(agents.disconnect(session.worker, session.id))
         except (DatabaseAwayError, TimeoutError) as error:
             log.warning("a bye was not written: %s", error, extra={"worker": session.worker})
@@ -43,12 +44,18 @@ class ByeHandler:
         standing = await self._database.first(agents.standing([session.worker]))
         return standing is not None and standing.session_id == session.id
 
-    async def _give_up_leases(self, worker: str) -> None:
-        rows = await self._database.rows(leases.held_by(worker))
-        running = [row.lease_id for row in rows if row.state == "running"]
-        leased = [row.lease_id for row in rows if row.state == "leased"]
-        if running:
-            reason = f"edge worker {worker} stopped without a report"
-            await self._database.rows(leases.lose(running, reason))
-        if leased:
-            await self._database.rows(leases.release(leased))
+
+async def give_up_leases(database: Database, worker: str, reason: str) -> None:
+    """Lose the running jobs of a worker that is gone, with the reason, and return its leased ones to their queues.
+
+    Raises:
+        DatabaseAwayError: not all is written.
+
+    """
+    held = await database.rows(leases.held_by(worker))
+    running = [row.lease_id for row in held if row.state == "running"]
+    leased = [row.lease_id for row in held if row.state == "leased"]
+    if running:
+        await database.rows(leases.lose(running, reason))
+    if leased:
+        await database.rows(leases.release(leased))

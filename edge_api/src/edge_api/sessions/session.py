@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,6 @@ from edge_api.identity.authenticator import Grant, Principal
 from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
 from edge_api.sessions.lease_view import LeaseView, Phase
-from edge_api.sessions.outbox import Outbox
 from edge_protocol.frames import Error, Fenced, Frame, Hello, Job
 from edge_store.jobs.claims import ClaimedJob
 from edge_store.jobs.leases import HeldJob
@@ -27,10 +27,60 @@ from edge_store.jobs.leases import HeldJob
 PENDING_MOST: Final = 10_000
 """Frames whose effect is not durable yet; the session's reader waits while there are more."""
 
+FRAMES_MOST: Final = 20_000
+"""A worker that does not read for so long is gone; its frames must not fill the memory."""
+
 Transport = Literal["websocket", "sync"]
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
+
+
+class Outbox:
+    """Frames on their way to one worker, oldest first; after the close, what is in it is still taken.
+
+    They are few and small: nothing here waits behind log bytes.
+    """
+
+    def __init__(self) -> None:
+        self._frames: deque[str] = deque()
+        self._changed = asyncio.Event()
+        self.closed = False
+
+    def put(self, frame: Frame) -> bool:
+        """Add a frame; False if there is no room. After the close nothing is added."""
+        if self.closed:
+            return True
+        if len(self._frames) >= FRAMES_MOST:
+            return False
+        self._frames.append(frame.model_dump_json())
+        self._changed.set()
+        return True
+
+    def close(self) -> None:
+        """Take no more frames."""
+        self.closed = True
+        self._changed.set()
+
+    def nudge(self) -> None:
+        """Let everybody who waits look again."""
+        self._changed.set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a reason not to wait."""
+        return bool(self._frames) or self.closed
+
+    def take(self) -> list[str]:
+        """Return all frames."""
+        frames = list(self._frames)
+        self._frames.clear()
+        return frames
+
+    async def changed(self) -> None:
+        """Wait until something may have changed; look at `ready` before each wait."""
+        self._changed.clear()
+        await self._changed.wait()
 
 
 @dataclass(frozen=True, slots=True)

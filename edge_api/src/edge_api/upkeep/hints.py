@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 from uuid import UUID
 
 from edge_api.database.pool import Database
-from edge_api.dispatch.wakeups import Wakeups
+from edge_api.dispatch.dispatcher import Wakeups
 from edge_api.errors import DatabaseAwayError
 from edge_api.fleet.changes import ChangeFeed
 from edge_api.identity.authenticator import Authenticator

@@ -79,7 +79,7 @@ class Gate:
 
 @router.get("/health", tags=["monitor"])
 async def health() -> dict[str, str]:
-    """Say that the API is there; needs no token."""
+    """Answer that the API is there; needs no token."""
     return {"status": "healthy"}
 
 
@@ -91,8 +91,8 @@ async def register(workers: Workers, worker_name: Name, body: WorkerStateBody) -
 
 @router.patch("/worker/{worker_name}", tags=["worker"])
 async def set_state(workers: Workers, worker_name: Name, body: WorkerStateBody) -> WorkerSetStateReturn:
-    """Take a worker's state, and answer with what it is to do."""
-    return await workers.tell(worker_name, body)
+    """Store a worker's state, and answer with its desired state."""
+    return await workers.heartbeat(worker_name, body)
 
 
 @router.patch("/worker/queues/{worker_name}", tags=["worker"])
@@ -119,7 +119,7 @@ async def report_state(
     state: TaskState,
     task_instance_id: Annotated[UUID | None, Body(embed=True)] = None,
 ) -> None:
-    """Take the state of a job; a report that does not apply changes nothing."""
+    """Store the state of a job; a report that does not apply changes nothing."""
     name = TaskName(task_instance_id, dag_id, task_id, run_id, try_number, map_index)
     await jobs.report(name, state, address_of(request))
 
@@ -134,7 +134,7 @@ async def logfile_path(
     map_index: Number,
     task_instance_id: Annotated[UUID | None, Query()] = None,
 ) -> str:
-    """Say where a task's log belongs."""
+    """Get the path of a task's log."""
     return await jobs.log_path(TaskName(task_instance_id, dag_id, task_id, run_id, try_number, map_index))
 
 
@@ -159,7 +159,7 @@ def make_v1_app(tokens: V1Tokens, workers: V1Workers, jobs: V1Jobs, refusals: Re
     app = FastAPI(
         title="Airflow Edge v1 wire",
         version=__version__,
-        description="The wire of apache-airflow-providers-edge3 5.1.0, for its released workers.",
+        description="The wire of apache-airflow-providers-edge3 5.1.0, for edge3 workers.",
         docs_url=None,
         redoc_url=None,
         openapi_url=OPENAPI_PATH.removeprefix(V1_PATH),

@@ -15,7 +15,7 @@ LEEWAY_S: Final = 30.0
 
 
 class V1Tokens:
-    """Checks tokens; without a secret nobody passes."""
+    """Checks tokens; without a secret it refuses every call."""
 
     def __init__(self, secret: str | None) -> None:
         self._secret = secret
@@ -40,7 +40,7 @@ class V1Tokens:
         except RefusedError as refusal:
             now = time.monotonic()
             if self._brake.exhausted(address, now):
-                # A good token passes whatever others at its address do: checking one costs microseconds.
+                # A valid token passes whatever others at its address do: checking one costs microseconds.
                 raise RefusedError(
                     429, "too_many_failures", "Too many calls from this address failed to authenticate. Wait a while."
                 ) from refusal

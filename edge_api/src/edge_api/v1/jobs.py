@@ -27,7 +27,7 @@ TaskName = v1.TaskName
 
 
 class V1Jobs:
-    """Gives jobs to v1 workers, and takes their reports and logs."""
+    """Gives jobs to v1 workers, and stores their reports and logs."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class V1Jobs:
         return row._asdict()
 
     async def report(self, name: v1.TaskName, state: TaskState, address: str) -> None:
-        """Take a state report; like on the server whose wire this is, one that does not apply changes nothing."""
+        """Store a state report; as on edge3's own server, one that does not apply changes nothing."""
         held = await self._held(name, address)
         if held is None:
             return

@@ -13,7 +13,7 @@ Queues = Annotated[list[QueueName] | None, Field(max_length=256)]
 
 
 class WorkerStateBody(BaseModel):
-    """A worker registers, or tells how it is."""
+    """A worker registers, or reports its state."""
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -1,8 +1,8 @@
-"""What a v1 worker tells and is answered, as pure functions.
+"""The state words that an edge3 worker (v1) reports and gets back, as pure functions.
 
-On the v1 wire (Airflow's edge3 provider) a worker reports one state word and acts on the one that it is answered:
-`maintenance request`, `idle` or `running` while it is in maintenance (leave it), `shutdown request`. Here what is
-desired and what is observed are apart: its word is an observation, and the answer follows from what is desired.
+On the v1 wire such a worker reports one state word and acts on the word in the answer: `maintenance request`, `idle` or
+`running` while it is in maintenance (leave it), `shutdown request`. Here desired and observed state are separate: the
+reported word is an observation, and the answer follows from the desired state.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from edge_protocol.limits import COMMENT_MAX
 from edge_protocol.worker_state import GONE_STATES, WorkerState
 
 ACKNOWLEDGED: Final = frozenset({WorkerState.MAINTENANCE_PENDING, WorkerState.MAINTENANCE_MODE})
-"""Words of a worker that takes no new jobs since it is in maintenance."""
+"""Words of a worker that takes no new jobs because it is in maintenance."""
 AT_WORK: Final = frozenset({WorkerState.IDLE, WorkerState.RUNNING})
 
 
 class TaskState(StrEnum):
-    """Airflow's `TaskInstanceState`: what the path of a state report may hold."""
+    """Airflow's `TaskInstanceState`: the values that the path of a state report may have."""
 
     REMOVED = "removed"
     SCHEDULED = "scheduled"
@@ -37,7 +37,7 @@ class TaskState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What is stored of the worker when it calls."""
+    """The stored state of the worker when it calls."""
 
     maintenance: bool
     """Desired."""
@@ -53,43 +53,47 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The answer, and what the worker's host wishes for by what it told."""
+    """The answer, and the request of the worker's own host that follows from its word."""
 
     state: WorkerState
-    wish: Literal["enter", "exit"] | None = None
+    request: Literal["enter", "exit"] | None = None
     comment: str | None = None
     """With `enter`: the comment to store."""
 
 
-def settle(before: Before, told: WorkerState, comment: str | None) -> Outcome:
-    """Return what a heartbeat of a v1 worker means."""
-    if told in GONE_STATES:
-        return Outcome(told)
+def answer(before: Before, reported: WorkerState, comment: str | None) -> Outcome:
+    """Return the outcome of a heartbeat."""
+    if reported in GONE_STATES:
+        return Outcome(reported)
     if before.shutdown:
         return Outcome(WorkerState.SHUTDOWN_REQUEST)
-    if told is WorkerState.TERMINATING:
-        return Outcome(told)
-    return _wished(before, told, comment) if before.maintenance else _not_wished(before, told, comment)
+    if reported is WorkerState.TERMINATING:
+        return Outcome(reported)
+    return (
+        _in_maintenance(before, reported, comment)
+        if before.maintenance
+        else _not_in_maintenance(before, reported, comment)
+    )
 
 
-def _wished(before: Before, told: WorkerState, comment: str | None) -> Outcome:
-    if told in ACKNOWLEDGED:
+def _in_maintenance(before: Before, reported: WorkerState, comment: str | None) -> Outcome:
+    if reported in ACKNOWLEDGED:
         if comment and comment not in (before.comment, before.answered_comment):
-            return Outcome(told, "enter", merged(before.comment, comment))
-        return Outcome(told)
-    if before.acknowledged and told in AT_WORK:
-        # It was in maintenance and is not any more: its host has ended it.
-        return Outcome(told, "exit")
+            return Outcome(reported, "enter", merged(before.comment, comment))
+        return Outcome(reported)
+    if before.acknowledged and reported in AT_WORK:
+        # It was in maintenance and no longer is: its host has ended it.
+        return Outcome(reported, "exit")
     return Outcome(WorkerState.MAINTENANCE_REQUEST)
 
 
-def _not_wished(before: Before, told: WorkerState, comment: str | None) -> Outcome:
-    if told not in ACKNOWLEDGED:
-        return Outcome(told)
+def _not_in_maintenance(before: Before, reported: WorkerState, comment: str | None) -> Outcome:
+    if reported not in ACKNOWLEDGED:
+        return Outcome(reported)
     if before.acknowledged or before.answered is WorkerState.MAINTENANCE_REQUEST:
-        # It follows a request that was taken back since.
-        return Outcome(WorkerState.RUNNING if told is WorkerState.MAINTENANCE_PENDING else WorkerState.IDLE)
-    return Outcome(told, "enter", (comment or "")[:COMMENT_MAX] or None)
+        # It follows a request that was cancelled in the meantime.
+        return Outcome(WorkerState.RUNNING if reported is WorkerState.MAINTENANCE_PENDING else WorkerState.IDLE)
+    return Outcome(reported, "enter", (comment or "")[:COMMENT_MAX] or None)
 
 
 def merged(old: str | None, new: str) -> str:

@@ -10,6 +10,7 @@ from edge_api.database.pool import Database
 from edge_api.database.storable import storable_text
 from edge_api.errors import RefusedError
 from edge_api.fleet.version_policy import VersionPolicy
+from edge_api.frames.bye import give_up_leases
 from edge_api.settings import ApiSettings
 from edge_api.v1 import state as words
 from edge_api.v1.models import WorkerQueueUpdateBody, WorkerRegistrationReturn, WorkerSetStateReturn, WorkerStateBody
@@ -18,7 +19,6 @@ from edge_protocol.worker_state import GONE_STATES, MISSED_HEARTBEATS, WorkerSta
 from edge_store import v1
 from edge_store.database.statement import Statement
 from edge_store.identity import audit
-from edge_store.jobs import leases
 from edge_store.workers import agents, requests
 
 PROVIDER_VERSION: Final = "5.1.0"
@@ -33,16 +33,16 @@ _QUEUES: Final = ("default",)
 
 
 def _identity(name: str) -> UUID:
-    """Return the identity of a v1 worker: it has no other than its name."""
+    """Return the identity of a v1 worker, which follows from its name."""
     return uuid5(NAMESPACE_URL, f"edge_worker/v1/{name}")
 
 
 class V1Workers:
-    """Speaks with v1 workers about themselves."""
+    """Registers v1 workers and handles their heartbeats."""
 
-    def __init__(self, database: Database, versions: VersionPolicy, settings: ApiSettings) -> None:
+    def __init__(self, database: Database, policy: VersionPolicy, settings: ApiSettings) -> None:
         self._database = database
-        self._versions = versions
+        self._policy = policy
         self._settings = settings
 
     async def find(self, name: str) -> agents.WorkerSession:
@@ -60,13 +60,13 @@ class V1Workers:
         return row
 
     async def register(self, name: str, body: WorkerStateBody) -> WorkerRegistrationReturn:
-        """Begin a worker's time.
+        """Register a worker.
 
         Raises:
-            RefusedError: no versions told (400), the name is a live worker's (409) or an enrolled one's (403).
+            RefusedError: no versions reported (400), the name is a live worker's (409) or an enrolled one's (403).
 
         """
-        told = _versions_told(body)
+        versions = _versions(body)
         if await self._database.rows(v1.enrolled(name)):
             raise RefusedError(
                 403, "name_enrolled", f"The name {name} belongs to an enrolled worker. Use another name."
@@ -79,10 +79,10 @@ class V1Workers:
                 "name_taken",
                 f"Worker '{name}' is already active. Cannot start a duplicate worker with the same name.",
             )
-        await self._register(name, body, told)
-        return WorkerRegistrationReturn(last_update=datetime.now(UTC), versions_match=self._match(told))
+        await self._register(name, body, versions)
+        return WorkerRegistrationReturn(last_update=datetime.now(UTC), versions_match=self._match(versions))
 
-    async def _register(self, name: str, body: WorkerStateBody, told: dict[str, Any]) -> None:
+    async def _register(self, name: str, body: WorkerStateBody, versions: dict[str, Any]) -> None:
         desired = await self._database.first(agents.desired_of([name]))
         added, removed = ([], []) if desired is None else (desired.queues_added, desired.queues_removed)
         override = None if desired is None else desired.concurrency
@@ -94,78 +94,78 @@ class V1Workers:
             concurrency=_concurrency(body, override),
             session_id=uuid4(),
             instance=uuid4(),
-            cordon_reason=self._versions.reason(told, 1),
-            versions=told,
+            cordon_reason=self._policy.reason(versions, 1),
+            versions=versions,
             protocol=1,
             any_queue=body.queues is None,
             silent_after_s=math.ceil(MISSED_HEARTBEATS * self._settings.v1_heartbeat_interval_s),
         )
-        # Its process is new: what the one before it held is gone.
-        await self._settle(name, f"edge worker {name} restarted without the task")
+        # Its process is new: the tasks of the one before it are gone.
+        await give_up_leases(self._database, name, f"edge worker {name} restarted without the task")
         await self._database.rows(agents.register(new, self._settings.silence_window))
         beat = _beat(name, new.session_id, body, acknowledged=False)
         await self._database.rows(agents.heartbeats([beat]))
 
-    async def tell(self, name: str, body: WorkerStateBody) -> WorkerSetStateReturn:
-        """Take a heartbeat, and answer with what is desired.
+    async def heartbeat(self, name: str, body: WorkerStateBody) -> WorkerSetStateReturn:
+        """Store a heartbeat, and answer with the desired state.
 
         Raises:
-            RefusedError: as for `find`, and no versions told (400).
+            RefusedError: as `find`, or no versions reported (400).
 
         """
-        told = _versions_told(body)
+        versions = _versions(body)
         row = await self.find(name)
-        outcome = words.settle(_before(row), body.state, body.maintenance_comments)
+        outcome = words.answer(_before(row), body.state, body.maintenance_comments)
         if body.state in GONE_STATES:
             await self._leave(row)
         elif row.session_id is None:
-            # It had said good-bye, or was removed meanwhile, and goes on all the same.
-            await self._register(name, body, told)
+            # It had disconnected or was removed in the meantime, and goes on all the same.
+            await self._register(name, body, versions)
         else:
-            await self._go_on(row, row.session_id, body, told, outcome)
-        await self._wish(name, outcome)
-        return await self._answer(name, outcome, told)
+            await self._go_on(row, row.session_id, body, versions, outcome)
+        await self._request(name, outcome)
+        return await self._answer(name, outcome, versions)
 
     async def _go_on(
         self,
         row: agents.WorkerSession,
         session_id: UUID,
         body: WorkerStateBody,
-        told: dict[str, Any],
+        versions: dict[str, Any],
         outcome: words.Outcome,
     ) -> None:
-        comment = outcome.comment if outcome.wish == "enter" else row.maintenance_comment
-        versions = {**told, _ANSWERED: outcome.state.value, _COMMENT: comment}
+        comment = outcome.comment if outcome.request == "enter" else row.maintenance_comment
+        stored = {**versions, _ANSWERED: outcome.state.value, _COMMENT: comment}
         queues = _effective(row.queues, row.queues_added, row.queues_removed)
-        update = v1.update_worker(row.name, session_id, versions, queues, _concurrency(body, row.concurrency_override))
+        update = v1.update_worker(row.name, session_id, stored, queues, _concurrency(body, row.concurrency_override))
         beat = _beat(row.name, session_id, body, acknowledged=body.state in words.ACKNOWLEDGED)
         async with self._database.transaction("v1_heartbeat") as transaction:
             await transaction.rows(agents.heartbeats([beat]))
             await transaction.run(update)
 
-    async def _wish(self, name: str, outcome: words.Outcome) -> None:
-        """Store what the worker's own host wishes."""
+    async def _request(self, name: str, outcome: words.Outcome) -> None:
+        """Store the request of the worker's own host."""
         by = f"worker {name}"
-        if outcome.wish == "enter":
+        if outcome.request == "enter":
             detail = {"comment": outcome.comment}
             await self._change(
                 requests.enter_maintenance([name], outcome.comment, by), "worker.maintenance", name, detail
             )
-        elif outcome.wish == "exit":
+        elif outcome.request == "exit":
             await self._change(requests.exit_maintenance([name]), "worker.exit_maintenance", name, {})
 
-    async def _answer(self, name: str, outcome: words.Outcome, told: dict[str, Any]) -> WorkerSetStateReturn:
+    async def _answer(self, name: str, outcome: words.Outcome, versions: dict[str, Any]) -> WorkerSetStateReturn:
         row = await self.find(name)
         return WorkerSetStateReturn(
             state=outcome.state,
             queues=None if row.any_queue else _effective(row.queues, row.queues_added, row.queues_removed),
             maintenance_comments=row.maintenance_comment,
             concurrency=row.concurrency_override,
-            versions_match=self._match(told),
+            versions_match=self._match(versions),
         )
 
     async def change_queues(self, name: str, body: WorkerQueueUpdateBody) -> None:
-        """Add and remove queues; errors as of `find`."""
+        """Add and remove queues. Raises the same errors as `find`."""
         await self.find(name)
         removed = body.remove_queues or []
         added = [queue for queue in body.new_queues or [] if queue not in removed]
@@ -180,24 +180,15 @@ class V1Workers:
                 await transaction.run(audit.add([audit.NewAudit(f"worker:{name}", action, f"worker/{name}", detail)]))
 
     async def _leave(self, row: agents.WorkerSession) -> None:
-        await self._settle(row.name, f"edge worker {row.name} stopped without a report")
+        await give_up_leases(self._database, row.name, f"edge worker {row.name} stopped without a report")
         if row.session_id is not None:
             await self._database.run(agents.disconnect(row.name, row.session_id))
 
-    async def _settle(self, name: str, reason: str) -> None:
-        rows = await self._database.rows(leases.held_by(name))
-        running = [row.lease_id for row in rows if row.state == "running"]
-        leased = [row.lease_id for row in rows if row.state == "leased"]
-        if running:
-            await self._database.rows(leases.lose(running, reason))
-        if leased:
-            await self._database.rows(leases.release(leased))
-
-    def _match(self, told: dict[str, Any]) -> bool:
-        return told["worker"] == PROVIDER_VERSION and self._versions.airflow in (None, told["airflow"])
+    def _match(self, versions: dict[str, Any]) -> bool:
+        return versions["worker"] == PROVIDER_VERSION and self._policy.airflow in (None, versions["airflow"])
 
 
-def _versions_told(body: WorkerStateBody) -> dict[str, Any]:
+def _versions(body: WorkerStateBody) -> dict[str, Any]:
     for key, what in (("airflow_version", "version"), ("edge_provider_version", "provider version")):
         if key not in body.sysinfo:
             raise RefusedError(400, "version_missing", f"Edge Worker does not specify the {what} it is running on.")
@@ -227,8 +218,8 @@ def _effective(queues: Sequence[str], added: Sequence[str], removed: Sequence[st
 def _concurrency(body: WorkerStateBody, override: int | None) -> int:
     if override is not None:
         return override
-    told = body.sysinfo.get("concurrency")
-    return min(CONCURRENCY_MAX, max(1, told)) if isinstance(told, int) else 1
+    slots = body.sysinfo.get("concurrency")
+    return min(CONCURRENCY_MAX, max(1, slots)) if isinstance(slots, int) else 1
 
 
 def _beat(name: str, session_id: UUID, body: WorkerStateBody, *, acknowledged: bool) -> agents.Beat:
@@ -245,7 +236,7 @@ def _beat(name: str, session_id: UUID, body: WorkerStateBody, *, acknowledged: b
 
 
 def _plain(value: str | float | datetime) -> Any:
-    """Return what JSON in PostgreSQL can hold."""
+    """Return the value as JSON in PostgreSQL can hold it."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, int | float):
