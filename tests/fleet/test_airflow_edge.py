@@ -165,7 +165,7 @@ HOST = ("-H", "w1")
         (("remote-edge-worker-exit-maintenance", "-H", "../x"), 1, ""),
         (("remote-edge-worker-request-maintenance", *HOST, "-c", " "), 2, "needs a comment"),
         (("remote-edge-worker-request-maintenance", *HOST, "-c", "x" * 1025), 2, "1,025 characters"),
-        (("add-worker-queues", *HOST, "-q", "q" * 257), 2, "257 characters; the most are 256"),
+        (("add-worker-queues", *HOST, "-q", "q" * 257), 2, "257 characters; the maximum is 256"),
         (("remove-worker-queues", *HOST, "-q", ","), 2, "no queue is named"),
         (("set-worker-concurrency", *HOST, "-c", "0"), 2, "concurrency 0"),
         (("list-workers", "--state", "happy"), 2, "no worker state 'happy'"),
