@@ -1,5 +1,5 @@
-"""The PostgreSQL schema `edge`: tables, migrations and every SQL statement, one module per noun.
+"""The PostgreSQL schema `edge`: tables, migrations and every SQL statement.
 
-A statement function returns a SQLAlchemy executable; whether a caller runs it on a sync session (the executor inside
-Airflow's scheduler) or on an async connection (the edge API) is the caller's business, so nothing exists twice.
+A function for a statement returns an `edge_store.database.statement.Statement` or `Command`. Sync callers (the executor
+inside Airflow's scheduler, commands) and async ones (the edge API) run the same objects, so no statement exists twice.
 """

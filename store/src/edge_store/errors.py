@@ -1,16 +1,16 @@
-"""What the store raises.
+"""Errors that the store raises.
 
 StoreError
 +-- UnsupportedDatabaseError    not PostgreSQL, or one that is too old
 +-- UnreachableDatabaseError    no connection
-+-- SchemaMismatchError         another schema version than this code needs
++-- SchemaMismatchError         the schema has another version than this code needs
 +-- RoleError                   the edge API's database role can't be set up
 +-- UnexpectedColumnsError      a statement returns other columns than its row class has: a bug
 """
 
 
 class StoreError(Exception):
-    """Base of the store's errors. The message says what is wrong and what mends it."""
+    """Base of the store's errors. The message says what is wrong and how to fix it."""
 
 
 class UnsupportedDatabaseError(StoreError):
@@ -22,7 +22,7 @@ class UnreachableDatabaseError(StoreError):
 
 
 class SchemaMismatchError(StoreError):
-    """The schema `edge` is missing or of another version than this code."""
+    """The schema `edge` is missing, or has another version than this code needs."""
 
 
 class RoleError(StoreError):

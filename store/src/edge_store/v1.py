@@ -1,4 +1,4 @@
-"""Statements that only the v1 wire needs: its workers name jobs by task, not by lease."""
+"""Statements that only the v1 wire needs: its workers identify jobs by task, not by lease."""
 
 import json
 from collections.abc import Sequence

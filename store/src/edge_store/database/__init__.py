@@ -1,1 +1,1 @@
-"""Connections to PostgreSQL, hints over LISTEN/NOTIFY, and advisory locks."""
+"""Connections to PostgreSQL, typed statements, hints over LISTEN/NOTIFY, and advisory locks."""

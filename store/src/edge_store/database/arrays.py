@@ -11,5 +11,5 @@ TEXTS: Final = ARRAY(Text)
 
 
 def texts(values: Iterable[str | UUID | int | None]) -> list[str | None]:
-    """Return values as an array that every driver sends alike; the statement casts it."""
+    """Return values as an array of text, which every driver sends in the same way; the statement casts it."""
     return [None if value is None else str(value) for value in values]

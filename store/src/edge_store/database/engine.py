@@ -1,4 +1,4 @@
-"""Connections: which databases are good, and how a caller finds out."""
+"""Connections to supported databases, and errors that say what to do about others."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 from edge_store.errors import UnreachableDatabaseError, UnsupportedDatabaseError
 
 MIN_SERVER_VERSION: Final = 130000
-"""PostgreSQL 13, as `server_version_num` has it."""
+"""PostgreSQL 13, in the notation of `server_version_num`."""
 
 CONNECT_ARGS: Final[Mapping[str, Any]] = {"connect_timeout": 10, "application_name": "airflow-edge"}
 
@@ -20,7 +20,7 @@ def database_url(url: str) -> URL:
     """Return the URL with the driver that this package uses (psycopg 3, for sync and asyncio alike).
 
     Raises:
-        UnsupportedDatabaseError: the URL is not one of PostgreSQL.
+        UnsupportedDatabaseError: The URL is not a PostgreSQL URL.
 
     """
     try:
@@ -41,15 +41,15 @@ def make_engine(url: str) -> Engine:
     """Return a sync engine for commands such as migrations.
 
     Raises:
-        UnsupportedDatabaseError: as for `database_url`.
+        UnsupportedDatabaseError: The URL is not a PostgreSQL URL.
 
     """
-    # A command makes one or two connections and ends: a pool would only keep sockets open.
+    # A command makes one or two connections and ends; a pool would only keep sockets open.
     return create_engine(database_url(url), connect_args=dict(CONNECT_ARGS), poolclass=NullPool)
 
 
 def unreachable(url: URL, error: BaseException) -> UnreachableDatabaseError:
-    """Return the error to raise when no connection could be made; it names the place but no password."""
+    """Return the error to raise when no connection could be made. It names the server and the database, no password."""
     where = f"{url.host or url.query.get('host') or 'localhost'}:{url.port or 5432}/{url.database}"
     reason = str(getattr(error, "orig", error)).strip().splitlines()
     return UnreachableDatabaseError(
@@ -59,11 +59,11 @@ def unreachable(url: URL, error: BaseException) -> UnreachableDatabaseError:
 
 
 def connect(engine: Engine) -> Connection:
-    """Open a connection to a database that is known to be good.
+    """Open a connection, and check the server's version.
 
     Raises:
-        UnreachableDatabaseError: no connection.
-        UnsupportedDatabaseError: the server is too old.
+        UnreachableDatabaseError: No connection could be made.
+        UnsupportedDatabaseError: The server is older than PostgreSQL 13.
 
     """
     try:
@@ -82,7 +82,7 @@ def check_server_version(version_num: int) -> None:
     """Check a `server_version_num`.
 
     Raises:
-        UnsupportedDatabaseError: older than PostgreSQL 13.
+        UnsupportedDatabaseError: The server is older than PostgreSQL 13.
 
     """
     if version_num < MIN_SERVER_VERSION:

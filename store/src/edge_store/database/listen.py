@@ -1,6 +1,6 @@
-"""Listen for hints on a connection of its own, asyncio only.
+"""Listen for hints on a dedicated connection, with asyncio.
 
-It stands apart from `notify`, which sync callers use too: this module needs SQLAlchemy's asyncio extension.
+This is a module of its own since it needs SQLAlchemy's asyncio extension; sync callers import only `notify`.
 """
 
 from collections.abc import AsyncGenerator
@@ -15,13 +15,13 @@ from edge_store.database.notify import CHANNEL, Notification, parse
 
 
 async def listen(connection: AsyncConnection, keepalive_s: float) -> AsyncGenerator[Notification | None, None]:
-    """Yield hints as they come; None once listening is on, and whenever the connection was found alive.
+    """Yield hints as they arrive; None once listening has begun, and after each successful keep-alive.
 
-    `connection` must be in autocommit mode and used for nothing else. A question every `keepalive_s` seconds finds a
-    connection that died without a word.
+    `connection` must be in autocommit mode and used for nothing else. A query every `keepalive_s` seconds detects a
+    dead connection.
 
     Raises:
-        UnreachableDatabaseError: the connection is gone; hints may have been lost.
+        UnreachableDatabaseError: The connection is lost; hints may have been missed.
 
     """
     try:

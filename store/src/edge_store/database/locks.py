@@ -1,4 +1,4 @@
-"""Advisory locks: who of several replicas does a duty. A lock lives as long as the connection that took it."""
+"""Advisory locks, by which one of several replicas does a duty. A lock lives as long as the connection that took it."""
 
 from typing import Final, NamedTuple
 
@@ -7,7 +7,7 @@ from sqlalchemy import text
 from edge_store.database.statement import Statement
 
 HOUSEKEEPING: Final = 0x6564676501
-"""The replica that rescues leases, watches for silent workers and deletes what is old."""
+"""Held by the replica that requeues expired claims, declares silent workers lost and deletes old rows."""
 
 
 class Lock(NamedTuple):

@@ -1,7 +1,7 @@
 """Hints between processes over PostgreSQL's LISTEN/NOTIFY.
 
-A notification is only a hint: it rides the commit that it tells of, it may be lost with a connection, and whoever
-listens also looks by itself from time to time. One channel; the payload is `KIND TEXT`.
+A notification is only a hint: it is sent with the commit that it is about, it may be lost with a connection, and every
+listener also polls. There is one channel; the payload is `KIND TEXT`.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from sqlalchemy import text
 from edge_store.database.statement import Command
 
 CHANNEL = "edge"
-"""Also written out in the statements that send a hint by themselves."""
+"""Statements that send hints contain the same name as text."""
 
 Kind = Literal["job", "cancel", "desired", "session", "credential", "fleet"]
-"""job: a queue has work. cancel: a lease was revoked. desired: a worker's wishes changed. session: a worker's session
-was taken over. credential: one was revoked. fleet: heartbeats had news. The text is the queue, worker name or
-credential id."""
+"""job: a queue has work. cancel: a job was revoked. desired: the desired state of a worker changed. session: a new
+session took over a worker. credential: a credential was revoked or changed. fleet: heartbeats brought changes. The text
+is the queue, the worker's name (for session with the session's ID) or the credential's ID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Notification:
 
 
 def parse(payload: str) -> Notification | None:
-    """Return the notification in a payload, or None for one of a newer version."""
+    """Return the notification in a payload, or None for a kind of a newer version."""
     for kind in get_args(Kind):
         if payload.startswith(f"{kind} "):
             return Notification(kind, payload.removeprefix(f"{kind} "))

@@ -1,4 +1,4 @@
-"""Statements on `edge.audit`: who did what, and who was refused. Written in the transaction that did it."""
+"""Statements on `edge.audit`: who did what, and who was refused. An action and its entry are one transaction."""
 
 import json
 from collections.abc import Sequence

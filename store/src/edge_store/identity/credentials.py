@@ -30,7 +30,7 @@ from edge_store.schema.tables import credential, join_token
 
 @dataclass(frozen=True, slots=True)
 class NewJoinToken:
-    """A token that may be traded for worker credentials."""
+    """A token that can be exchanged for worker credentials."""
 
     id: UUID
     secret_hash: bytes

@@ -1,8 +1,8 @@
-"""What a credential of role admin or read may see and change: one rule, for rows in Python and for statements.
+"""Scopes: the part of the fleet that a credential of role admin or read may see and change.
 
-The pattern of a scope is a worker's name, or the start of names and a star. Such patterns contain each other exactly
-when one text starts with the other, also where the inner one is any glob: no metacharacter is part of a worker's name.
-So no judgement about globs is ever needed, neither here nor in the database.
+One rule, as predicates in Python and as conditions of statements. The pattern of a scope is a worker's name, or a
+prefix and a star. Such a pattern covers another pattern, even any glob, exactly if the other text starts with the
+prefix, since no metacharacter is part of a worker's name. So globs never have to be compared.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ STAR: Final = "*"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Bounds of a credential; None: no bound of that kind."""
+    """Limits of a credential; None: no limit of that kind."""
 
     worker_pattern: str | None = None
     team: str | None = None
@@ -41,7 +41,7 @@ class Scope:
         return name_or_pattern == self.worker_pattern
 
     def covers_team(self, team: str | None) -> bool:
-        """Return whether a team is that of the scope."""
+        """Return whether a team is in the scope."""
         return self.team is None or team == self.team
 
     def covers_queues(self, queues: Sequence[str] | None) -> bool:
@@ -49,7 +49,7 @@ class Scope:
         return self.queues is None or (queues is not None and set(queues) <= set(self.queues))
 
     def covers_worker(self, name: str, team: str | None) -> bool:
-        """Return whether a worker is in the scope. The queues bound what it may be given, not whether it is seen."""
+        """Return whether a worker is in the scope. Queues limit its jobs, not whether it is visible."""
         return self.covers_name(name) and self.covers_team(team)
 
 
@@ -58,7 +58,7 @@ WHOLE: Final = Scope()
 
 
 def _names(scope: Scope, column: ColumnElement[Any], before: str = "") -> ColumnElement[bool]:
-    """Return the condition that a column's text, less what stands `before` it, is a name or pattern in the scope."""
+    """Return the condition that a column's text, without its prefix `before`, is a name or pattern in the scope."""
     if scope.worker_pattern is None:
         return true() if not before else func.starts_with(column, before)
     if scope.worker_pattern.endswith(STAR):
@@ -71,7 +71,7 @@ def _team(scope: Scope, column: ColumnElement[Any]) -> ColumnElement[bool]:
 
 
 def _grants(scope: Scope, columns: ColumnCollection[str, Any]) -> ColumnElement[bool]:
-    """Return the condition that what a row grants (its pattern, team, queues) is inside the scope."""
+    """Return the condition that a row's pattern, team and queues are inside the scope."""
     queues: ColumnElement[bool] = true()
     if scope.queues is not None:
         queues = columns.queues.contained_by(cast(list(scope.queues), ARRAY(Text)))
@@ -85,9 +85,9 @@ def of_workers(scope: Scope) -> ColumnElement[bool]:
 
 
 def of_jobs(scope: Scope) -> ColumnElement[bool]:
-    """Return the condition on `edge.job`: on a worker of the scope, or waiting in a queue of it.
+    """Return the condition on `edge.job`: held by a worker of the scope, or waiting in one of its queues.
 
-    A job of such a queue that another worker has is not seen: it would tell of that worker.
+    A job of such a queue that a worker outside the scope holds is invisible: it would reveal that worker.
     """
     waiting: ColumnElement[bool] = job.c.worker_name.is_(None)
     if scope.queues is not None:
@@ -102,7 +102,7 @@ def of_join_tokens(scope: Scope) -> ColumnElement[bool]:
 
 
 def of_credentials(scope: Scope) -> ColumnElement[bool]:
-    """Return the condition on `edge.credential`: of a worker of the scope, or granting nothing beyond the scope."""
+    """Return the condition on `edge.credential`: held by a worker of the scope, or within the scope."""
     if scope.whole:
         return true()
     of_worker = and_(
@@ -114,7 +114,7 @@ def of_credentials(scope: Scope) -> ColumnElement[bool]:
 def of_audit(scope: Scope) -> ColumnElement[bool]:
     """Return the condition on `edge.audit`: about a worker of the scope.
 
-    An entry knows no team. The credentials tell which names are the team's; they are kept longer than the worker.
+    Entries have no team. Credentials show which names belong to the team; they are kept longer than the worker.
     """
     if scope.whole:
         return true()

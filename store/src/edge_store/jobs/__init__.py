@@ -1,1 +1,1 @@
-"""Statements on jobs: enqueued by the scheduler, claimed, leased to a worker, logged, and shown to people."""
+"""Statements on jobs: scheduling, claims, leases, logs, and views for people."""

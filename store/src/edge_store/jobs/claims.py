@@ -18,16 +18,16 @@ from edge_store.database.statement import Statement
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Free room that some workers have for one queue of one team."""
+    """Free slots that some workers have for one queue of one team."""
 
     queue: str
     team: str | None
     fits: int
-    """Most free slots that any of the workers has: a larger job can't start now."""
+    """The largest number of free slots of any of the workers: a larger job can't start now."""
     holds: int
-    """Most slots that any of the workers has in all: a larger job never starts on them."""
+    """The largest total number of slots of any of the workers: a larger job never starts on them."""
     limit: int
-    """Rows wanted: the free slots of all of them together."""
+    """Maximum number of jobs: the free slots of all of them together."""
 
 
 class QueuedJob(NamedTuple):
@@ -59,7 +59,7 @@ _CANDIDATES = text(
 def candidates(demands: Sequence[Demand]) -> Statement[QueuedJob]:
     """Lock and return queued jobs that could start now.
 
-    Rows that another replica has locked are passed over. The caller assigns workers and calls `claim` in the same
+    Rows that another replica has locked are skipped. The caller assigns workers and calls `claim` in the same
     transaction.
     """
     executable = _CANDIDATES.bindparams(

@@ -1,4 +1,4 @@
-"""Statements on jobs that workers hold: accepted, reported, taken back, lost.
+"""Statements on jobs that workers hold: accept, report, requeue, lose.
 
 Every write names the lease and the states that it may leave, and returns the rows that it changed, so that a caller
 sees at once which of its leases are void.

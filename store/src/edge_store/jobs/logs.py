@@ -1,7 +1,7 @@
 """Statements on `edge.lease` and `edge.log`: task logs as chunks by (lease, offset).
 
-A lease owns its log whatever became of its job, since log bytes may arrive after the report, after a fence, or after an
-outage. The log is append-only at the end that the lease row knows, which makes repeats harmless.
+A lease owns its log, whatever happens to its job, since log bytes may arrive after the report, after a fence, or after
+an outage. The log grows only at the end that the lease row knows, which makes repeats harmless.
 """
 
 from collections.abc import Sequence
@@ -84,7 +84,7 @@ def log_ends(lease_ids: Sequence[UUID]) -> Statement[LogEnd]:
 
 
 def open_log(lease_id: UUID, job_id: UUID, writer: str, log_path: str) -> Command:
-    """Make a log of a job that no worker writes, such as that of a trigger; `append` takes its chunks."""
+    """Create a log of a job that no worker writes, such as that of a trigger; `append` takes its chunks."""
     return Command("open_log", lease.insert().values(id=lease_id, job_id=job_id, worker_name=writer, log_path=log_path))
 
 

@@ -59,7 +59,7 @@ _ENQUEUE = text(
 def enqueue(new: NewJob) -> Command:
     """Store a job as queued and hint the dispatchers, in the caller's transaction (I-1 in docs/architecture.md).
 
-    A job of the same id starts over: Airflow queues a task instance again when it resumes from a deferral or a
+    A job with the same ID starts again: Airflow queues a task instance again when it resumes from a deferral or a
     reschedule. Its old lease is void from then on.
     """
     return Command("enqueue", _ENQUEUE.bindparams(**{**asdict(new), "id": str(new.id)}))

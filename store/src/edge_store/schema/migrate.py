@@ -1,4 +1,4 @@
-"""Bring the schema `edge` to the version of this code, and tell whether it is there.
+"""Migrate the schema `edge` to the version of this code, and check its version.
 
 `airflow db migrate` (through the provider's DB manager) and `edge-api db upgrade` call the same functions.
 """
@@ -17,7 +17,7 @@ from edge_store.schema.tables import SCHEMA, VERSION_TABLE
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 _LOCK_KEY = 0x65646765
-"""Advisory lock ("edge"), so that two upgrades at once run one after the other."""
+"""Advisory lock ("edge"), so that concurrent upgrades run one after the other."""
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -30,7 +30,7 @@ def _config(connection: Connection | None = None) -> Config:
 def head_revision() -> str:
     """Return the schema version that this code needs."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
-    if head is None:  # a package without migrations is a broken installation
+    if head is None:  # the package was installed without its migrations
         raise SchemaMismatchError("The edge_store package has no migrations. Install it again.")
     return head
 
@@ -60,7 +60,7 @@ def check(connection: Connection) -> None:
     """Check that the database has the schema version of this code.
 
     Raises:
-        SchemaMismatchError: it has another one or none; the message names the command that mends it.
+        SchemaMismatchError: It has another one or none. The message names the command that fixes it.
 
     """
     current, head = current_revision(connection), head_revision()

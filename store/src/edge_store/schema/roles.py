@@ -1,4 +1,4 @@
-"""A database role for the edge API that has the schema `edge` and nothing else of Airflow's database."""
+"""A database role for the edge API, with rights on the schema `edge` and nothing else in Airflow's database."""
 
 from collections.abc import Iterator
 
@@ -13,12 +13,12 @@ from edge_store.schema.tables import SCHEMA, VERSION_TABLE
 
 
 def grant_role(owner: Connection, role_url: str) -> None:
-    """Make sure that the user of `role_url` exists, can log in with its password, and has its rights.
+    """Ensure that the user of `role_url` exists, can log in with its password, and has its rights.
 
-    Runs in the owner's transaction, which the caller commits. It can be repeated: a login that works is left alone.
+    Runs in the owner's transaction, which the caller commits. Idempotent: a login that works is left alone.
 
     Raises:
-        RoleError: the URL names no user of its own, or the owner may not do this.
+        RoleError: The URL has no user or password, the user is the owner itself, or the owner lacks a right.
 
     """
     url = engine.database_url(role_url)

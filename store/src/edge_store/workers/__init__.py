@@ -1,1 +1,1 @@
-"""Statements on workers: what agents report, what people request, and what both see."""
+"""Statements on workers: reports of agents, requests of people, views of the fleet, and the change stream."""
