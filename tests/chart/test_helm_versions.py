@@ -8,7 +8,8 @@ import pytest
 
 from edge_images.commands import UnavailableError
 from edge_testing.chart.installation import Installation
-from edge_testing.chart.render import VALUES, Obj, Rendered, helm, render, try_render
+from edge_testing.chart.render import VALUES, Rendered, helm, render, try_render
+from edge_testing.kubernetes.api import Obj
 from edge_testing.programs.binaries import find_helm, find_oldest_helm
 from edge_testing.repository import CHART
 from edge_testing.skipping import cannot_run

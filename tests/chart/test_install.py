@@ -13,7 +13,8 @@ import yaml
 from edge_operator.kube.client import KubeClient
 from edge_operator.kube.leader import LeaderLease
 from edge_testing.chart.installation import Installation
-from edge_testing.chart.render import Obj, Rendered, render
+from edge_testing.chart.render import Rendered, render
+from edge_testing.kubernetes.api import Obj
 from edge_testing.kubernetes.control_plane import ControlPlane
 from edge_testing.repository import CHART
 

@@ -10,8 +10,9 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from edge_testing.chart.render import CURRENT, MONITORING, OLD, VALUES, Obj, containers, render
+from edge_testing.chart.render import CURRENT, MONITORING, OLD, VALUES, containers, render
 from edge_testing.chart.vendor_schemas import FOLDER
+from edge_testing.kubernetes.api import Obj
 from edge_testing.repository import CHART
 
 ROOT = CHART.parent

@@ -13,7 +13,8 @@ import yaml
 from edge_api.metrics import Metrics
 from edge_operator import metrics as operator_metrics
 from edge_protocol.worker_state import WorkerState
-from edge_testing.chart.render import NAMESPACE, Obj, render
+from edge_testing.chart.render import NAMESPACE, render
+from edge_testing.kubernetes.api import Obj
 from edge_testing.programs.prometheus import promtool
 from edge_testing.repository import CHART
 

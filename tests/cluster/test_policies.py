@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from edge_testing.cluster.policies import rules
-from edge_testing.kubernetes.watch import Obj
+from edge_testing.kubernetes.api import Obj
 
 IN, OUT, REFUSE = "EDGE-TESTS-INGRESS", "EDGE-TESTS-EGRESS", "EDGE-TESTS-REFUSE"
 ALL: Obj = {}

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from queue import Queue
 
-from edge_testing.kubernetes.watch import Obj, Watch
+from edge_testing.kubernetes.api import Obj
+from edge_testing.kubernetes.watch import Watch
 
 KUBECTL = """
 import signal

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from edge_testing.kubernetes.api import Obj
 from edge_testing.kubernetes.certificates import write_server_certificate
 from edge_testing.release import metrics_api
-from edge_testing.release.namespace import Obj
 from edge_testing.release.release import NAME, Release
 from edge_testing.repository import CHART, EXAMPLES
 from edge_testing.skipping import cannot_run

@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
+from edge_testing.kubernetes.api import Obj
 from edge_testing.release.helm import Helm, HelmError
-from edge_testing.release.namespace import Obj
 from edge_testing.release.release import NAME, Release
 from edge_testing.repository import CHART
 from edge_testing.waiting import eventually

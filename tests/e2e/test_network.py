@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pytest
 
 from edge_testing.cluster.choice import Cluster
-from edge_testing.release.namespace import Namespace, Obj
+from edge_testing.kubernetes.api import Obj
+from edge_testing.release.namespace import Namespace
 from edge_testing.release.release import NAME, Release
 from edge_testing.skipping import cannot_run
 from edge_testing.waiting import eventually

@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import select
 
 from edge_store.schema.tables import join_token
-from edge_testing.operator.site import Obj, Site
+from edge_testing.kubernetes.api import Obj
+from edge_testing.operator.site import Site
 from edge_testing.waiting import eventually
 
 SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 2, "drainTimeoutSeconds": 20}

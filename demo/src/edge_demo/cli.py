@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dags", type=_folder, default=EXAMPLES, metavar="DIR", help="folder with DAG files")
     parser.add_argument("--dag", action="append", default=[], metavar="ID", help="run only this DAG (repeatable)")
     parser.add_argument("--workers", type=_count, default=1, metavar="N", help="edge workers to start (default 1)")
-    parser.add_argument("--concurrency", type=_count, default=8, metavar="N", help="slots of each (default 8)")
+    parser.add_argument("--concurrency", type=_count, default=8, metavar="N", help="slots of each worker (default 8)")
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to a file")
     return parser
@@ -119,7 +119,7 @@ def _run(platform: Platform, arguments: argparse.Namespace, screen: _Screen) -> 
     screen.say(f"running {', '.join(dag_ids)}")
     states = runs.watch(platform, started, screen.progress)
     wall_s = time.monotonic() - began
-    screen.say(f"all ended, {wall_s:.1f} s after the first was triggered")
+    screen.say(f"all runs ended {wall_s:.1f} s after the first was triggered")
     tasks = runs.results(platform, started)
     print(f"\n{report.table(tasks)}\n")
     _show_log(platform, tasks)
@@ -149,9 +149,9 @@ def _show_log(platform: Platform, tasks: Sequence[runs.TaskResult]) -> None:
 
 def _keep(platform: Platform) -> None:
     """Wait for Ctrl-C."""
-    print(f"Airflow   {platform.airflow_url}  (no login: everybody who can reach it is an admin)")
+    print(f"Airflow   {platform.airflow_url}  (no login: everyone who can reach it is an admin)")
     print(f"edge API  {platform.edge_api_urls[0]}/metrics")
-    print(f"logs of all processes  {platform.folder}")
+    print(f"logs      {platform.folder}")
     print("Ctrl-C stops everything.", flush=True)
     while True:
         signal.pause()

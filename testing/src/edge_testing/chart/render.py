@@ -9,10 +9,9 @@ from typing import Any
 
 import yaml
 
+from edge_testing.kubernetes.api import Obj
 from edge_testing.programs.binaries import find_helm
 from edge_testing.repository import CHART
-
-Obj = dict[str, Any]
 
 VALUES = {
     "platform": None,

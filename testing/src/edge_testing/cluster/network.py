@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Self
 
 from edge_images.commands import run
+from edge_testing.kubernetes.api import Obj
 from edge_testing.kubernetes.control_plane import SERVICE_RANGE
-from edge_testing.kubernetes.watch import Obj, Watch
+from edge_testing.kubernetes.watch import Watch
 
 NODE_ADDRESS = "172.31.255.1"
 POD_RANGE = "10.244.0.0/24"

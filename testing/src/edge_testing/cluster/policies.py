@@ -20,7 +20,8 @@ from typing import Self
 
 from edge_images.commands import run
 from edge_testing.cluster.network import POD_RANGE
-from edge_testing.kubernetes.watch import Obj, Watch
+from edge_testing.kubernetes.api import Obj
+from edge_testing.kubernetes.watch import Watch
 
 PATHS = {
     "pods": "/api/v1/pods",

@@ -7,11 +7,11 @@ import json
 import subprocess
 import threading
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
+
+from edge_testing.kubernetes.api import Obj
 
 RESTART_S = 0.5
-
-Obj = dict[str, Any]
 
 
 class Watch:

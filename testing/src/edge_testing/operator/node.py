@@ -17,17 +17,14 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from edge_testing.kubernetes.api import Api
+from edge_testing.kubernetes.api import Api, Obj
 from edge_testing.kubernetes.control_plane import ControlPlane
 from edge_testing.workers.scripts import SHELL_AGENT
 
 POLL_S = 0.15
 RESTART_S = 1.0
 NAME = "node-1"
-
-Obj = dict[str, Any]
 
 
 @dataclass

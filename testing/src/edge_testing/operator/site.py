@@ -14,7 +14,7 @@ import yaml
 from edge_testing.database.db import Db
 from edge_testing.edge_api.credentials import admin_credential
 from edge_testing.edge_api.process import ApiProcess
-from edge_testing.kubernetes.api import Api
+from edge_testing.kubernetes.api import Api, Obj
 from edge_testing.kubernetes.control_plane import ControlPlane
 from edge_testing.operator.node import Node
 from edge_testing.operator.process import OperatorProcess
@@ -41,8 +41,6 @@ KINDS = {
     "ewp": "edgeworkerpools",
     "pvc": "persistentvolumeclaims",
 }
-
-Obj = dict[str, Any]
 
 
 class Site:

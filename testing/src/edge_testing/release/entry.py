@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from edge_testing.cluster.choice import Cluster
+from edge_testing.kubernetes.api import Obj
 from edge_testing.kubernetes.certificates import write_server_certificate
-from edge_testing.release.namespace import Namespace, Obj
+from edge_testing.release.namespace import Namespace
 from edge_testing.waiting import eventually
 
 TLS_SECRET = "edge-tls"

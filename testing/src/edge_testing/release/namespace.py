@@ -10,11 +10,10 @@ from typing import Any, Self
 import yaml
 
 from edge_testing.cluster.choice import Cluster
+from edge_testing.kubernetes.api import Obj
 from edge_testing.release.forward import Forward
 from edge_testing.release.helm import Helm
 from edge_testing.waiting import eventually
-
-Obj = dict[str, Any]
 
 
 class Namespace:

@@ -15,8 +15,8 @@ import yaml
 
 from edge_demo.environment import LOCALHOST, free_port
 from edge_demo.processes import ManagedProcess, answers, wait_until
+from edge_testing.kubernetes.api import Obj
 from edge_testing.programs.prometheus import prometheus_program
-from edge_testing.release.namespace import Obj
 from edge_testing.release.release import NAME, Release
 from edge_testing.repository import CHART
 

@@ -8,7 +8,8 @@ from typing import Self
 from edge_demo.airflow_client import AirflowClient
 from edge_testing.airflow.asking import ask
 from edge_testing.cluster.choice import Cluster
-from edge_testing.release.namespace import Namespace, Obj
+from edge_testing.kubernetes.api import Obj
+from edge_testing.release.namespace import Namespace
 from edge_testing.repository import CHART, EXAMPLES
 from edge_testing.waiting import eventually
 
