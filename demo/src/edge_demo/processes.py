@@ -129,11 +129,11 @@ class ManagedProcess:
             self._process.wait(timeout_s)
         self._groups.clear()
 
-    def tail(self, lines: int = TAIL_LINES) -> str:
+    def tail(self) -> str:
         """Return the end of the log, for an error message."""
         if not self.log.exists():
             return "(no log)"
-        text = self.log.read_text(errors="replace").splitlines()[-lines:]
+        text = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
         return "\n".join([f"--- end of {self.log} ---", *text])
 
 

@@ -23,9 +23,9 @@ class Installation:
         kubeconfig = f"--kubeconfig={self.cluster.kubeconfig}"
         return helm(*arguments, "-n", self.namespace, kubeconfig, program=self.program)
 
-    def install(self, *arguments: str, release: str = "edge") -> None:
-        """Install the chart."""
-        done = self.helm("install", release, str(CHART), "--no-hooks", *arguments)
+    def install(self, *arguments: str) -> None:
+        """Install the chart as release `edge`."""
+        done = self.helm("install", "edge", str(CHART), "--no-hooks", *arguments)
         assert done.returncode == 0, done.stderr
 
     def upgrade(self, *arguments: str) -> None:

@@ -17,7 +17,6 @@ def make_worker(
     annotations: dict[str, str] | None = None,
     status: dict[str, Any] | None = None,
     deleted_s: float | None = None,
-    labels: dict[str, str] | None = None,
     **spec: Any,
 ) -> EdgeWorker:
     """Return an EdgeWorker; `deleted_s` are the seconds since its deletion was requested."""
@@ -28,7 +27,7 @@ def make_worker(
         "generation": 1,
         "creationTimestamp": "2026-11-21T10:00:00Z",
         "annotations": annotations or {},
-        "labels": labels or {},
+        "labels": {},
         "finalizers": ["airflow-edge.io/worker"],
     }
     if deleted_s is not None:

@@ -13,7 +13,7 @@ from edge_testing.workers.scripts import SHELL_AGENT
 class Host(ManagedProcess):
     """`edge-worker run` under a name, which enrols at its first start; use it as a context manager."""
 
-    def __init__(self, site: Site, name: str, token: str | None = None, queues: str = "press") -> None:
+    def __init__(self, site: Site, name: str, token: str | None = None) -> None:
         folder = site.folder / f"host-{name}"
         folder.mkdir()
         token_file = folder / "token"
@@ -22,7 +22,7 @@ class Host(ManagedProcess):
             **os.environ,
             "EDGE_WORKER_API_URL": site.api.url,
             "EDGE_WORKER_NAME": name,
-            "EDGE_WORKER_QUEUES": queues,
+            "EDGE_WORKER_QUEUES": "press",
             "EDGE_WORKER_STATE_DIR": str(folder / "state"),
             "EDGE_WORKER_JOIN_TOKEN_FILE": str(token_file),
         }

@@ -78,11 +78,6 @@ class Node:
         for container in list(self._containers.values()):
             self._kill(container)
 
-    def come_back(self) -> None:
-        """Reboot: nothing runs, and the node works again."""
-        self._containers.clear()
-        self.lost = False
-
     def kill_container(self, pod: str) -> None:
         """Kill a pod's process like an OOM kill; the node restarts it."""
         self._kill(self._by_name(pod))
