@@ -13,7 +13,7 @@ from edge_protocol.admin import WorkerPatch, WorkerView
 from edge_protocol.limits import COMMENT_MAX
 from edge_protocol.worker_state import GONE_STATES, WorkerState
 
-NOT_YET = "(not asked yet)"
+NOT_YET = "(not requested yet)"
 """`status.requestedMaintenance` of a request that may not have been sent."""
 NO_COMMENT = "no comment given"
 """Comment for an empty annotation: the edge API requires one."""
