@@ -18,11 +18,8 @@ from typing import Any
 from bench.report import percentile
 from bench.wire_this import Client, EdgeApi, clients
 from edge_demo.postgres import EmbeddedPostgres
-from edge_store.database import engine
-from edge_store.schema import migrate
-from edge_store.schema.roles import grant_role
 from edge_testing.database.db import Db
-from edge_testing.database.server import as_api_role
+from edge_testing.database.server import create_migrated
 from edge_testing.edge_api.commands import join_token
 from edge_testing.edge_api.process import ApiProcess
 from edge_testing.kubernetes.api import Api
@@ -131,12 +128,7 @@ def main() -> None:
 
 @contextmanager
 def _bench(server: EmbeddedPostgres, cluster: ControlPlane, folder: Path) -> Iterator[Bench]:
-    database = server.create_database(f"bench_{secrets.token_hex(4)}")
-    made = engine.make_engine(database)
-    with made.begin() as connection:
-        migrate.upgrade(connection)
-        grant_role(connection, as_api_role(database))
-    made.dispose()
+    database = create_migrated(server, f"bench_{secrets.token_hex(4)}")
     api = ApiProcess(database, folder / "api.log")
     api.start()
     api.wait_ready()

@@ -9,10 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from edge_demo.postgres import EmbeddedPostgres
-from edge_store.database import engine
-from edge_store.schema import migrate
-from edge_store.schema.roles import grant_role
-from edge_testing.database.server import as_api_role
+from edge_testing.database.server import create_migrated
 
 
 @pytest.fixture(scope="session")
@@ -20,13 +17,8 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     """Start a server; its template database `edge_template` has the schema `edge` and the edge API's role."""
     # Not below pytest's own folder: another pytest of the same user would revoke the access of PostgreSQL's user to it.
     with TemporaryDirectory(prefix="airflow-edge-tests-") as folder, EmbeddedPostgres(Path(folder) / "data") as server:
-        url = server.create_database("edge_template")
-        template = engine.make_engine(url)
-        with template.begin() as connection:
-            migrate.upgrade(connection)
-            # Databases created from the template inherit the grants.
-            grant_role(connection, as_api_role(url))
-        template.dispose()
+        # Databases created from the template inherit the grants.
+        create_migrated(server, "edge_template")
         yield server
 
 
