@@ -172,7 +172,7 @@ def test_sync_takes_all_events_in_batches(
     assert executor.get_event_buffer().keys() == {task.key for task in tasks}
 
 
-def test_executors_hear_only_of_their_own_jobs(db: Engine, session: Session, worker: Worker) -> None:
+def test_executors_take_only_the_events_of_their_own_jobs(db: Engine, session: Session, worker: Worker) -> None:
     one, other, red = started(1), started(2), started(1, team="red")
     assert {one.owner, other.owner, red.owner} == {"1", "2", "1:red"}
     task = make_task()
@@ -238,7 +238,7 @@ def test_resumed_task_starts_over_and_its_first_end_is_not_reported(
     assert executor.get_event_buffer() == {task.key: (TaskInstanceState.SUCCESS, None)}
 
 
-def test_vanished_and_adopted_jobs_do_not_take_slots_for_ever(
+def test_vanished_and_adopted_jobs_do_not_take_slots_forever(
     executor: EdgeExecutor, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stays, vanishes, goes = (make_task(name) for name in ("stays", "vanishes", "goes"))

@@ -56,7 +56,7 @@ def test_join_tokens_are_listed_and_revoked(db: Connection) -> None:
     assert rows(db, credentials.use_join_token(new.id)) == []
 
 
-def test_revocation_is_news_once(db: Connection) -> None:
+def test_only_the_first_revocation_returns_the_credential(db: Connection) -> None:
     one, other, foreign = add(db), add(db), add(db, worker_name="w2")
     assert [row.id for row in rows(db, credentials.revoke(one.id))] == [one.id]
     assert rows(db, credentials.revoke(one.id)) == []

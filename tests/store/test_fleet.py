@@ -46,7 +46,7 @@ def run_job(db: Connection, worker: agents.Registration, slots: int = 1) -> UUID
     return job.id
 
 
-def test_maintenance_is_news_once(db: Connection) -> None:
+def test_a_repeated_maintenance_request_changes_nothing(db: Connection) -> None:
     register(db)
     assert names(db, requests.enter_maintenance(["w1", "nobody"], "disk", "anna")) == ["w1"]
     first = view(db)
@@ -119,7 +119,7 @@ def test_views_count_slots_and_go_by_name(db: Connection) -> None:
     assert [row.name for row in rows(db, worker_views.workers("", 9, names=["w3"]))] == ["w3"]
 
 
-def test_recordon_writes_only_what_changed(db: Connection) -> None:
+def test_cordon_reasons_are_written_only_where_they_changed(db: Connection) -> None:
     register(db)
     register(db, "w2", cordon_reason="old")
     assert names(db, agents.set_cordon_reasons({"w1": "too old", "w2": "old"})) == ["w1"]
@@ -156,7 +156,7 @@ def idle(db: Connection) -> tuple[Connection, agents.Registration, agents.Beat, 
     return db, worker, beat, commit(db, agents.heartbeats([beat]))
 
 
-def test_only_heartbeats_with_news_are_changes(
+def test_only_heartbeats_that_differ_are_changes(
     idle: tuple[Connection, agents.Registration, agents.Beat, int],
 ) -> None:
     db, _, beat, place = idle
@@ -166,15 +166,15 @@ def test_only_heartbeats_with_news_are_changes(
     after = commit(db, agents.heartbeats([worked]))
     assert seen(db, place) == ["w1"]
     place = after
-    for news in ({"jobs_active": 1}, {"free_slots": 1}, {"maintenance_acknowledged": True}, {"terminating": True}):
-        beat = dataclasses.replace(beat, **news)
+    for values in ({"jobs_active": 1}, {"free_slots": 1}, {"maintenance_acknowledged": True}, {"terminating": True}):
+        beat = dataclasses.replace(beat, **values)
         after = commit(db, agents.heartbeats([beat]))
-        assert seen(db, place) == ["w1"], news
-        assert seen(db, after) == [], news
+        assert seen(db, place) == ["w1"], values
+        assert seen(db, after) == [], values
         place = after
 
 
-def test_news_of_heartbeats_is_hinted(idle: tuple[Connection, agents.Registration, agents.Beat, int]) -> None:
+def test_changes_by_heartbeats_are_hinted(idle: tuple[Connection, agents.Registration, agents.Beat, int]) -> None:
     db, _, beat, _ = idle
     commit(db, Command("listen", text("LISTEN edge")))
     driver: psycopg.Connection[Any] = db.connection.driver_connection  # type: ignore[assignment]
@@ -189,7 +189,7 @@ def test_news_of_heartbeats_is_hinted(idle: tuple[Connection, agents.Registratio
 
 
 @pytest.mark.parametrize(
-    "change", ["hello", "bye", "lost", "maintenance", "host", "effective", "adjust", "shutdown", "recordon"]
+    "change", ["hello", "bye", "lost", "maintenance", "host", "effective", "adjust", "shutdown", "cordon"]
 )
 def test_every_change_that_people_see_is_a_change(
     idle: tuple[Connection, agents.Registration, agents.Beat, int], change: str
@@ -204,7 +204,7 @@ def test_every_change_that_people_see_is_a_change(
         "effective": agents.set_effective("w1", worker.session_id, ["q"], 2),
         "adjust": requests.adjust(["w1"], ["q"], [], None, set_concurrency=False),
         "shutdown": requests.shut_down(["w1"]),
-        "recordon": agents.set_cordon_reasons({"w1": "too old"}),
+        "cordon": agents.set_cordon_reasons({"w1": "too old"}),
     }
     after = commit(db, statements[change])
     assert seen(db, place) == ["w1"]

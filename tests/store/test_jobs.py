@@ -198,7 +198,7 @@ def _apply(db: Connection, job: scheduling.NewJob, event: JobEvent, lease: UUID,
         rows(db, scheduling.revoke(job.id))
 
 
-def test_purge_keeps_what_the_scheduler_has_not_asked_for_but_not_for_ever(db: Connection) -> None:
+def test_purge_keeps_jobs_with_pending_events_longer_but_not_forever(db: Connection) -> None:
     ages = {"told_new": 1, "told_old": 3, "untold_old": 3, "untold_ancient": 20}
     for name, hours in ages.items():
         job = new_job(task_id=name)
@@ -215,7 +215,7 @@ def test_purge_keeps_what_the_scheduler_has_not_asked_for_but_not_for_ever(db: C
     assert left == ["told_new", "untold_old"]
 
 
-def test_still_owned_are_those_that_the_scheduler_will_hear_of(db: Connection) -> None:
+def test_still_owned_are_jobs_that_have_or_will_have_an_event(db: Connection) -> None:
     waits, reported, unreported, adopted = (new_job() for _ in range(4))
     for job in (waits, reported, unreported, adopted):
         run(db, scheduling.enqueue(job))

@@ -26,7 +26,7 @@ WORKER_NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$"
 """Letters, digits, '.', '_' and '-'; starts and ends with a letter or digit: safe in URLs, paths and labels."""
 
 WORKER_SCOPE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}\*?$"
-"""A worker's name, or a prefix and a star. So it is easy to tell whether one pattern covers another."""
+"""A worker's name, or a prefix and a star. So it is easy to find out whether one pattern covers another."""
 
 QUEUE_NAME_PATTERN = r"^[^\x00]*$"
 """PostgreSQL's text cannot contain NUL; Airflow does not restrict queue names further."""

@@ -1,4 +1,4 @@
-"""Reading and writing frames: every frame survives the wire, and bad input is told apart from new input."""
+"""Reading and writing frames: every frame survives the wire, and invalid input is distinguished from newer input."""
 
 import json
 from contextlib import suppress
