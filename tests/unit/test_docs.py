@@ -15,8 +15,9 @@ BASES = (
     ROOT / "docs",
     ROOT / "worker_image" / "src" / "edge_worker",
     ROOT / "operator" / "src" / "edge_operator",
+    *ROOT.glob("*/src"),
 )
-"""Folders to which pages name files relatively."""
+"""Folders to which pages name files relatively; the last ones hold the packages."""
 
 NAMED_FILE = re.compile(r"`([\w./@-]+/[\w.@-]+\.(?:py|yaml|yml|md|sh|json|toml|txt|ps1|env))`")
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")

@@ -1,1 +1,1 @@
-"""The database as the rest sees it: statements, group commit, and hints from other processes."""
+"""The store's statements on asyncio connections, group commit, and values that PostgreSQL can hold."""

@@ -1,1 +1,1 @@
-"""Duties that keep the platform healthy, and what probes and Prometheus see."""
+"""Duties that keep this replica and the platform in step with the database, and what probes and Prometheus see."""
