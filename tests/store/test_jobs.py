@@ -199,7 +199,7 @@ def _apply(db: Connection, job: scheduling.NewJob, event: JobEvent, lease: UUID,
 
 
 def test_purge_keeps_jobs_with_pending_events_longer_but_not_forever(db: Connection) -> None:
-    ages = {"told_new": 1, "told_old": 3, "untold_old": 3, "untold_ancient": 20}
+    ages = {"taken_new": 1, "taken_old": 3, "pending_old": 3, "pending_ancient": 20}
     for name, hours in ages.items():
         job = new_job(task_id=name)
         run(db, scheduling.enqueue(job))
@@ -208,11 +208,11 @@ def test_purge_keeps_jobs_with_pending_events_longer_but_not_forever(db: Connect
             text(
                 "UPDATE edge.job SET finished_at = now() - make_interval(hours => :hours), event_pending = :pending"
                 " WHERE id = :id"
-            ).bindparams(hours=hours, pending=name.startswith("unreported"), id=job.id)
+            ).bindparams(hours=hours, pending=name.startswith("pending"), id=job.id)
         )
     run(db, scheduling.purge_finished(timedelta(hours=2)))
     left = db.execute(text("SELECT task_id FROM edge.job ORDER BY task_id")).scalars().all()
-    assert left == ["told_new", "untold_old"]
+    assert left == ["pending_old", "taken_new"]
 
 
 def test_still_owned_are_jobs_that_have_or_will_have_an_event(db: Connection) -> None:
