@@ -29,6 +29,8 @@ class ExecutionApi:
     def __init__(self) -> None:
         self.states: list[str] = []
         """The states that tasks ended in."""
+        self.xcoms: list[bytes] = []
+        """What tasks returned, as JSON."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name="execution API")
@@ -43,7 +45,7 @@ class ExecutionApi:
         self._server.server_close()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        states = self.states
+        states, xcoms = self.states, self.xcoms
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -56,6 +58,10 @@ class ExecutionApi:
                 if self.path.endswith("/state"):
                     states.append(body["state"])
                 self._answer(204)
+
+            def do_POST(self) -> None:
+                xcoms.append(self.rfile.read(int(self.headers["Content-Length"])))
+                self._answer(201, b'{"message": "stored"}')
 
             def do_PUT(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))

@@ -23,7 +23,7 @@ def _execute(order: Order) -> int:
     # Not at the top: if Airflow cannot be imported, that becomes the outcome.
     from edge_worker.runner import warm  # noqa: PLC0415
 
-    warm.notice_exits_at_once()
+    warm.adapt_airflow()
     warm.log_problems_only()
     return execute(order)
 

@@ -71,7 +71,7 @@ def _prepare(channel: Channel, modules: list[str]) -> tuple[ImportObserver, dict
         )
     warm.log_problems_only()
     skipped = _preload(modules, channel)
-    warm.notice_exits_at_once()
+    warm.adapt_airflow()
     observer = ImportObserver()
     warm.observe_tasks(observer)
     return observer, skipped

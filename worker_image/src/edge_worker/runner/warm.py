@@ -1,6 +1,7 @@
 """Work that is the same for every task, done once in the template."""
 
 import logging
+import signal
 from functools import wraps
 from typing import Any
 
@@ -13,6 +14,7 @@ from edge_worker.runner.task import airflow_calls
 
 _EXIT_LOOK_S = 0.01
 _CHATTER = frozenset({"debug", "info"})
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
 
 
 def fill_caches() -> None:
@@ -37,6 +39,12 @@ def log_problems_only() -> None:
         handler.setLevel(logging.WARNING)
 
 
+def adapt_airflow() -> None:
+    """Change what Airflow does in every task's processes."""
+    notice_exits_at_once()
+    let_crashes_end_tasks()
+
+
 def notice_exits_at_once() -> None:
     """Make Airflow's supervisor notice the end of its task without delay.
 
@@ -53,6 +61,33 @@ def notice_exits_at_once() -> None:
         return serve(self, max_wait_time, *args, **kwargs)
 
     supervisor.WatchedSubprocess._service_subprocess = serve_briefly  # noqa: SLF001 - as above
+
+
+def let_crashes_end_tasks() -> None:
+    """Keep the default action of signals that report a crash in C, so that the task's process ends with that signal.
+
+    Airflow registers a Python handler for SIGSEGV before it imports the DAG file in the task's process. Such a handler
+    only runs after C code has returned, so the process executes the faulting instruction again, forever.
+    """
+    parse = task_runner.parse
+    register = signal.signal
+
+    def register_others(number: int, handler: Any) -> Any:
+        return signal.getsignal(number) if number in _CRASHES else register(number, handler)
+
+    @wraps(parse)
+    def parse_with_defaults(*args: Any, **kwargs: Any) -> Any:
+        for number in _CRASHES:
+            # One in C is left alone: Python's own faulthandler ends the process, too.
+            if callable(handler := signal.getsignal(number)) or handler is signal.SIG_IGN:
+                register(number, signal.SIG_DFL)
+        signal.signal = register_others  # type: ignore[assignment]  # its first parameter is named otherwise
+        try:
+            return parse(*args, **kwargs)
+        finally:
+            signal.signal = register
+
+    task_runner.parse = parse_with_defaults
 
 
 def observe_tasks(observer: ImportObserver) -> None:
