@@ -54,7 +54,7 @@ async def test_a_log_may_come_after_the_report_and_after_a_fence(shared: ApiProc
         lease = await worker.accept()
         shared_db.revoke(job)
         await worker.send(frame("report", lease_id=lease, outcome="succeeded"))
-        await worker.expect("fenced", lease_id=lease)
+        await worker.expect("fenced", of="lease", lease_id=lease)
         await worker.send(log_frame(lease, 0, b"late"))
         await worker.expect("ack", of="log", offset=4)
 
@@ -66,7 +66,7 @@ async def test_logs_of_foreign_and_unknown_leases_are_fenced(shared: ApiProcess,
         lease = await running(worker, shared_db)
         for bad in (lease, str(uuid4())):
             await thief.send(log_frame(bad, 0, b"forged"))
-            await thief.expect("fenced", lease_id=bad)
+            await thief.expect("fenced", of="log", lease_id=bad)
         await worker.send(log_frame(lease, 0, b"mine"))
         await worker.expect("ack", of="log", lease_id=lease, offset=4)
         assert shared_db.log_of(UUID(lease)) == b"mine"

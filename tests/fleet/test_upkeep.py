@@ -82,6 +82,29 @@ async def test_health_maintenance_ends_after_a_restart(watched: Worker, admin: A
     await reaches(admin, "idle")
 
 
+async def test_worker_that_cannot_start_tasks_takes_no_more_jobs(
+    api: ApiProcess, make_worker: Any, admin: AdminClient, db: Db
+) -> None:
+    worker: Worker = make_worker(api.url)
+    await worker.start("--concurrency", "2")
+    await reaches(admin, "idle")
+    spool = worker.state_dir / "leases"
+    spool.rename(worker.state_dir / "set-aside")
+    # A file in its place: every start fails at once, as on a full disk.
+    spool.touch()
+    jobs = [job for _ in range(20) for job in db.enqueue(workload="true")]
+    shown = await reaches(admin, "maintenance mode")
+    assert shown["maintenance"]["by"] == "worker health check"
+    assert shown["maintenance"]["comment"].startswith("the task could not be started: [Errno ")
+    assert (await worker.status())["health"] == shown["maintenance"]["comment"]
+    failed = [job for job in jobs if db.state(job) == "failed"]
+    assert 1 <= len(failed) <= 2
+    spool.unlink()
+    (worker.state_dir / "set-aside").rename(spool)
+    others = set(jobs) - set(failed)
+    await until(lambda: {db.state(job) for job in others} == {"succeeded"}, "the other jobs have run", 60)
+
+
 async def test_wrong_health_check_is_one_clear_line(api: ApiProcess, make_worker: Any) -> None:
     worker = make_worker(api.url)
     await worker.start("--health-check", "no_such_module:look")

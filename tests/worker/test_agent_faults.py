@@ -4,10 +4,12 @@ import os
 import signal
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from edge_protocol.frames import Ack, Heartbeat, Hello, Report
+from edge_protocol.frames import Ack, Heartbeat, Hello, Log, Report
 from edge_testing.waiting import until
 from edge_testing.workers.processes import alive, children, started, wait_for_file
+from edge_worker.logs.shipper import REFUSALS_MAX
 
 
 async def test_api_is_away_while_a_task_runs(api: Any, start_agent: Any, tmp_path: Path) -> None:
@@ -91,8 +93,8 @@ async def test_killed_supervisor_leaves_nothing_running(api: Any, start_agent: A
     (supervisor,) = children(runner)
     os.kill(supervisor, signal.SIGKILL)
     report = await api.wait_for(Report, lease)
-    assert report.error == "the task's supervisor process was ended by signal 9"
-    log = await api.wait_log(lease, b"signal 9")
+    assert report.error == "the task's supervisor process was ended by SIGKILL"
+    log = await api.wait_log(lease, b"SIGKILL")
     assert not alive(pid)
     assert not alive(int(log.split()[1]))
 
@@ -140,3 +142,32 @@ async def test_spool_bound_drops_the_oldest_unsent_log(api: Any, start_agent: An
     assert b"bytes of log dropped" in notice
     numbers = log[log.rindex(b"\0") + 1 :].lstrip(b"\n").split(b"\n")[1:-2]
     assert [int(number) for number in numbers] == list(range(int(numbers[0]), 700_001))
+
+
+async def test_log_that_cannot_be_stored_does_not_end_its_task(api: Any, start_agent: Any, state_dir: Path) -> None:
+    api.refuse_logs = True
+    await start_agent()
+    lease = api.offer("for i in 1 2 3 4 5; do echo $i; sleep 0.3; done")
+    report = await api.wait_for(Report, lease)
+    assert (report.outcome, report.error) == ("succeeded", None)
+    assert len(api.seen(Log, lease)) == REFUSALS_MAX
+    await until(lambda: not list((state_dir / "leases").iterdir()), "the lease is released")
+
+
+async def test_unreadable_files_of_one_task_do_not_end_the_others(
+    api: Any, start_agent: Any, tmp_path: Path, state_dir: Path
+) -> None:
+    agent = await start_agent()
+    other = api.offer(f"echo $$; {wait_for_file(tmp_path / 'go')}")
+    await started(api, other)
+    lease = uuid4()
+    folder = state_dir / "leases" / str(lease)
+    # A folder in place of a file: reading it fails as it does on a disk with errors.
+    script = f"rm {folder}/logs/a/b.log; mkdir {folder}/logs/a/b.log {folder}/outcome.json"
+    api.offer(script, lease_id=lease)
+    report = await api.wait_for(Report, lease)
+    assert report.error == "the file that says how the task ended cannot be read: Is a directory"
+    (tmp_path / "go").touch()
+    assert (await api.wait_for(Report, other)).outcome == "succeeded"
+    await until(lambda: not list((state_dir / "leases").iterdir()), "both leases are released")
+    assert agent.running

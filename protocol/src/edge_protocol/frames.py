@@ -204,9 +204,13 @@ class Maintained(Frame):
 
 
 class Fenced(Frame):
-    """The lease is stale or invalid: kill its task, drop its report, and keep sending its log."""
+    """The lease is stale or invalid: kill its task, drop its report, and keep sending its log.
+
+    `of` is `log` in the answer to a log that can't be stored: stop sending that log. Its task is not concerned.
+    """
 
     type: Literal["fenced"] = "fenced"
+    of: Literal["lease", "log"] = "lease"
     lease_id: UUID
     reason: str
 

@@ -7,7 +7,7 @@ import pytest
 
 from edge_protocol.frames import Accept, Job, Report
 from edge_protocol.limits import ERROR_TEXT_MAX
-from edge_worker.tasks.leases import UNWANTED_LOG_ANSWERS, Effect, Kill, Lease, Leases, Phase, Release, Send, Start
+from edge_worker.tasks.leases import Effect, Kill, Lease, Leases, Phase, Release, Send, Start
 from edge_worker.tasks.outcome import Outcome
 from edge_worker.tasks.spool import JobInfo
 
@@ -126,23 +126,6 @@ def test_fenced_report_is_dropped_and_its_log_still_sent() -> None:
     lease = ended(leases)
     assert leases.on_fenced(lease.id, "late") == [Release(lease)]
     assert leases.on_session() == []
-
-
-def test_log_that_the_server_refuses_is_dropped() -> None:
-    leases = Leases(4)
-    lease = ended(leases)
-    leases.on_report_ack(lease.id)
-    answers = [leases.on_fenced(lease.id, "unknown") for _ in range(UNWANTED_LOG_ANSWERS)]
-    assert answers == [[Release(lease)]] * (UNWANTED_LOG_ANSWERS - 1) + [[Release(lease, drop_log=True)]]
-
-
-def test_log_that_makes_progress_is_kept() -> None:
-    leases = Leases(4)
-    lease = ended(leases)
-    leases.on_report_ack(lease.id)
-    for _ in range(UNWANTED_LOG_ANSWERS * 2):
-        assert leases.on_fenced(lease.id, "an old heartbeat") == [Release(lease)]
-        assert leases.on_log_ack(lease.id) == [Release(lease)]
 
 
 def test_cancelled_offer_is_reported_and_never_started() -> None:

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from edge_protocol.frames import Log
 from edge_worker.logs import disk
-from edge_worker.logs.shipper import FREE_STEP_BYTES, LogShipper
+from edge_worker.logs.shipper import FREE_STEP_BYTES, REFUSALS_MAX, LogShipper
 from edge_worker.tasks.spool import LeaseFolder
 
 BIG_WINDOW = 1 << 30
@@ -50,6 +50,41 @@ async def test_job_without_a_log_is_delivered(tmp_path: Path) -> None:
     shipper, lease = LogShipper(1 << 30), uuid4()
     shipper.add(lease, None, LeaseFolder(tmp_path).log_progress)
     assert shipper.delivered(lease)
+
+
+async def test_log_that_the_edge_api_refuses_is_given_up(tmp_path: Path) -> None:
+    shipper = LogShipper(1 << 30)
+    lease, _ = add(shipper, tmp_path, b"one\n")
+    await shipper.end(lease)
+    for _ in range(REFUSALS_MAX):
+        assert not shipper.delivered(lease)
+        assert await shipper.next_frame(4096, BIG_WINDOW) is not None
+        shipper.on_refused(lease, "unknown")
+    assert shipper.delivered(lease)
+    assert await shipper.next_frame(4096, BIG_WINDOW) is None
+
+
+async def test_log_that_makes_progress_is_kept(tmp_path: Path) -> None:
+    shipper = LogShipper(1 << 30)
+    lease, _ = add(shipper, tmp_path, b"one\n")
+    await shipper.end(lease)
+    for sent in range(REFUSALS_MAX):
+        shipper.on_refused(lease, "unknown")
+        shipper.on_ack(lease, sent)
+    assert not shipper.delivered(lease)
+
+
+async def test_log_that_cannot_be_read_is_given_up(tmp_path: Path) -> None:
+    shipper, received = LogShipper(1 << 20), dict[UUID, bytearray]()
+    broken, path = add(shipper, tmp_path, b"x" * (1 << 21))
+    path.unlink()
+    path.mkdir()
+    lease, _ = add(shipper, tmp_path, b"one\n")
+    await shipper.end(lease)
+    await shipper.end(broken)
+    await ship(shipper, received)
+    assert received == {lease: b"one\n"}
+    assert shipper.delivered(broken)
 
 
 async def test_window_bounds_the_bytes_in_flight(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from edge_worker.host.signals import on_stop
 from edge_worker.host.state import StateFolder, StateLocks
 from edge_worker.maintenance.drain import Drain, GracefulStop
 from edge_worker.maintenance.health import HealthCheck, load_health_check
+from edge_worker.maintenance.host_health import DiskFloor, HostHealth
 from edge_worker.maintenance.maintenance import MaintenanceControl
 from edge_worker.presence import Presence
 from edge_worker.settings import WorkerSettings
@@ -91,13 +92,15 @@ class Agent:
         self._runners = runners
         self._rotation = rotation
         self._group = asyncio.TaskGroup()
-        leases = Leases(settings.concurrency)
+        leases, spool = Leases(settings.concurrency), Spool(state.leases)
         self._connection = Connection(client, api_url, TransportChoice(settings.transport))
-        self._work = Work(settings, Spool(state.leases), leases, runners, self._connection, self._group)
+        self._work = Work(settings, spool, leases, runners, self._connection, self._group)
         drain = Drain(settings.drain_timeout_s, settings.kill_grace_s, settings.flush_timeout_s)
         self._stop = GracefulStop(drain, leases, self._work, self._connection)
+        disk = DiskFloor(state.root, settings.disk_min_free_bytes)
+        host_health = HostHealth(disk, leases.starts, spool, runners, health)
         self._maintenance = MaintenanceControl(
-            state.maintenance, health, leases, self._connection, self._stop, self._group
+            state.maintenance, host_health, leases, self._connection, self._stop, self._group
         )
         presence = Presence(
             settings,

@@ -67,6 +67,8 @@ class WorkerSettings(BaseModel):
     """Seconds at the end of a stop to deliver reports and logs; the rest stays for the next start."""
     spool_max_bytes: int = Field(default=1 << 30, ge=1 << 20)
     """Bytes of task logs kept on disk while the edge API is away; beyond it the oldest are dropped, with a notice."""
+    disk_min_free_bytes: int = Field(default=256 << 20, ge=0)
+    """Free bytes of the state folder's disk below which no jobs are taken; at most a tenth of the disk counts."""
     ca_bundle: Path | None = None
     """PEM file of the CAs to trust for the edge API, and for the Execution API unless Airflow's own
     `[api] ssl_ca_file` is set. HTTPS calls of task code are not affected."""

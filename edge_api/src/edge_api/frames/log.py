@@ -63,7 +63,9 @@ class LogHandler:
     def _answer(self, session: Session, lease: UUID, result: LogResult) -> None:
         if result.end is None:
             self._metrics.fenced.labels("log").inc()
-            session.send(Fenced(lease_id=lease, reason="The log is unknown here, or another worker's. Drop it."))
+            session.send(
+                Fenced(of="log", lease_id=lease, reason="The log is unknown here, or another worker's. Drop it.")
+            )
         elif not result.superseded:
             session.send(Ack(of="log", lease_id=lease, offset=result.end))
 

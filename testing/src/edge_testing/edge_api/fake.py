@@ -13,6 +13,7 @@ from edge_protocol.frames import (
     Ack,
     AgentFrame,
     Bye,
+    Fenced,
     Frame,
     Hello,
     Job,
@@ -56,6 +57,7 @@ class FakeEdgeApi:
         self.refuse_websocket: int | None = None
         self.break_websocket = False
         self.ack_accepts = self.ack_reports = self.ack_logs = True
+        self.refuse_logs = False
         self.welcome = {"heartbeat_interval_s": 0.2, "log_chunk_bytes": 4096, "log_window_bytes": 16384}
         self.info = ApiInfo(version="0", protocol_min=2, protocol_max=2)
         self._out: asyncio.Queue[str] = asyncio.Queue()
@@ -149,6 +151,9 @@ class FakeEdgeApi:
                 self._on_log(frame)
 
     def _on_log(self, frame: Log) -> None:
+        if self.refuse_logs:
+            self.send(Fenced(of="log", lease_id=frame.lease_id, reason="the log is unknown here"))
+            return
         log = self.logs.setdefault(frame.lease_id, bytearray())
         if len(log) - frame.skipped <= frame.offset - frame.skipped <= len(log):
             self.skipped[frame.lease_id] = self.skipped.get(frame.lease_id, 0) + frame.offset - len(log)

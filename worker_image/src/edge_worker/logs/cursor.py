@@ -152,13 +152,13 @@ def write_progress(file: Path, cursor: LogCursor) -> None:
 
 def read_progress(file: Path) -> LogCursor:
     """Return a cursor at the stored progress; at the start where nothing is stored or the file is damaged."""
-    content: Any = read_json(file)
     try:
+        content: Any = read_json(file)
         hole = content["hole"]
         return LogCursor(
             acked=int(content["acked"]),
             freed=int(content["freed"]),
             hole=Hole(int(hole[0]), int(hole[1])) if hole else None,
         )
-    except (TypeError, KeyError, IndexError, ValueError, OverflowError):
+    except (OSError, TypeError, KeyError, IndexError, ValueError, OverflowError):
         return LogCursor()

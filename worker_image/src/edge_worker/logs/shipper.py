@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 FREE_STEP_BYTES = 1 << 20
 """Disk space is freed in steps of this size: one system call and one small file per step."""
+REFUSALS_MAX = 3
+"""After this many refusals without progress a log is given up: the edge API does not know its lease any more."""
 _KEEP_BYTES = 4096
 _NOTICE_ROOM = 512
 
@@ -35,6 +37,10 @@ class ShippedLog:
     cursor: LogCursor
     ended: bool = False
     """The task has ended: the file no longer grows."""
+    refusals: int = 0
+    """How often it was refused since its last acknowledgement."""
+    lost: str | None = None
+    """Why it is no longer sent; what the task writes is dropped."""
 
 
 class LogShipper:
@@ -53,7 +59,7 @@ class LogShipper:
         """Note that a log no longer grows."""
         # The size is read first: otherwise the log could count as delivered too early.
         if (shipped := self._logs.get(lease_id)) is not None:
-            shipped.cursor.size = await asyncio.to_thread(disk.file_size, shipped.path)
+            shipped.cursor.size = await asyncio.to_thread(_size, shipped)
             shipped.ended = True
 
     def discard(self, lease_id: UUID) -> None:
@@ -63,17 +69,21 @@ class LogShipper:
     def delivered(self, lease_id: UUID) -> bool:
         """Return whether a log is delivered to its end."""
         shipped = self._logs.get(lease_id)
-        return shipped is None or (shipped.ended and shipped.cursor.delivered)
+        return shipped is None or (shipped.ended and (shipped.lost is not None or shipped.cursor.delivered))
 
     def on_ack(self, lease_id: UUID, offset: int) -> None:
         """Follow the server's answer about a log."""
-        if lease_id in self._logs:
-            self._logs[lease_id].cursor.on_ack(offset)
+        if (shipped := self._logs.get(lease_id)) is not None:
+            shipped.refusals = 0
+            shipped.cursor.on_ack(offset)
 
-    def on_refused(self, lease_id: UUID) -> None:
-        """Try again with a log that the server may no longer know."""
-        if lease_id in self._logs:
-            self._logs[lease_id].cursor.rewind()
+    def on_refused(self, lease_id: UUID, reason: str) -> None:
+        """Try again with a log that the edge API could not store; give it up after some refusals."""
+        if (shipped := self._logs.get(lease_id)) is not None:
+            shipped.refusals += 1
+            shipped.cursor.rewind()
+            if shipped.refusals >= REFUSALS_MAX:
+                _give_up(shipped, reason)
 
     def on_disconnect(self) -> None:
         """Send all pieces in flight again in the next session."""
@@ -88,9 +98,12 @@ class LogShipper:
     async def poll(self) -> bool:
         """Check the files, keep the spool within its bound, and return whether there is something to send."""
         watched = list(self._logs.values())
-        sizes = await asyncio.to_thread(lambda: [disk.file_size(shipped.path) for shipped in watched])
+        sizes = await asyncio.to_thread(lambda: [_size(shipped) for shipped in watched])
         for shipped, size in zip(watched, sizes, strict=True):
             shipped.cursor.size = max(shipped.cursor.size, size)
+            if shipped.lost is not None:
+                # Its disk space is freed as if it were delivered.
+                shipped.cursor.on_ack(shipped.cursor.size)
         for shipped in watched:
             await self._free_delivered(shipped)
         await self._enforce_bound()
@@ -103,9 +116,13 @@ class LogShipper:
             return None
         for lease_id, shipped in list(self._logs.items()):
             chunk = shipped.cursor.next_chunk(min(chunk_bytes, room))
-            if chunk is None:
+            if chunk is None or shipped.lost is not None:
                 continue
-            data = await asyncio.to_thread(disk.read_piece, shipped.path, chunk.offset, chunk.length)
+            try:
+                data = await asyncio.to_thread(disk.read_piece, shipped.path, chunk.offset, chunk.length)
+            except OSError as error:
+                _give_up(shipped, f"it cannot be read ({error.strerror})")
+                continue
             if len(data) != chunk.length or shipped.cursor.next_chunk(min(chunk_bytes, room)) != chunk:
                 continue
             shipped.cursor.mark_sent(chunk)
@@ -135,7 +152,10 @@ class LogShipper:
         for shipped in sorted(self._logs.values(), key=lambda shipped: shipped.cursor.retained, reverse=True):
             if excess <= 0:
                 return
-            excess -= await self._drop(shipped, max(excess, min(FREE_STEP_BYTES, self._max_bytes // 8)))
+            try:
+                excess -= await self._drop(shipped, max(excess, min(FREE_STEP_BYTES, self._max_bytes // 8)))
+            except OSError as error:
+                _give_up(shipped, f"it cannot be read ({error.strerror})")
 
     async def _drop(self, shipped: ShippedLog, amount: int) -> int:
         """Drop about `amount` of the oldest bytes that were never sent; return how many."""
@@ -154,6 +174,21 @@ class LogShipper:
         log.warning("spool is full: dropped %d bytes of log of lease %s", end - start, shipped.lease_id)
         await asyncio.to_thread(_store_and_free, shipped, start, end - len(notice), notice)
         return before - cursor.retained
+
+
+def _size(shipped: ShippedLog) -> int:
+    try:
+        return disk.file_size(shipped.path)
+    except OSError:
+        # A disk with errors must not end the worker and with it all tasks; reading the log gives up this one.
+        return shipped.cursor.size
+
+
+def _give_up(shipped: ShippedLog, reason: str) -> None:
+    """Send no more of a log; its task goes on."""
+    if shipped.lost is None:
+        log.warning("the log of lease %s is no longer sent: %s", shipped.lease_id, reason)
+        shipped.lost = reason
 
 
 def _store_and_free(shipped: ShippedLog, start: int, end: int, notice: bytes = b"") -> None:

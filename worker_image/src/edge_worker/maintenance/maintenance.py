@@ -20,7 +20,7 @@ from edge_worker.connection.reconnect import Connection
 from edge_worker.errors import StateFolderError
 from edge_worker.host.files import read_json, write_json
 from edge_worker.maintenance.drain import GracefulStop
-from edge_worker.maintenance.health import HealthCheck
+from edge_worker.maintenance.host_health import HostHealth
 from edge_worker.tasks.leases import Leases
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class MaintenanceControl:
     def __init__(
         self,
         file: Path,
-        health: HealthCheck | None,
+        health: HostHealth,
         leases: Leases,
         connection: Connection,
         stop: GracefulStop,
@@ -170,9 +170,7 @@ class MaintenanceControl:
         await self._save()
 
     async def watch_health(self) -> None:
-        """Run the health check once per heartbeat interval and follow its result, until cancelled."""
-        if self._health is None:
-            return
+        """Check the host once per heartbeat interval and follow the result, until cancelled."""
         while True:
             reason = await self._health.run()
             if reason != self.unhealthy:
@@ -182,7 +180,7 @@ class MaintenanceControl:
                 self._connection.send(frame)
                 self._apply()
             welcome = self._connection.welcome
-            await asyncio.sleep(welcome.heartbeat_interval_s if welcome is not None else _HEALTH_S)
+            await self._health.wait(welcome.heartbeat_interval_s if welcome is not None else _HEALTH_S)
 
     def on_welcome(self, _welcome: Welcome) -> list[Maintenance]:
         """Return the unconfirmed requests."""

@@ -15,11 +15,9 @@ from edge_protocol.frames import Accept, Job, Report
 from edge_protocol.limits import ERROR_TEXT_MAX
 from edge_worker.tasks.outcome import Outcome
 from edge_worker.tasks.spool import JobInfo
+from edge_worker.tasks.start_failures import StartFailures
 
 log = logging.getLogger(__name__)
-
-UNWANTED_LOG_ANSWERS = 3
-"""After this many `fenced` without progress for a lease with only its log left, the server no longer knows it."""
 
 
 class Phase(Enum):
@@ -46,7 +44,6 @@ class Lease:
     kill_reason: str | None = None
     """Why this worker ends the task, for the report."""
     fenced: bool = False
-    unwanted: int = 0
 
     @property
     def id(self) -> UUID:
@@ -81,7 +78,6 @@ class Release:
     """Forget a lease if its log is delivered, too."""
 
     lease: Lease
-    drop_log: bool = False
 
 
 Effect = Send | Start | Kill | Release
@@ -96,6 +92,7 @@ class Leases:
         """The worker takes no jobs: it is in maintenance."""
         self.draining = False
         """The worker takes no jobs: it is stopping."""
+        self.starts = StartFailures()
         self._leases: dict[UUID, Lease] = {}
 
     def __len__(self) -> int:
@@ -137,7 +134,7 @@ class Leases:
         lease = self._leases.get(frame.lease_id)
         if lease is not None:
             return [Send(Accept(lease_id=lease.id))]
-        if self.cordoned or self.draining:
+        if self.cordoned or self.draining or self.starts.reason is not None:
             log.info("job %s is not accepted: the worker takes no jobs now", frame.job_id)
             return []
         if frame.slots > self.free_slots:
@@ -178,10 +175,7 @@ class Leases:
     def on_log_ack(self, lease_id: UUID) -> list[Effect]:
         """Check whether that was the last of the log."""
         lease = self._leases.get(lease_id)
-        if lease is None:
-            return []
-        lease.unwanted = 0
-        return [Release(lease)] if lease.phase is Phase.DECIDED else []
+        return [Release(lease)] if lease is not None and lease.phase is Phase.DECIDED else []
 
     def on_fenced(self, lease_id: UUID, reason: str) -> list[Effect]:
         """Give the lease up: another worker may have the job. Its log is still sent."""
@@ -195,10 +189,8 @@ class Leases:
             return []
         if lease.phase is Phase.RUNNING:
             return self.kill(lease, f"fenced: {reason}")
-        if lease.phase is Phase.DECIDED:
-            lease.unwanted += 1
         lease.phase = Phase.DECIDED
-        return [Release(lease, drop_log=lease.unwanted >= UNWANTED_LOG_ANSWERS)]
+        return [Release(lease)]
 
     def on_cancel(self, lease_id: UUID, reason: str) -> list[Effect]:
         """End a task that Airflow no longer wants."""

@@ -6,6 +6,7 @@ for that reason. What the agent concludes is durable before it is reported, and 
 """
 
 import logging
+import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -39,6 +40,8 @@ class TaskExit:
     status: int | None
     """Exit status; negative: the signal that ended it; None: unknown, see `detail`."""
     detail: str | None = None
+    started: bool = True
+    """Whether there was a supervisor process at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def outcome_of_exit_code(exit_code: int) -> Outcome:
     if exit_code == 0:
         return Outcome("succeeded", 0)
     if exit_code < 0:
-        return Outcome("failed", exit_code, f"the task's process was ended by signal {-exit_code}")
+        return Outcome("failed", exit_code, f"the task's process was ended by {_signal_name(-exit_code)}")
     return Outcome("failed", exit_code, f"the task's process ended with exit code {exit_code}")
 
 
@@ -77,7 +80,12 @@ def write_outcome(folder: Path, outcome: Outcome) -> None:
 
 
 def read_outcome(folder: Path) -> Outcome | None:
-    """Return the outcome in a lease's folder, or None where there is none or the file is damaged."""
+    """Return the outcome in a lease's folder, or None where there is none or the file is damaged.
+
+    Raises:
+        OSError: the file exists and cannot be read.
+
+    """
     content = read_json(folder / "outcome.json")
     if not isinstance(content, dict) or content.get("outcome") not in ("succeeded", "failed"):
         return None
@@ -89,7 +97,11 @@ def conclude(folder: Path, log_file: Path | None, task_exit: TaskExit | None, ki
 
     `task_exit`: None for a task of a former agent.
     """
-    verdict = judge(read_outcome(folder), task_exit, kill_reason)
+    try:
+        written = read_outcome(folder)
+    except OSError as error:
+        written = Outcome("failed", error=f"the file that says how the task ended cannot be read: {error.strerror}")
+    verdict = judge(written, task_exit, kill_reason)
     if verdict.notice is not None:
         try:
             if log_file is not None:
@@ -116,7 +128,15 @@ def judge(written: Outcome | None, task_exit: TaskExit | None, kill_reason: str 
     elif task_exit.detail:
         error = task_exit.detail
     elif task_exit.status is not None and task_exit.status < 0:
-        error = f"the task's supervisor process was ended by signal {-task_exit.status}"
+        error = f"the task's supervisor process was ended by {_signal_name(-task_exit.status)}"
     else:
         error = "the task's supervisor process ended without writing how the task ended"
     return Verdict(Outcome("failed", error=error), error)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        # Real-time signals have no name.
+        return f"signal {number}"

@@ -129,7 +129,8 @@ class RunnerProcess:
             if message["event"] == "exit":
                 lease_id = UUID(message["lease"])
                 self.running.discard(lease_id)
-                on_exit(TaskExit(lease_id, message["status"], message["detail"]))
+                status = message["status"]
+                on_exit(TaskExit(lease_id, status, message["detail"], started=status is not None))
 
     def start(self, order: StartOrder) -> None:
         """Send the order to start a task."""
@@ -208,6 +209,11 @@ class RunnerPool:
     def listen(self, listener: ExitListener) -> None:
         """Set the listener for ends of tasks; called once, before anything else."""
         self._listener = listener
+
+    @property
+    def ready(self) -> bool:
+        """Whether a task could be started right now."""
+        return self._current is not None
 
     async def prepare(self) -> None:
         """Wait until tasks can be started; `supervise` raises if that will never be."""

@@ -14,11 +14,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from edge_worker.host.files import read_json, write_json
 
 log = logging.getLogger(__name__)
+
+_ROOM_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,20 @@ class Spool:
     def folder(self, lease_id: UUID) -> LeaseFolder:
         """Return the folder of a lease, which need not exist."""
         return LeaseFolder(self._root / str(lease_id))
+
+    def check_writable(self) -> None:
+        """Check that the folder of another lease can be created and written.
+
+        Raises:
+            OSError: it cannot.
+
+        """
+        folder = self.folder(uuid4())
+        try:
+            folder.logs.mkdir(parents=True)
+            write_json(folder.root / "outcome.json", "x" * _ROOM_BYTES, durable=True)
+        finally:
+            folder.remove()
 
     def recover(self) -> list[tuple[JobInfo, LeaseFolder]]:
         """Return the leases that a former agent left behind, oldest first; folders without a job are deleted.

@@ -8,6 +8,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 
 from edge_protocol.frames import Accept, Ack, Cancel, Fenced, Job, Report, ServerFrame, Welcome
@@ -88,8 +89,10 @@ class Work:
                 if frame.offset is not None:
                     self.shipper.on_ack(frame.lease_id, frame.offset)
                 self._carry_out(self._leases.on_log_ack(frame.lease_id))
+            case Fenced(of="log"):
+                self.shipper.on_refused(frame.lease_id, frame.reason)
+                self._carry_out(self._leases.on_log_ack(frame.lease_id))
             case Fenced():
-                self.shipper.on_refused(frame.lease_id)
                 self._carry_out(self._leases.on_fenced(frame.lease_id, frame.reason))
             case Cancel():
                 self._carry_out(self._leases.on_cancel(frame.lease_id, frame.reason))
@@ -114,10 +117,7 @@ class Work:
                 case Kill(lease):
                     log.info("ending task of lease %s: %s", lease.id, lease.kill_reason)
                     self._runners.kill(lease.id, self._settings.kill_grace_s)
-                case Release(lease, drop_log):
-                    if drop_log:
-                        log.warning("the edge API no longer accepts the log of lease %s: dropped", lease.id)
-                        self.shipper.discard(lease.id)
+                case Release(lease):
                     self._release(lease)
 
     async def _start(self, lease: Lease, workload: str) -> None:
@@ -135,7 +135,8 @@ class Work:
             log.info("started %s %s, lease %s", lease.job.kind, lease.job.job_id, lease.id)
         except (OSError, RunnerBrokenError) as error:
             log.exception("task of lease %s could not be started", lease.id)
-            await self._end(lease, TaskExit(lease.id, None, f"the task could not be started: {error}"))
+            reason = f"the task could not be started: {error}"
+            await self._end(lease, TaskExit(lease.id, None, reason, started=False))
 
     def _on_exit(self, task_exit: TaskExit) -> None:
         lease = self._leases.get(task_exit.lease_id)
@@ -144,7 +145,11 @@ class Work:
 
     async def _end(self, lease: Lease, task_exit: TaskExit) -> None:
         """Conclude durably how a task ended, report it, and learn which modules it imported."""
+        if not task_exit.started and lease.kill_reason is None:
+            # Before anything is written to what may be a full disk: from here on no job is taken.
+            self._leases.starts.not_started(task_exit.detail or "a task could not be started", time.monotonic())
         outcome, modules = await asyncio.to_thread(self._conclude, lease, task_exit)
+        self._note_start(lease, task_exit, outcome)
         log.info("ended %s %s, lease %s: %s", lease.job.kind, lease.job.job_id, lease.id, outcome.outcome)
         self._carry_out(self._leases.on_ended(lease, outcome))
         await self.shipper.end(lease.id)
@@ -152,6 +157,14 @@ class Work:
         self.changed.set()
         self._connection.wake()
         self._runners.learn(modules)
+
+    def _note_start(self, lease: Lease, task_exit: TaskExit, outcome: Outcome) -> None:
+        if lease.kill_reason is not None or not task_exit.started:
+            return
+        if outcome.exit_code is None:
+            self._leases.starts.not_run(outcome.error or outcome.outcome, time.monotonic())
+        else:
+            self._leases.starts.ran()
 
     def _conclude(self, lease: Lease, task_exit: TaskExit) -> tuple[Outcome, set[str]]:
         folder = self._spool.folder(lease.id)
@@ -175,4 +188,7 @@ class Work:
                 await self._log_watch.wait()
             if await self.shipper.poll():
                 self._connection.wake()
+            # Logs that were given up get no acknowledgement.
+            for lease in self._leases.in_phase(Phase.DECIDED):
+                self._release(lease)
             await asyncio.sleep(LOG_POLL_S)
