@@ -51,6 +51,7 @@ def _pod_of_somebody_else(release: Release) -> Obj:
     """Return a worker as in another cluster, with an invalid token."""
     settings = {
         "EDGE_WORKER_API_URL": f"http://{NAME}-edge-api:8800",
+        "EDGE_WORKER_ALLOW_PLAIN_HTTP": "true",
         "EDGE_WORKER_NAME": LOST,
         "EDGE_WORKER_STATE_DIR": "/home/edge/state",
         "EDGE_WORKER_JOIN_TOKEN": "edgej_wrong",

@@ -54,7 +54,7 @@ async def started(project: Project, api: ApiProcess, db: Db) -> Project:
     if not project.container():
         token = join_token(api.database, "--name-pattern", WORKER, "--uses", "1")
         api_url = f"http://{project.host}:{api.port}"
-        project.prepare(token, {"https://airflow.example.com": api_url})
+        project.prepare(token, {"https://airflow.example.com": f"{api_url}\nEDGE_WORKER_ALLOW_PLAIN_HTTP=true"})
     project.guide("docker compose up --detach --wait")
     await joined(db, WORKER)
     return project

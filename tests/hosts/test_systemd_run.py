@@ -77,7 +77,8 @@ def install(host: SystemdHost, api: ApiProcess) -> None:
     host.shell("cat > token", stdin=join_token(api.database, *bounds))
     options = "--name plant-7 --queues press --join-token-file token"
     command = guide(f"./install.sh install --api-url https://airflow.example.com {options}")
-    said = host.shell(command.replace("https://airflow.example.com", f"http://{host.address}:{api.port}"))
+    plain = command.replace("https://airflow.example.com", f"http://{host.address}:{api.port}")
+    said = host.shell(f"{plain} --allow-plain-http")
     assert f"Worker {WORKER} is enrolled." in said
     host.shell("rm token")
     # A short kill grace, so that no test waits for a task to stop.
@@ -88,7 +89,8 @@ def install(host: SystemdHost, api: ApiProcess) -> None:
 
 def set_up(host: SystemdHost, worker: str, api_url: str) -> None:
     """Add another worker, which uses the programs of the first."""
-    host.shell(f"echo EDGE_WORKER_API_URL={api_url} > /etc/airflow-edge/{worker}.env")
+    settings = f"EDGE_WORKER_API_URL={api_url}\nEDGE_WORKER_ALLOW_PLAIN_HTTP=true\n"
+    host.shell(f"cat > /etc/airflow-edge/{worker}.env", stdin=settings)
 
 
 def give_token(host: SystemdHost, worker: str, token: str) -> None:

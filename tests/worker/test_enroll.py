@@ -13,6 +13,7 @@ import pytest
 from edge_protocol.frames import Report
 from edge_protocol.rest import ApiInfo, Problem
 from edge_testing.waiting import until
+from edge_testing.workers.agent import write_credential
 
 
 class Result(NamedTuple):
@@ -228,3 +229,41 @@ async def test_state_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = await edge_worker("run", "--name", "w1", "--state-dir", str(tmp_path / "file" / "state"))
     one_line(result, "cannot be used", "--state-dir")
+
+
+async def test_netrc_is_not_read(api: Any, start_agent: Any, state_dir: Path, tmp_path: Path) -> None:
+    (state_dir / "credential.json").unlink()
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    environ = {"HOME": str(tmp_path), "EDGE_WORKER_JOIN_TOKEN": "join-me"}
+    await start_agent("--api-url", api.url, environ=environ)
+    assert (await api.wait_for(Report, api.offer("true"))).outcome == "succeeded"
+
+
+async def test_join_token_does_not_follow_a_redirect(api: Any, tmp_path: Path) -> None:
+    api.enroll_redirect = "http://127.0.0.1:1/elsewhere"
+    result = await edge_worker(
+        *("enroll", "--api-url", api.url, "--name", "w1", "--state-dir", str(tmp_path)),
+        environ={"EDGE_WORKER_JOIN_TOKEN": "join-me"},
+    )
+    one_line(result, f"{api.url} redirects to 'http://127.0.0.1:1/elsewhere'", "--api-url")
+
+
+@pytest.mark.parametrize("command", ["enroll", "run"])
+async def test_plain_http_to_another_host_is_refused(tmp_path: Path, command: str) -> None:
+    state = tmp_path / "state"
+    write_credential(state, "w1", "http://edge.example", "good")
+    result = await edge_worker(
+        *(command, "--api-url", "http://edge.example", "--name", "w1", "--state-dir", str(state)),
+        environ={"EDGE_WORKER_JOIN_TOKEN": "join-me"},
+    )
+    one_line(result, "http://edge.example is plain HTTP", "EDGE_WORKER_ALLOW_PLAIN_HTTP=true")
+
+
+async def test_plain_http_that_is_allowed_goes_through_the_proxy_of_the_environment(api: Any, tmp_path: Path) -> None:
+    result = await edge_worker(
+        *("enroll", "--api-url", "http://edge.example", "--name", "w1", "--state-dir", str(tmp_path)),
+        "--allow-plain-http",
+        environ={"EDGE_WORKER_JOIN_TOKEN": "join-me", "http_proxy": api.url, "no_proxy": ""},
+    )
+    assert result.code == 0, result.err

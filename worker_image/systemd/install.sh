@@ -16,6 +16,7 @@ QUEUES=
 CONCURRENCY=
 DRAIN_TIMEOUT=
 CA_BUNDLE=
+ALLOW_PLAIN_HTTP=
 TOKEN_FILE=
 START=yes
 PURGE=no
@@ -28,11 +29,12 @@ install.sh uninstall [--name NAME] [--purge] stop and remove the service; --purg
 
   --name NAME               name of the worker; default: the host's name
   --join-token-file FILE    file with the join token; -: stdin
-  --queues A,B              queues to serve; default: all that the token grants
+  --queues A,B              queues to serve; default: those of the token, or "default" if the token grants any queue
   --concurrency N           slots for tasks; default: 8
   --drain-timeout SECONDS   how long a stop waits for running tasks; default: 3600
   --execution-api-url URL   Airflow's Execution API as seen from here; default: as the edge API sends it
   --ca-bundle FILE          CA certificates to trust, as PEM; copied to /etc/airflow-edge
+  --allow-plain-http        allow an http:// URL of another host, where the network itself is protected
   --wheels FOLDER           folder with this project's wheels, in addition to the package index
   --index-url URL           package index; default: as pip is configured
   --package SPEC            package to install, can be repeated; default: airflow-edge-worker[airflow]
@@ -57,6 +59,7 @@ read_options() {
         case $1 in
             --purge) PURGE=yes; shift; continue ;;
             --no-start) START=no; shift; continue ;;
+            --allow-plain-http) ALLOW_PLAIN_HTTP=true; shift; continue ;;
             -h | --help) usage; exit 0 ;;
         esac
         [ $# -ge 2 ] || fail "$1 needs a value or is not an option; see: install.sh --help" 2
@@ -161,6 +164,7 @@ settings() {
     echo "# Settings of the worker, as EDGE_WORKER_<OPTION>, and of Airflow, as AIRFLOW__<SECTION>__<KEY>."
     echo "# Changes take effect after: systemctl restart edge-worker@$NAME"
     echo "EDGE_WORKER_API_URL=$API_URL"
+    [ -z "$ALLOW_PLAIN_HTTP" ] || echo "EDGE_WORKER_ALLOW_PLAIN_HTTP=$ALLOW_PLAIN_HTTP"
     [ -z "$EXECUTION_API_URL" ] || echo "EDGE_WORKER_EXECUTION_API_URL=$EXECUTION_API_URL"
     [ -z "$QUEUES" ] || echo "EDGE_WORKER_QUEUES=$QUEUES"
     [ -z "$CONCURRENCY" ] || echo "EDGE_WORKER_CONCURRENCY=$CONCURRENCY"
@@ -210,6 +214,7 @@ enrol() {
     step "enrolment as $NAME"
     [ "$TOKEN_FILE" = - ] || exec <"$TOKEN_FILE"
     set -- enroll --join-token-file - --api-url "$(setting API_URL)"
+    [ "$(setting ALLOW_PLAIN_HTTP)" != true ] || set -- "$@" --allow-plain-http
     [ -z "$(setting CA_BUNDLE)" ] || set -- "$@" --ca-bundle "$ROOT$(setting CA_BUNDLE)"
     [ -z "$(setting QUEUES)" ] || set -- "$@" --queues "$(setting QUEUES)"
     as_worker "$PROGRAM" "$@" || fail "the worker could not enrol; fix the cause and run this again" "$?"

@@ -18,7 +18,15 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from edge_protocol.limits import COMMENT_MAX, CONCURRENCY_MAX, ERROR_TEXT_MAX, QueueName, WorkerName
+from edge_protocol.limits import (
+    COMMENT_MAX,
+    CONCURRENCY_MAX,
+    ERROR_TEXT_MAX,
+    QueueName,
+    SysInfoNumber,
+    SysInfoText,
+    WorkerName,
+)
 
 PROTOCOL_MIN = 2
 """Oldest protocol that this code speaks."""
@@ -60,7 +68,7 @@ class Hello(Frame):
     instance: UUID
     versions: Versions
     queues: list[QueueName] | None = Field(default=None, max_length=256)
-    """None: all queues that the credential grants."""
+    """None: the queues that the credential lists, or `default` if it grants any queue."""
     concurrency: int = Field(ge=1, le=CONCURRENCY_MAX)
     held: list[UUID] = Field(default_factory=list, max_length=CONCURRENCY_MAX)
     initialised: bool = True
@@ -83,7 +91,7 @@ class Heartbeat(Frame):
     """As in Hello."""
     maintenance_acknowledged: bool = False
     terminating: bool = False
-    sysinfo: dict[str, float | int | str | None] = Field(default_factory=dict, max_length=64)
+    sysinfo: dict[SysInfoText, float | SysInfoNumber | SysInfoText | None] = Field(default_factory=dict, max_length=64)
 
 
 class Accept(Frame):

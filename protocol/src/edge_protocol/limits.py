@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 QUEUE_NAME_MAX = 256
 """Characters, as in Airflow's own `task_instance.queue` column."""
@@ -34,3 +34,7 @@ QUEUE_NAME_PATTERN = r"^[^\x00]*$"
 QueueName = Annotated[str, StringConstraints(min_length=1, max_length=QUEUE_NAME_MAX, pattern=QUEUE_NAME_PATTERN)]
 WorkerPattern = Annotated[str, StringConstraints(max_length=WORKER_NAME_MAX + 1, pattern=WORKER_SCOPE_PATTERN)]
 WorkerName = Annotated[str, StringConstraints(max_length=WORKER_NAME_MAX, pattern=WORKER_NAME_PATTERN)]
+
+SysInfoText = Annotated[str, StringConstraints(max_length=128)]
+"""A name or a text in a heartbeat's `sysinfo`, which is stored and shown for each worker."""
+SysInfoNumber = Annotated[int, Field(ge=-(2**63), lt=2**63)]

@@ -14,9 +14,9 @@ from edge_testing.operator.builders import make_worker
 REFUSED = "The join token was refused: make a new one."
 
 
-def template(ca_bundle: str | None) -> dict[str, Any]:
+def template(ca_bundle: str | None, api_url: str = "https://api") -> dict[str, Any]:
     worker = make_worker()
-    return pod_template(worker, worker.spec(), PodDefaults("image:1", "https://api", 45, ca_bundle))
+    return pod_template(worker, worker.spec(), PodDefaults("image:1", api_url, 45, ca_bundle))
 
 
 def test_a_worker_gets_the_ca_bundle_as_a_file() -> None:
@@ -29,6 +29,22 @@ def test_a_worker_gets_the_ca_bundle_as_a_file() -> None:
     (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == volume["name"])
     env = {variable["name"]: variable["value"] for variable in container["env"]}
     assert env["EDGE_WORKER_CA_BUNDLE"] == f"{mount['mountPath']}/{item['path']}"
+
+
+@pytest.mark.parametrize(
+    ("api_url", "allowed"),
+    [
+        ("http://edge-edge-api.airflow.svc:8800", True),
+        ("http://edge-edge-api.airflow.svc.cluster.local:8800", True),
+        ("http://edge-edge-api:8800", True),
+        ("http://edge.example.com", False),
+        ("http://10.0.0.7:8800", False),
+        ("https://edge-edge-api.airflow.svc:8800", False),
+    ],
+)
+def test_plain_http_is_allowed_inside_the_cluster_only(api_url: str, allowed: bool) -> None:
+    (container,) = template(None, api_url)["spec"]["containers"]
+    assert ("EDGE_WORKER_ALLOW_PLAIN_HTTP" in {variable["name"] for variable in container["env"]}) is allowed
 
 
 def test_without_a_ca_bundle_nothing_is_mounted() -> None:

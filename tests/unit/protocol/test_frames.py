@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -103,3 +104,10 @@ def test_job_runs_keep_the_rules(events: list[JobEvent]) -> None:
         if after is JobState.RUNNING:
             assert state in (JobState.LEASED, JobState.RUNNING)
         state = after
+
+
+@pytest.mark.parametrize("sysinfo", [{"x" * 129: 1}, {"x": "y" * 129}, {str(number): 1 for number in range(65)}])
+def test_system_information_is_bounded(sysinfo: dict[str, Any]) -> None:
+    text = json.dumps({"type": "heartbeat", "free_slots": 1, "jobs_active": 0, "sysinfo": sysinfo})
+    with pytest.raises(frames.FrameError, match="sysinfo"):
+        frames.parse_agent_frame(text)

@@ -48,8 +48,8 @@ async def run_agent(settings: WorkerSettings, state: StateFolder, credential: St
     locks = StateLocks.acquire(state)
     try:
         processes.adopt_orphans()
-        async with client_session(settings.ca_bundle, credential.credential) as client:
-            api_url = settings.api_url or credential.api_url
+        api_url = settings.api_url or credential.api_url
+        async with client_session(settings, api_url, credential.credential) as client:
             rotation = CredentialRotation(client, state, credential, api_url)
             runners = runner_pool(settings, state, locks)
             await Agent(settings, state, api_url, client, runners, rotation, health).run()

@@ -47,10 +47,12 @@ class WorkerSettings(BaseModel):
 
     api_url: Url | None = None
     """Base URL of the edge API, without `/edge_worker`. Stored in the state folder at enrolment."""
+    allow_plain_http: bool = False
+    """Allow an `http://` API URL to another host: for networks that are protected by other means."""
     name: WorkerName = Field(default_factory=socket.gethostname, validate_default=True)
     """Unique name of the worker in its fleet; unset: the host's name."""
     queues: Annotated[list[QueueName] | None, BeforeValidator(_split), Field(min_length=1, max_length=256)] = None
-    """Queues to serve; unset: all queues that the credential grants."""
+    """Queues to serve; unset: the queues that the credential lists, or `default` if it grants any queue."""
     concurrency: int = Field(default=8, ge=1, le=CONCURRENCY_MAX)
     """Slots: how many one-slot tasks run at the same time."""
     state_dir: Path | None = None

@@ -8,6 +8,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from edge_operator.api import names
 from edge_operator.api.types import EdgeWorker, Meta, Obj, WorkerSpec, timestamp
@@ -246,9 +247,18 @@ def _env(worker: EdgeWorker, spec: WorkerSpec, defaults: PodDefaults) -> list[Ob
     if spec.dag_bundles:
         bundles = [bundle.model_dump(by_alias=True) for bundle in spec.dag_bundles]
         values["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(bundles)
+    if _is_plain_http_inside(defaults.api_url):
+        values["EDGE_WORKER_ALLOW_PLAIN_HTTP"] = "true"
     if defaults.ca_bundle is not None:
         values["EDGE_WORKER_CA_BUNDLE"] = f"{CA_FOLDER}/{CA_FILE}"
     return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _is_plain_http_inside(url: str) -> bool:
+    """Return whether a URL is plain HTTP to a Service of the cluster; a worker refuses it to any other host."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return parts.scheme == "http" and ("." not in host or host.endswith(".svc") or ".svc." in host)
 
 
 _CA_REFERENCE = {"fieldPath": f"metadata.annotations['{names.CA_BUNDLE_ANNOTATION}']"}

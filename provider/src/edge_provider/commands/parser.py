@@ -10,7 +10,10 @@ from airflow.cli.cli_config import ARG_PID, ARG_VERBOSE, ActionCommand, Arg, Gro
 _FORMATS: Final = ("table", "json", "yaml", "plain")
 
 _CONCURRENCY = Arg(("-c", "--concurrency"), help="Slots for tasks (default: [edge] worker_concurrency)")
-_QUEUES = Arg(("-q", "--queues"), help="Queues to serve, separated by commas (default: all that the credential grants)")
+_QUEUES = Arg(
+    ("-q", "--queues"),
+    help="Queues to serve, separated by commas (default: those of its credential, or 'default' if that grants any)",
+)
 _TEAM = Arg(("-t", "--team-name"), help="Refuse to start if the worker's credential belongs to another team")
 _HOSTNAME = Arg(("-H", "--edge-hostname"), help="Name of the worker (default: the host's name)")
 _HOSTNAME_REQUIRED = Arg(("-H", "--edge-hostname"), help="Name of the worker", required=True)

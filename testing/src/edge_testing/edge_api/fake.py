@@ -53,6 +53,7 @@ class FakeEdgeApi:
         self.credential = "good"
         self.join_token = "join-me"
         self.join_problem: Problem | None = None
+        self.enroll_redirect: str | None = None
         self.info_problem: Problem | None = None
         self.refuse_websocket: int | None = None
         self.break_websocket = False
@@ -182,6 +183,8 @@ class FakeEdgeApi:
 
     async def _enroll(self, request: web.Request) -> web.Response:
         asked = EnrollRequest.model_validate_json(await request.read())
+        if self.enroll_redirect is not None:
+            raise web.HTTPTemporaryRedirect(self.enroll_redirect)
         if self.join_problem is not None:
             return self._problem(self.join_problem)
         if asked.join_token != self.join_token:

@@ -38,8 +38,18 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _add_identity(command: argparse.ArgumentParser) -> None:
     command.add_argument("--api-url", help="base URL of the edge API")
+    command.add_argument(
+        "--allow-plain-http",
+        action="store_const",
+        const=True,
+        help="allow an http:// URL of another host, where the network itself is protected",
+    )
     command.add_argument("--name", help="unique name of this worker (the host's name)")
-    command.add_argument("-q", "--queues", help="queues to serve, separated by commas (all granted ones)")
+    command.add_argument(
+        "-q",
+        "--queues",
+        help="queues to serve, separated by commas (those that the credential lists; `default` if it grants any)",
+    )
     command.add_argument("--state-dir", help="folder for credential, spool and learned modules")
     command.add_argument("--ca-bundle", help="PEM file of the CAs to trust")
     command.add_argument("--join-token-file", help="file with the join token; '-' reads it from stdin")

@@ -138,7 +138,7 @@ class CredentialRotation:
 
         """
         try:
-            async with self._client.post(self._api_url + ROTATE_PATH) as response:
+            async with self._client.post(self._api_url + ROTATE_PATH, allow_redirects=False) as response:
                 if response.status not in (200, 201):
                     problem = await read_problem(response)
                     raise RotationError(problem.detail if problem else f"HTTP status {response.status}")

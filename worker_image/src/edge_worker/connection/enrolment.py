@@ -21,6 +21,8 @@ from edge_worker.settings import WorkerSettings
 
 JOIN_TOKEN_ENV = "EDGE_WORKER_JOIN_TOKEN"  # noqa: S105 - the name of a variable, not a token
 _TOKEN_MAX = 512
+_LOCATION_MAX = 200
+_REDIRECTS = range(300, 400)
 PATIENCE_S = 60.0
 """Long enough for an edge API or a proxy that is being restarted. After it the worker exits with the reason, and its
 service manager starts it again."""
@@ -81,13 +83,15 @@ async def enroll(settings: WorkerSettings, join_token: str) -> StoredCredential:
     """
     if settings.api_url is None:
         raise ConfigError("no API URL; give --api-url or set EDGE_WORKER_API_URL")
-    async with client_session(settings.ca_bundle) as client:
+    async with client_session(settings, settings.api_url) as client:
         await _check_api(client, settings.api_url)
         request = EnrollRequest(join_token=join_token, worker=settings.name, queues=settings.queues)
         url = settings.api_url + ENROLL_PATH
         headers = {"Content-Type": "application/json"}
         try:
-            async with client.post(url, data=request.model_dump_json(), headers=headers) as response:
+            async with client.post(
+                url, data=request.model_dump_json(), headers=headers, allow_redirects=False
+            ) as response:
                 _check_status(settings.api_url, response)
                 if response.status not in (200, 201):
                     problem = await read_problem(response)
@@ -104,7 +108,7 @@ async def enroll(settings: WorkerSettings, join_token: str) -> StoredCredential:
 async def _check_api(client: aiohttp.ClientSession, api_url: str) -> None:
     """Check that an edge API with a common protocol answers at the URL. Raises the same errors as `enroll`."""
     try:
-        async with client.get(api_url + INFO_PATH) as response:
+        async with client.get(api_url + INFO_PATH, allow_redirects=False) as response:
             _check_status(api_url, response)
             info = ApiInfo.model_validate_json(await response.content.read(64 << 10))
     except ValidationError as error:
@@ -126,7 +130,11 @@ def _not_the_api(api_url: str) -> ConfigError:
 
 
 def _check_status(api_url: str, response: aiohttp.ClientResponse) -> None:
-    """Treat "try again later", also from a proxy in between, as an edge API that was not reached."""
+    """Refuse a redirect; treat "try again later", also from a proxy in between, as an edge API that was not reached."""
+    if response.status in _REDIRECTS:
+        # Not followed, since the join token would go wherever the answer says.
+        target = response.headers.get("Location", "")[:_LOCATION_MAX]
+        raise ConfigError(f"{api_url} redirects to {target!r}; give the edge API's own URL with --api-url")
     if response.status == HTTPStatus.TOO_MANY_REQUESTS or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise _not_reachable(api_url, f"status {response.status}")
 

@@ -190,7 +190,11 @@ class LongPollTransport:
         timeout = aiohttp.ClientTimeout(total=wait_s + _POLL_ANSWER_S, connect=CONNECT_TIMEOUT_S)
         try:
             async with self._client.post(
-                self._url, data=body, headers={"Content-Type": "application/json"}, timeout=timeout
+                self._url,
+                data=body,
+                headers={"Content-Type": "application/json"},
+                timeout=timeout,
+                allow_redirects=False,
             ) as response:
                 if response.status != 200:
                     raise await _refusal(response)
