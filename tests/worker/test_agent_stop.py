@@ -1,12 +1,13 @@
 """A stopping agent drains, and leaves nothing running and nothing undelivered."""
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
 
 from edge_protocol.frames import Accept, Bye, Cancel, DesiredFrame, Heartbeat, Hello, Report
 from edge_testing.waiting import until
-from edge_testing.workers.processes import alive, started, wait_for_file
+from edge_testing.workers.processes import alive, children, started, wait_for_file
 
 
 async def test_background_process_of_a_finished_task_lives_until_the_worker_stops(api: Any, start_agent: Any) -> None:
@@ -22,6 +23,20 @@ async def test_background_process_of_a_finished_task_lives_until_the_worker_stop
     agent.signal(signal.SIGTERM)
     assert await agent.exit_code() == 0
     assert not alive(left)
+
+
+async def test_background_process_of_a_finished_task_leaves_no_zombie(
+    api: Any, start_agent: Any, tmp_path: Path
+) -> None:
+    agent = await start_agent()
+    lease = api.offer(f"setsid sh -c '{wait_for_file(tmp_path / 'go')}' & echo $!")
+    await api.wait_for(Report, lease)
+    left = int(await api.wait_log(lease, b"\n"))
+    (runner,) = children(agent.pid)
+    os.kill(runner, signal.SIGKILL)
+    await until(lambda: left in children(agent.pid), "it belongs to the agent")
+    (tmp_path / "go").touch()
+    await until(lambda: left not in children(agent.pid), "the agent has reaped it")
 
 
 async def test_sigterm_drains(api: Any, start_agent: Any, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from edge_testing.waiting import until
 from edge_testing.workers.scripts import SHELL_RUNNER
 from edge_worker.errors import RunnerBrokenError
 from edge_worker.host import processes
+from edge_worker.tasks import runners
 from edge_worker.tasks.learned import MANY_MODULES, LearnedModules
 from edge_worker.tasks.outcome import TaskExit
 from edge_worker.tasks.runners import RunnerPool, RunnerProcess, RunnerStartError, StartOrder, runner_command
@@ -37,6 +38,12 @@ class Pool:
         log_file = self.folder / str(lease) / "logs" / "log"
         await self.pool.start(StartOrder(lease, self.folder / str(lease), script, log_file, None))
         return lease
+
+    async def runner(self) -> int:
+        """Return the pid of the runner that a new task gets."""
+        lease = await self.run("ps -o ppid= -p $PPID")
+        await until(lambda: lease in self.exits, "end of a task")
+        return int(self.log(lease))
 
     def log(self, lease: UUID) -> str:
         path = self.folder / str(lease) / "logs" / "log"
@@ -95,14 +102,8 @@ async def test_new_tasks_go_to_the_new_template_and_the_old_one_exits_after_its_
     first = await shell_pool.run(f"{parent}; while [ ! -e {shell_pool.folder}/go ]; do sleep 0.05; done")
     old = int(await until(lambda: shell_pool.log(first).strip(), "first task"))
     shell_pool.pool.learn(many("a"))
-
-    async def runner_now() -> int:
-        lease = await shell_pool.run(parent)
-        await until(lambda: lease in shell_pool.exits, "end of a task")
-        return int(shell_pool.log(lease))
-
     async with asyncio.timeout(30):
-        while (new := await runner_now()) == old:
+        while (new := await shell_pool.runner()) == old:
             pass
     assert alive(old), "its task still runs"
     (shell_pool.folder / "go").touch()
@@ -110,6 +111,22 @@ async def test_new_tasks_go_to_the_new_template_and_the_old_one_exits_after_its_
     assert shell_pool.exits[first].status == 0
     await until(lambda: not alive(old), "end of the old runner")
     assert alive(new)
+
+
+@pytest.fixture
+def site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "site-packages"
+    (folder / "thing-1.dist-info").mkdir(parents=True)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(runners, "PACKAGES_LOOK_S", 0.1)
+    return folder
+
+
+async def test_upgraded_package_leads_to_a_new_template(site_packages: Path, shell_pool: Pool) -> None:
+    old = await shell_pool.runner()
+    (site_packages / "thing-1.dist-info").rename(site_packages / "thing-2.dist-info")
+    await until(lambda: not alive(old), "end of the old runner")
+    assert await shell_pool.runner() != old
 
 
 async def test_dead_runner_is_replaced(shell_pool: Pool) -> None:

@@ -135,3 +135,13 @@ def test_few_new_modules_wait_until_no_task_runs() -> None:
     assert policy.due_at() == 60 + IDLE_S
     policy.tasks_running(2, now=61)
     assert policy.due_at() == 50 + PATIENCE_S
+
+
+def test_changed_packages_lead_to_one_new_template() -> None:
+    policy = RefreshPolicy()
+    policy.tasks_running(1, now=0)
+    policy.started(now=0)
+    policy.packages_changed()
+    assert policy.due_at() == SPACING_S
+    policy.started(now=SPACING_S)
+    assert policy.due_at() is None

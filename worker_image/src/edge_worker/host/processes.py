@@ -61,6 +61,21 @@ def kill_strays(keep: Collection[int]) -> None:
         time.sleep(0.002)
 
 
+def reap_orphans(keep: Collection[int]) -> None:
+    """Reap the ended children of this process that it has adopted, except those in `keep`.
+
+    Adopted ones were started below a runner, so they have another session; who starts a child here waits for it.
+    """
+    if sys.platform == "win32":
+        return
+    session = str(os.getsid(0))
+    for pid in own_children():
+        stat = _stat_fields(pid)
+        if pid not in keep and stat is not None and stat[0] == "Z" and stat[3] != session:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+
 def own_children() -> list[int]:
     """Return the children of this process, adopted ones included."""
     try:

@@ -1,4 +1,4 @@
-"""Signals that ask the agent to stop."""
+"""Signals that the agent acts on: requests to stop, and ends of child processes."""
 
 import asyncio
 import signal
@@ -23,3 +23,9 @@ def on_stop(loop: asyncio.AbstractEventLoop, callback: Callable[[signal.Signals]
             signal.signal(number, pass_on)
         else:
             loop.add_signal_handler(number, callback, number)
+
+
+def on_child_end(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+    """Call `callback` in the loop whenever a child process has ended, where the system reports that."""
+    if sys.platform != "win32":
+        loop.add_signal_handler(signal.SIGCHLD, callback)

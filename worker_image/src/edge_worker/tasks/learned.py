@@ -79,6 +79,7 @@ class RefreshPolicy:
     """Decides when to start a new template: pure. Times are seconds of one monotonic clock."""
 
     new_modules: int = 0
+    _outdated: bool = False
     _first_new_at: float = 0.0
     _idle_since: float | None = None
     _not_before: float = field(default=0.0)
@@ -88,6 +89,10 @@ class RefreshPolicy:
         if count and not self.new_modules:
             self._first_new_at = now
         self.new_modules += count
+
+    def packages_changed(self) -> None:
+        """Note that packages were installed, upgraded or removed: the current template has old code."""
+        self._outdated = True
 
     def tasks_running(self, count: int, now: float) -> None:
         """Note how many tasks run."""
@@ -99,10 +104,13 @@ class RefreshPolicy:
     def started(self, now: float) -> None:
         """Note that a template with all known modules is being started."""
         self.new_modules = 0
+        self._outdated = False
         self._not_before = now + SPACING_S
 
     def due_at(self) -> float | None:
-        """Return when the next template is due; None: not before more modules are learned."""
+        """Return when the next template is due; None: not before modules are learned or packages change."""
+        if self._outdated:
+            return self._not_before
         if not self.new_modules:
             return None
         if self.new_modules >= MANY_MODULES:

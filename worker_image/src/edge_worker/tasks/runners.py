@@ -22,8 +22,10 @@ from uuid import UUID
 from edge_worker.backoff import Backoff
 from edge_worker.errors import RunnerBrokenError
 from edge_worker.host import processes
+from edge_worker.host.signals import on_child_end
 from edge_worker.tasks.learned import LearnedModules, RefreshPolicy
 from edge_worker.tasks.outcome import TaskExit
+from edge_worker.tasks.packages import installed_packages
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ CLOSE_TIMEOUT_S = 15.0
 """Seconds for a runner process to end its tasks and itself."""
 FIRST_ATTEMPTS = 3
 """Failed starts, before the first success, after which this host counts as unable to run tasks."""
+PACKAGES_LOOK_S = 15.0
+"""Seconds between looks at the installed packages; unchanged at two looks, an installation counts as finished."""
 _BLAME_MAX = 25
 """Modules denied one after the other before a start counts as failed."""
 _LINE_MAX_BYTES = 1 << 20
@@ -229,6 +233,9 @@ class RunnerPool:
         backoff = Backoff(first_s=1, longest_s=60)
         failures, worked = 0, False
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._reap_orphans(), name="orphans of tasks")
+            if self._learned is not None:
+                group.create_task(self._watch_packages(), name="installed packages")
             while True:
                 try:
                     fresh = await self._start_process()
@@ -372,6 +379,30 @@ class RunnerPool:
     def _note_running(self) -> None:
         self._policy.tasks_running(sum(len(process.running) for process in self._alive), time.monotonic())
         self._changed.set()
+
+    async def _reap_orphans(self) -> None:
+        """Reap what tasks left in the background: after the end of its runner it is this process's child."""
+        ended = asyncio.Event()
+        on_child_end(asyncio.get_running_loop(), ended.set)
+        while True:
+            await ended.wait()
+            ended.clear()
+            # Under the lock, since the runners themselves are waited for elsewhere.
+            async with self._births:
+                await asyncio.to_thread(processes.reap_orphans, frozenset(self._pids))
+
+    async def _watch_packages(self) -> None:
+        """Have the template replaced once packages were installed, upgraded or removed."""
+        imported = last = await asyncio.to_thread(installed_packages)
+        while True:
+            await asyncio.sleep(PACKAGES_LOOK_S)
+            installed = await asyncio.to_thread(installed_packages)
+            if installed == last and installed != imported:
+                log.info("installed packages have changed: a new runner is started")
+                imported = installed
+                self._policy.packages_changed()
+                self._changed.set()
+            last = installed
 
     async def _until_due(self) -> None:
         """Wait until another runner process should be started."""
