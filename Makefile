@@ -46,6 +46,12 @@ e2e: setup  ## Run the tests on a real cluster: CLUSTER=node (root), kind (Docke
 images:  ## Build the container images with Docker or buildah
 	@PYTHONPATH=images/src $(PYTHON) -m edge_images $(ARGS)
 
+.PHONY: wheels
+wheels: $(UV)  ## Put the wheels for a worker's host into dist/, dependencies included
+	@rm -rf dist
+	@for part in protocol worker_image; do $(UV) build --quiet --wheel --out-dir dist $$part || exit 1; done
+	@$(PYTHON) -m pip download --quiet --dest dist --no-deps --only-binary :all: --require-hashes --requirement requirements/worker.txt
+
 .PHONY: check
 check: setup  ## Format, lint, types and import rules
 	@$(RUN) ruff format --check .

@@ -1,6 +1,5 @@
 """Fixtures for hosts."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,18 +9,21 @@ from edge_testing.database.db import Db
 from edge_testing.edge_api.process import ApiProcess
 from edge_testing.hosts.control_plane import control_plane
 from edge_testing.hosts.execution_api import ExecutionApi
-from edge_testing.repository import REPOSITORY
+from edge_testing.hosts.programs import AgentPrograms, build_wheels, fetch_agent
 
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with wheels of this project's packages that a worker needs."""
     folder = tmp_path_factory.mktemp("wheels")
-    uv = REPOSITORY / ".tools/bin/uv"
-    for member in ("protocol", "worker_image"):
-        command = [str(each) for each in (uv, "build", "--quiet", "--wheel", "--out-dir", folder, REPOSITORY / member)]
-        subprocess.run(command, check=True, timeout=120)
+    build_wheels(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> AgentPrograms:
+    """An agent's programs for `install.sh`."""
+    return fetch_agent(tmp_path_factory.mktemp("programs"), wheels)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import pytest
 from edge_testing.database.db import Db
 from edge_testing.edge_api.commands import join_token
 from edge_testing.edge_api.process import ApiProcess
+from edge_testing.hosts.programs import AgentPrograms
 from edge_testing.hosts.unit_file import SYSTEMD, environment, read_unit
 from edge_testing.skipping import cannot_run
 from edge_testing.waiting import until
@@ -33,24 +34,28 @@ def api(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
 class Host:
     """A scratch root with the installer for it."""
 
-    def __init__(self, root: Path, wheels: Path) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self._wheels = wheels
 
-    def run(self, *arguments: str, token: str = "") -> subprocess.CompletedProcess[str]:
-        """Run the installer as this user, since creating users needs a host of its own."""
+    def run(self, *arguments: str, token: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run the installer with these environment variables."""
         command = ["sh", str(SYSTEMD / "install.sh"), *arguments]
-        environ = {**os.environ, "DESTDIR": str(self.root)}
+        environ = {**os.environ, "DESTDIR": str(self.root), **variables}
         return subprocess.run(
             command, env=environ, input=f"{token}\n", capture_output=True, text=True, check=False, timeout=240
         )
 
-    def install(self, name: str, *arguments: str, token: str = "") -> subprocess.CompletedProcess[str]:
-        # Without Airflow, whose hundred packages the test does not need.
-        source = ("--wheels", str(self._wheels), "--package", "airflow-edge-worker", "--python", sys.executable)
-        done = self.run("install", "--name", name, "--user", USER, *source, *arguments, token=token)
+    def try_install(
+        self, name: str, *arguments: str, token: str = "", **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the installer for this user, since creating users needs a host of its own."""
+        fixed = ("--name", name, "--user", USER, "--python", sys.executable)
+        return self.run("install", *fixed, *arguments, token=token, **variables)
+
+    def install(self, name: str, *arguments: str, token: str = "", **variables: str) -> str:
+        done = self.try_install(name, *arguments, token=token, **variables)
         assert done.returncode == 0, done.stderr
-        return done
+        return done.stdout
 
     def mode(self, path: str) -> int:
         return stat.S_IMODE((self.root / path).stat().st_mode)
@@ -60,24 +65,26 @@ class Host:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Host:
+def first(tmp_path_factory: pytest.TempPathFactory, programs: AgentPrograms) -> Host:
     """A host on which the programs are installed once; each test has its own worker there."""
     if shutil.which("systemctl") is None:
         cannot_run("needs systemctl: apt-get install systemd")
-    host = Host(tmp_path_factory.mktemp("host"), wheels)
-    host.install("first", "--api-url", "http://127.0.0.1:1")
+    host = Host(tmp_path_factory.mktemp("host"))
+    # Neither an index nor another folder is used, whatever pip is configured for.
+    foreign = {"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_FIND_LINKS": str(host.root / "nowhere")}
+    host.install("first", "--api-url", "http://127.0.0.1:1", "--wheels", str(programs.wheels), **foreign)
     return host
 
 
 def test_installs_enrols_and_says_what_is_next(first: Host, api: ApiProcess, db: Db) -> None:
     token = join_token(api.database, "--name-pattern", "plant-7", "--queues", "press,paint", "--uses", "1")
     options = ("--api-url", api.url, "--queues", "press", "--drain-timeout", "60", "--join-token-file", "-")
-    done = first.install("plant-7", *options, token=token)
+    said = first.install("plant-7", *options, token=token)
     (row,) = db.rows("SELECT queues FROM edge.credential WHERE worker_name = 'plant-7'")
     assert row.queues == ["press"]
-    assert token not in done.stdout + done.stderr
-    assert "systemctl restart edge-worker@plant-7" in done.stdout
-    assert "edge-worker status --name plant-7" in done.stdout
+    assert token not in said
+    assert "systemctl restart edge-worker@plant-7" in said
+    assert "edge-worker status --name plant-7" in said
     assert first.mode("etc/airflow-edge/plant-7.env") == 0o640
     assert first.mode("var/lib/airflow-edge/plant-7") == 0o700
     assert first.mode("var/lib/airflow-edge/plant-7/credential.json") == 0o600
@@ -128,16 +135,16 @@ def test_repeated_it_changes_nothing(first: Host, api: ApiProcess, db: Db) -> No
     settings = first.root / "etc/airflow-edge/plant-9.env"
     settings.write_text(settings.read_text() + "AIRFLOW__CORE__DAGS_FOLDER=/srv/dags\n")
     before = settings.read_text()
-    done = first.install("plant-9", "--join-token-file", "-", token=token)
-    assert "enrolled already" in done.stdout
+    said = first.install("plant-9", "--join-token-file", "-", token=token)
+    assert "enrolled already" in said
+    assert "stay as they are" in said
     assert settings.read_text() == before
     assert len(db.rows("SELECT 1 FROM edge.credential WHERE worker_name = 'plant-9'")) == 1
 
 
 def test_a_refused_token_leaves_a_host_that_can_be_completed(first: Host, api: ApiProcess) -> None:
     token = join_token(api.database, "--name-pattern", "other-*")
-    options = ("--package", "airflow-edge-worker", "--user", USER, "--join-token-file", "-", "--python", sys.executable)
-    done = first.run("install", "--name", "plant-3", "--api-url", api.url, *options, token=token)
+    done = first.try_install("plant-3", "--api-url", api.url, "--join-token-file", "-", token=token)
     assert done.returncode == 2
     assert "other-*" in done.stderr
     assert "the worker could not enrol" in done.stderr.splitlines()[-1]
@@ -148,9 +155,25 @@ def test_a_refused_token_leaves_a_host_that_can_be_completed(first: Host, api: A
 
 
 def test_without_a_token_it_says_how_to_enrol(first: Host) -> None:
-    done = first.install("plant-4", "--api-url", "http://127.0.0.1:1")
-    assert "edge-api token create --name-pattern plant-4" in done.stdout
+    said = first.install("plant-4", "--api-url", "http://127.0.0.1:1")
+    assert "edge-api token create --name-pattern plant-4" in said
     assert not first.has(f"{WANTED_BY}/edge-worker@plant-4.service")
+
+
+def test_a_requirements_file_with_hashes_is_the_other_source(tmp_path: Path, programs: AgentPrograms) -> None:
+    """The hash decides, wherever pip finds the file; what has no hash is not installed."""
+    host = Host(tmp_path / "host")
+    source = ("--api-url", "http://127.0.0.1:1", "--requirements", str(programs.requirements))
+    index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(programs.wheels)}
+    with_names = tmp_path / "names.txt"
+    with_names.write_text("airflow-edge-worker\n")
+    done = host.try_install("plant-1", *source[:-1], str(with_names), **index)
+    assert done.returncode == 1
+    assert "--require-hashes" in done.stderr
+    assert not host.has("opt/airflow-edge/bin/edge-worker")
+    assert not host.has("etc/airflow-edge")
+    host.install("plant-1", *source, **index)
+    assert host.has("opt/airflow-edge/bin/edge-worker")
 
 
 @pytest.mark.parametrize(
@@ -165,17 +188,24 @@ def test_without_a_token_it_says_how_to_enrol(first: Host) -> None:
         (("install", "--drain-timeout", "1h", "--api-url", "u"), "not a number of seconds"),
         (("install", "--quick", "yes"), "unknown option --quick"),
         (("install", "--api-url", "u", "--python", "/nowhere/python"), "not Python 3.11"),
+        # Whoever registers a name at an index would own the host.
+        (("install", "--api-url", "u", "--package", "airflow-edge-worker"), "unknown option --package"),
+        (("install", "--api-url", "u", "--index-url", "u"), "unknown option --index-url"),
+        (("install", "--api-url", "u"), "--wheels is missing"),
+        (("install", "--api-url", "u", "--wheels", "/nowhere"), "'/nowhere' has no wheel of airflow-edge-worker"),
+        (("install", "--api-url", "u", "--requirements", "/nowhere"), "'/nowhere' is not a file"),
+        (("install", "--api-url", "u", "--wheels", "/w", "--requirements", "/r"), "exclude each other"),
     ],
 )
 def test_bad_input(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
-    done = Host(tmp_path, tmp_path).run(*arguments)
+    done = Host(tmp_path).run(*arguments)
     assert done.returncode in (1, 2)
     assert said in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_uninstall(tmp_path: Path, wheels: Path, first: Host) -> None:
-    host = Host(tmp_path / "host", wheels)
+def test_uninstall(tmp_path: Path, first: Host) -> None:
+    host = Host(tmp_path / "host")
     # Links stand in for the programs, since this is about files that stay or are deleted.
     shutil.copytree(first.root / "etc", host.root / "etc", symlinks=True)
     (host.root / "opt/airflow-edge/bin").mkdir(parents=True)

@@ -75,7 +75,7 @@ def install(host: SystemdHost, api: ApiProcess) -> None:
     """Follow the guide."""
     bounds = shlex.split(guide("--name-pattern plant-7 --queues press --uses 1"))
     host.shell("cat > token", stdin=join_token(api.database, *bounds))
-    options = "--name plant-7 --queues press --join-token-file token"
+    options = "--name plant-7 --queues press --wheels wheels --join-token-file token"
     command = guide(f"./install.sh install --api-url https://airflow.example.com {options}")
     plain = command.replace("https://airflow.example.com", f"http://{host.address}:{api.port}")
     said = host.shell(f"{plain} --allow-plain-http")
@@ -240,7 +240,7 @@ async def test_revoked_it_stays_down(started: SystemdHost, api: ApiProcess) -> N
 
 async def test_an_upgrade(started: SystemdHost, db: Db) -> None:
     before = db.worker(WORKER)
-    assert "enrolled already" in started.shell(f"./{guide('install.sh install --name plant-7')}")
+    assert "enrolled already" in started.shell(f"./{guide('install.sh install --name plant-7 --wheels wheels')}")
     started.shell(guide("systemctl restart edge-worker@plant-7"))
     after = await joined(db, WORKER, after=before)
     assert after.identity == before.identity

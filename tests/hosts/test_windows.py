@@ -25,6 +25,13 @@ def test_the_installer_fills_in_all_that_is_open() -> None:
     assert set(re.findall(r"@([A-Z_]+)@", service)) == set(re.findall(r"([A-Z_]+) =", filled[1]))
 
 
+def test_the_installer_takes_nothing_from_an_index() -> None:
+    script = (FOLDER / "install.ps1").read_text()
+    (install,) = re.findall(r"'pip', 'install'.*", script)
+    assert "'--no-index'" in install
+    assert "[Parameter(Mandatory, ParameterSetName = 'Install')] [string] $Wheels" in script
+
+
 def test_it_gives_commands_that_the_worker_has() -> None:
     root = ET.parse(FOLDER / "edge-worker.xml").getroot()  # noqa: S314  (a file of this project)
     for tag in ("arguments", "stoparguments"):

@@ -6,9 +6,8 @@ set -eu
 PREFIX=/opt/airflow-edge
 SERVICE_USER=airflow-edge
 NAME=$(uname -n | cut -d. -f1)
-PACKAGES=
 WHEELS=
-INDEX_URL=
+REQUIREMENTS=
 PYTHON=python3
 API_URL=
 EXECUTION_API_URL=
@@ -24,8 +23,8 @@ HERE=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 
 usage() {
     cat <<'USAGE'
-install.sh install --api-url URL [OPTIONS]   install, enrol and start the worker
-install.sh uninstall [--name NAME] [--purge] stop and remove the service; --purge: state and settings, too
+install.sh install --api-url URL --wheels FOLDER [OPTIONS]   install, enrol and start the worker
+install.sh uninstall [--name NAME] [--purge]                 stop and remove the service; --purge: state and settings, too
 
   --name NAME               name of the worker; default: the host's name
   --join-token-file FILE    file with the join token; -: stdin
@@ -35,9 +34,9 @@ install.sh uninstall [--name NAME] [--purge] stop and remove the service; --purg
   --execution-api-url URL   Airflow's Execution API as seen from here; default: as the edge API sends it
   --ca-bundle FILE          CA certificates to trust, as PEM; copied to /etc/airflow-edge
   --allow-plain-http        allow an http:// URL of another host, where the network itself is protected
-  --wheels FOLDER           folder with this project's wheels, in addition to the package index
-  --index-url URL           package index; default: as pip is configured
-  --package SPEC            package to install, can be repeated; default: airflow-edge-worker[airflow]
+  --wheels FOLDER           folder with the wheels to install, dependencies included (make wheels); no index is asked
+  --requirements FILE       instead: requirements file with a hash for every package; pip fetches them as it is configured
+                            Without both, a host that has the programs keeps them as they are.
   --python PROGRAM          Python 3.11 or later; default: python3
   --user NAME               user that runs the worker, created if missing; default: airflow-edge
   --prefix FOLDER           where to install the programs; default: /opt/airflow-edge
@@ -73,8 +72,7 @@ read_options() {
             --drain-timeout) DRAIN_TIMEOUT=$2 ;;
             --ca-bundle) CA_BUNDLE=$2 ;;
             --wheels) WHEELS=$2 ;;
-            --index-url) INDEX_URL=$2 ;;
-            --package) PACKAGES="${PACKAGES:+$PACKAGES }$2" ;;
+            --requirements) REQUIREMENTS=$2 ;;
             --python) PYTHON=$2 ;;
             --user) SERVICE_USER=$2 ;;
             --prefix) PREFIX=$2 ;;
@@ -82,7 +80,6 @@ read_options() {
         esac
         shift 2
     done
-    PACKAGES=${PACKAGES:-airflow-edge-worker[airflow]}
     case $NAME in
         '' | [!A-Za-z0-9]* | *[!A-Za-z0-9._-]* | *[!A-Za-z0-9])
             fail "--name '$NAME' is not a valid name: letters, digits, '.', '_' and '-', with a letter or digit at both ends" 2 ;;
@@ -118,8 +115,22 @@ check_host() {
     [ -n "$API_URL" ] || [ -e "$ETC/$NAME.env" ] || fail "--api-url is missing: the base URL of the edge API" 2
     "$PYTHON" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
         fail "$PYTHON is not Python 3.11 or later with venv; install it (Debian: python3-venv) or select another one with --python"
+    check_source
     command -v systemctl >/dev/null || fail "this host has no systemd; see docs/bare-host-compose.md"
     [ -n "$ROOT" ] || [ "$(id -u)" = 0 ] || fail "run it as root (or with DESTDIR set, for a trial)"
+}
+
+# Programs are installed as root, so they never come from an index by a mere name, which anybody could have registered.
+check_source() {
+    if [ -n "$WHEELS" ]; then
+        [ -z "$REQUIREMENTS" ] || fail "--wheels and --requirements exclude each other" 2
+        set -- "$WHEELS"/airflow_edge_worker-*.whl
+        [ -e "$1" ] || fail "--wheels '$WHEELS' has no wheel of airflow-edge-worker; 'make wheels' in this project makes such a folder" 2
+    elif [ -n "$REQUIREMENTS" ]; then
+        [ -f "$REQUIREMENTS" ] || fail "--requirements '$REQUIREMENTS' is not a file" 2
+    else
+        [ -x "$PROGRAM" ] || fail "--wheels is missing: a folder with the wheels to install; or give --requirements" 2
+    fi
 }
 
 make_user() {
@@ -131,15 +142,26 @@ make_user() {
 }
 
 install_programs() {
+    if [ -z "$WHEELS$REQUIREMENTS" ]; then
+        step "programs in $ROOT$PREFIX stay as they are; --wheels or --requirements upgrades them"
+        return
+    fi
     step "programs in $ROOT$PREFIX"
     [ -x "$ROOT$PREFIX/bin/python" ] || "$PYTHON" -m venv "$ROOT$PREFIX"
-    set -- --quiet --disable-pip-version-check --upgrade
-    [ -z "$INDEX_URL" ] || set -- "$@" --index-url "$INDEX_URL"
-    [ -z "$WHEELS" ] || set -- "$@" --find-links "$WHEELS"
-    # shellcheck disable=SC2086  # a list of packages without spaces in their names
-    "$ROOT$PREFIX/bin/python" -m pip install "$@" $PACKAGES || fail "pip could not install $PACKAGES; see above"
+    if [ -n "$WHEELS" ]; then
+        # No index and no pip configuration, which could name more places to look for packages.
+        PIP_CONFIG_FILE=/dev/null run_pip --isolated --no-index --find-links "$WHEELS" "$WHEELS"/*.whl
+    else
+        run_pip --require-hashes --only-binary :all: --requirement "$REQUIREMENTS"
+    fi
+    [ -x "$PROGRAM" ] || fail "$REQUIREMENTS does not name airflow-edge-worker" 2
     mkdir -p "$ROOT/usr/local/bin"
     ln -sfn "$PREFIX/bin/edge-worker" "$ROOT/usr/local/bin/edge-worker"
+}
+
+run_pip() {
+    "$ROOT$PREFIX/bin/python" -m pip install --quiet --disable-pip-version-check "$@" ||
+        fail "pip could not install from ${WHEELS:-$REQUIREMENTS}; see above"
 }
 
 write_settings() {

@@ -4,7 +4,7 @@
 Installs or removes an edge worker as a Windows service. Read docs/windows.md first: Airflow tasks do not run on Windows yet.
 
 .EXAMPLE
-.\install.ps1 -ApiUrl https://airflow.example.com -Name plant-7 -JoinTokenFile token.txt -WinSW .\WinSW-x64.exe
+.\install.ps1 -ApiUrl https://airflow.example.com -Name plant-7 -Wheels .\wheels -JoinTokenFile token.txt -WinSW .\WinSW-x64.exe
 
 .EXAMPLE
 .\install.ps1 -Uninstall -Name plant-7
@@ -16,8 +16,7 @@ param(
     [Parameter(Mandatory, ParameterSetName = 'Install')] [uri] $ApiUrl,
     [Parameter(Mandatory, ParameterSetName = 'Install')] [string] $WinSW,
     [Parameter(ParameterSetName = 'Install')] [string] $JoinTokenFile,
-    [Parameter(ParameterSetName = 'Install')] [string] $Wheels,
-    [Parameter(ParameterSetName = 'Install')] [string] $Package = 'airflow-edge-worker',
+    [Parameter(Mandatory, ParameterSetName = 'Install')] [string] $Wheels,
     [Parameter(ParameterSetName = 'Install')] [string] $Python = 'py',
     [Parameter(Mandatory, ParameterSetName = 'Uninstall')] [switch] $Uninstall,
     [string] $Prefix = "$env:ProgramFiles\airflow-edge"
@@ -46,9 +45,10 @@ if ($Uninstall) {
 }
 
 if (-not (Test-Path "$Prefix\Scripts\python.exe")) { Invoke-Checked $Python @('-m', 'venv', $Prefix) }
-$Options = @('-m', 'pip', 'install', '--quiet', '--upgrade')
-if ($Wheels) { $Options += @('--find-links', $Wheels) }
-Invoke-Checked "$Prefix\Scripts\python.exe" ($Options + $Package)
+# All wheels of the folder, and nothing from an index: anybody can register a name there.
+$env:PIP_CONFIG_FILE = 'nul'
+$Options = @('-m', 'pip', 'install', '--quiet', '--isolated', '--no-index', '--find-links', $Wheels)
+Invoke-Checked "$Prefix\Scripts\python.exe" ($Options + (Get-ChildItem "$Wheels\*.whl").FullName)
 
 # The state folder holds the credential: only administrators, the system and the service account may read it.
 New-Item -ItemType Directory -Force $State, "$Prefix\service" | Out-Null

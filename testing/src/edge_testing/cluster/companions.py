@@ -45,7 +45,7 @@ def _build(name: str, recipe: Path, fill: Callable[[Path], object]) -> None:
 
 def _systemd_context(context: Path) -> None:
     recipe = RECIPES / "systemd"
-    for file in (recipe / "init", recipe / "pip.conf", REPOSITORY / "requirements" / "worker.txt"):
+    for file in (recipe / "init", REPOSITORY / "requirements" / "worker.txt"):
         shutil.copy(file, context)
 
 

@@ -13,7 +13,7 @@ TIMEOUT_S = 120
 
 
 class SystemdHost:
-    """A container with the installer in the guide's folder, DAG files, and wheels in place of a package index."""
+    """A container with the installer and the wheels in the guide's folders, and DAG files."""
 
     def __init__(self, name: str, image: str, dags: Path, wheels: Path) -> None:
         self.name = name
@@ -35,6 +35,7 @@ class SystemdHost:
         kind = ["--systemd=always", "--cgroupns=private", "--hostname=plant-7", f"--network={self._network}"]
         run("podman", "run", "--detach", "--name", self.name, *kind, *rights, *mounts, self.image)
         run("podman", "cp", str(SYSTEMD), f"{self.name}:{INSTALLER}")
+        self.shell("mkdir wheels && ln -s /srv/packages/*.whl /srv/wheels/*.whl wheels/")
 
     def reboot(self) -> subprocess.Popen[bytes]:
         """Start to reboot it."""
