@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -84,12 +85,23 @@ def test_a_database_of_another_kind_is_refused() -> None:
     assert "hunter2" not in done.stderr
 
 
-@pytest.mark.parametrize("command", [("serve",), ("db", "check"), ("db", "upgrade"), ("token", "create")])
+@pytest.mark.parametrize("command", [("db", "check"), ("db", "upgrade"), ("token", "create")])
 def test_an_unreachable_database_is_named(command: tuple[str, ...]) -> None:
     done = edge_api("postgresql://user:hunter2@127.0.0.1:1/airflow", *command)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert "127.0.0.1:1/airflow can't be reached" in done.stderr
     assert "hunter2" not in done.stderr
+
+
+async def test_the_service_waits_for_an_unreachable_database(tmp_path: Path) -> None:
+    api = ApiProcess("postgresql://user:hunter2@127.0.0.1:1/airflow", tmp_path / "api.log")
+    api.start()
+    named = "127.0.0.1:1/airflow can't be reached"
+    await until(lambda: named in api.log.read_text(), "it names the database")
+    assert api.running
+    api.kill()
+    assert len(api.log.read_text().splitlines()) == 1
+    assert "hunter2" not in api.log.read_text()
 
 
 def test_the_schema_is_checked_and_upgraded(empty_database: str) -> None:

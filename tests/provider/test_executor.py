@@ -97,7 +97,15 @@ class Worker:
         self._connection.commit()
 
     def lose(self, job_id: Any, reason: str) -> None:
-        assert len(rows(self._connection, leases.lose([self.accept(job_id)], reason))) == 1
+        assert (
+            len(
+                rows(
+                    self._connection,
+                    leases.lose([leases.Loss(self.accept(job_id), self._registration.session_id, reason)]),
+                )
+            )
+            == 1
+        )
         self._connection.commit()
 
 

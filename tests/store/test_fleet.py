@@ -19,6 +19,7 @@ from edge_store.workers import agents, changes, requests, worker_views
 from edge_testing.database.records import one
 
 WINDOW = timedelta(seconds=30)
+STALL = timedelta(seconds=5)
 
 
 def register(db: Connection, name: str = "w1", **values: Any) -> agents.Registration:
@@ -130,7 +131,8 @@ def test_own_window_of_silence(db: Connection) -> None:
     register(db, "v1", silent_after_s=90, protocol=1)
     register(db, "v2")
     db.execute(text("UPDATE edge.worker SET last_heartbeat = now() - interval '60 s'"))
-    assert [row.name for row in rows(db, agents.lose_silent(WINDOW))] == ["v2"]
+    run(db, platform.canary())
+    assert [row.name for row in rows(db, agents.lose_silent(WINDOW, STALL))] == ["v2"]
     assert one(db, agents.name_owner("v1", WINDOW)).live
     assert not one(db, agents.name_owner("v2", WINDOW)).live
 
@@ -198,7 +200,7 @@ def test_every_change_that_people_see_is_a_change(
     statements: dict[str, Statement[Any] | Command] = {
         "hello": agents.register(worker, WINDOW),
         "bye": agents.disconnect("w1", worker.session_id),
-        "lost": agents.lose_silent(timedelta(seconds=-1)),
+        "lost": agents.lose_silent(timedelta(seconds=-1), STALL),
         "maintenance": requests.enter_maintenance(["w1"], "x", "y"),
         "host": requests.enter_maintenance(["w1"], "hot", "worker host", own_only=True),
         "effective": agents.set_effective("w1", worker.session_id, ["q"], 2),
@@ -206,6 +208,7 @@ def test_every_change_that_people_see_is_a_change(
         "shutdown": requests.shut_down(["w1"]),
         "cordon": agents.set_cordon_reasons({"w1": "too old"}),
     }
+    run(db, platform.canary())
     after = commit(db, statements[change])
     assert seen(db, place) == ["w1"]
     assert seen(db, after) == []

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 from edge_protocol.job_state import FINISHED_STATES, TRANSITIONS, JobEvent, JobState
 from edge_store.database.statement import first, rows, run
 from edge_store.jobs import claims, leases, logs, scheduling
+from edge_store.schema import platform
 from edge_store.workers import agents, worker_views
 from edge_testing.database.records import SECOND, claim, new_job, one, register, report, state
 
@@ -93,6 +94,38 @@ def test_adoption_reports_finished_jobs_again(db: Connection) -> None:
     assert [row.state for row in rows(db, scheduling.take_events("2"))] == ["failed"]
 
 
+def test_a_stall_of_the_database_is_no_silence(db: Connection) -> None:
+    worker, job = register(db), new_job()
+    run(db, scheduling.enqueue(job))
+    lease = claim(db, job, worker)
+    assert lease
+    rows(db, leases.accept([leases.HeldLease(lease, "w1")]))
+    run(db, platform.canary())
+    # Nothing was written for 40 seconds, neither a heartbeat nor the canary.
+    db.execute(text("UPDATE edge.worker SET last_heartbeat = now() - interval '40 seconds'"))
+    db.execute(text("UPDATE edge.platform SET updated_at = now() - interval '40 seconds' WHERE key = 'canary'"))
+    assert rows(db, agents.lose_silent(30 * SECOND, 5 * SECOND)) == []
+    assert state(db, job).state == "running"
+
+
+def test_a_session_that_is_not_the_current_one_loses_nothing(db: Connection) -> None:
+    """A hello or bye that comes late must not touch the tasks of the session that has followed."""
+    old = register(db)
+    worker = register(db, identity=old.identity)
+    running, leased = new_job(), new_job()
+    for job in (running, leased):
+        run(db, scheduling.enqueue(job))
+    lease = claim(db, running, worker)
+    assert lease
+    rows(db, leases.accept([leases.HeldLease(lease, "w1")]))
+    assert claim(db, leased, worker)
+    assert rows(db, leases.lose([leases.Loss(lease, old.session_id, "late")])) == []
+    assert rows(db, leases.give_up("w1", old.session_id, "late")) == []
+    assert (state(db, running).state, state(db, leased).state) == ("running", "leased")
+    given_up = {row.id: row.state for row in rows(db, leases.give_up("w1", worker.session_id, "stopped"))}
+    assert given_up == {running.id: "lost", leased.id: "queued"}
+
+
 def test_silent_worker_loses_its_running_jobs_once(db: Connection) -> None:
     worker, running, leased = register(db), new_job(), new_job()
     for job in (running, leased):
@@ -102,8 +135,9 @@ def test_silent_worker_loses_its_running_jobs_once(db: Connection) -> None:
     rows(db, leases.accept([leases.HeldLease(lease, "w1")]))
     assert claim(db, leased, worker)
     db.execute(text("UPDATE edge.worker SET last_heartbeat = now() - interval '31 seconds'"))
-    assert one(db, agents.lose_silent(30 * SECOND)) == ("w1", 1)
-    assert rows(db, agents.lose_silent(30 * SECOND)) == []
+    run(db, platform.canary())
+    assert one(db, agents.lose_silent(30 * SECOND, SECOND)) == ("w1", 1, 1)
+    assert rows(db, agents.lose_silent(30 * SECOND, SECOND)) == []
     row = state(db, running)
     assert row.state == "lost"
     assert row.error.startswith("edge worker w1 lost at 20")
@@ -193,7 +227,7 @@ def _apply(db: Connection, job: scheduling.NewJob, event: JobEvent, lease: UUID,
     elif event is JobEvent.ENQUEUE:
         run(db, scheduling.enqueue(job))
     elif event is JobEvent.LOSE:
-        rows(db, leases.lose([lease], "gone"))
+        rows(db, leases.lose([leases.Loss(lease, worker.session_id, "gone")]))
     elif event is JobEvent.REVOKE:
         rows(db, scheduling.revoke(job.id))
 

@@ -27,10 +27,12 @@ from edge_protocol.job_state import HELD_STATES, TRANSITIONS, JobState
 from edge_store.database import engine
 from edge_store.database.statement import RowT, Statement, first, rows, run
 from edge_store.jobs import claims, leases, scheduling
+from edge_store.schema import platform
 from edge_store.workers import agents, requests, worker_views
 
 INTERVAL = timedelta(seconds=10)
 WINDOW = 3 * INTERVAL
+STALL = timedelta(seconds=5)
 ACCEPT = timedelta(seconds=10)
 NAMES = ("a", "b", "c")
 SLOTS = 3
@@ -199,7 +201,8 @@ class Fleet(RuleBasedStateMachine):
 
     @rule()
     def keep_house(self) -> None:
-        rows(self.db, agents.lose_silent(WINDOW))
+        run(self.db, platform.canary())
+        rows(self.db, agents.lose_silent(WINDOW, STALL))
         rows(self.db, leases.requeue_expired())
 
     # ---- what always holds ----

@@ -3,10 +3,13 @@
 import logging
 import subprocess
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
@@ -53,6 +56,20 @@ class EmbeddedPostgres:
         """Create a database, as a copy of `template` where given, and return its URL."""
         self.execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))
         return self.url(name)
+
+    @contextmanager
+    def stalled(self) -> Iterator[None]:
+        """Stop all processes of the server while the block runs, as a disk that hangs does."""
+        pid = int((self._folder / "postmaster.pid").read_text().split()[0])
+        server = psutil.Process(pid)
+        processes = [server, *server.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in reversed(processes):
+                process.resume()
 
     def restart(self) -> None:
         """Stop the server at once, as a crash would (no waiting for clients), and start it again."""

@@ -3,7 +3,8 @@
 EdgeApiError
 +-- RefusedError             a caller asked for something that it can't have; becomes a problem answer
 |   +-- OutOfScopeError      it lies outside the part of the fleet that the credential covers
-+-- DatabaseAwayError        the database does not answer; worth another try
++-- DatabaseAwayError        the database can't be used now; worth another try
+|   +-- DatabaseBrokenError  it answered with an internal error; worth only a few tries
 +-- DatabaseRefusedError     the database answered that a statement is wrong; not worth another try
     +-- BadDataError         it can't hold a value that a caller sent
 """
@@ -33,6 +34,10 @@ class OutOfScopeError(RefusedError):
 
 class DatabaseAwayError(EdgeApiError):
     """The database can't be reached, or broke off; the same statement may succeed later."""
+
+
+class DatabaseBrokenError(DatabaseAwayError):
+    """The database answers a statement with an internal error, which may be over at the next try, or never."""
 
 
 class DatabaseRefusedError(EdgeApiError):

@@ -28,6 +28,7 @@ from edge_api.sessions.registry import Registry
 from edge_api.settings import ApiSettings
 from edge_api.transports.long_poll import LongPollTransport
 from edge_api.transports.websocket import WebSocketTransport
+from edge_api.upkeep.contact import DatabaseContact
 from edge_api.upkeep.health import Health
 from edge_api.upkeep.hints import Hints
 from edge_api.upkeep.housekeeping import Housekeeping
@@ -90,6 +91,7 @@ class Runtime:
             database, settings, metrics, refusals, self.v1_workers, self._accepts.batcher, self._reports.batcher
         )
 
+        self._contact = DatabaseContact(database, registry, settings.heartbeat_interval_s)
         self._hints = Hints(database, registry, wakeups, desired, checks, authenticator, self.admin.changes)
         self._housekeeping = Housekeeping(database, settings, metrics)
         self.routers = tuple(
@@ -99,7 +101,7 @@ class Runtime:
                 Rotation(database, settings, authenticator),
                 websocket,
                 long_poll,
-                Health(database, self._hints, registry, metrics),
+                Health(database, self._contact, self._hints, registry, metrics),
                 Scrape(database, metrics, settings.heartbeat_interval_s),
             )
         )
@@ -122,6 +124,8 @@ class Runtime:
             "dispatcher": self._dispatcher.run(),
             "heartbeats": self._heartbeats.run(),
             "hints": self._hints.run(),
+            "database-canary": self._contact.run(),
+            "database-contact": self._contact.watch(),
             "silent-sessions": self.registry.watch_silence(),
             "changes": self.admin.changes.run(),
             "refusals": self.refusals.run(),

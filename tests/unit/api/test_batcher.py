@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from edge_api.database.batcher import Batcher
-from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
+from edge_api.errors import DatabaseAwayError, DatabaseBrokenError, DatabaseRefusedError
 
 
 class Store:
@@ -82,6 +82,26 @@ async def test_the_patience_of_each_item_is_bounded() -> None:
             await batcher.submit(1)
         store.fail = lambda _: None
         assert await batcher.submit(2) == 4
+
+
+async def test_an_internal_error_of_the_database_is_tried_again_a_few_times() -> None:
+    store = Store()
+    failures = iter([DatabaseBrokenError("oops"), DatabaseBrokenError("oops"), None])
+    store.fail = lambda _: next(failures)
+    batcher = Batcher("test", store.flush)
+    async with running(batcher):
+        assert await batcher.submit(1) == 2
+
+
+async def test_an_item_that_breaks_the_database_does_not_harm_the_others() -> None:
+    store = Store()
+    store.fail = lambda items: DatabaseBrokenError("oops") if 2 in items else None
+    batcher = Batcher("test", store.flush)
+    futures = [batcher.submit(number) for number in (1, 2, 3)]
+    async with running(batcher):
+        results = await asyncio.gather(*futures, return_exceptions=True)
+    assert (results[0], results[2]) == (2, 6)
+    assert isinstance(results[1], DatabaseBrokenError)
 
 
 async def test_an_item_that_is_refused_does_not_harm_the_others() -> None:

@@ -4,11 +4,17 @@ import argparse
 import asyncio
 import logging
 import sys
+import time
+from typing import Final
 
 from edge_api.cli.database import connected
 from edge_api.settings import ApiSettings
 from edge_protocol.json_logs import JsonLines
+from edge_store.errors import UnreachableDatabaseError
 from edge_store.schema import migrate
+
+LOOK_S: Final = 1.0
+"""Seconds between two looks at a database that is away."""
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,17 +26,32 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _serve(settings: ApiSettings, _: argparse.Namespace) -> None:
-    with connected(settings) as connection:
-        migrate.check(connection)
     # Only the service needs the web framework; the other commands start in half the time without it.
     import uvloop  # noqa: PLC0415
 
     from edge_api.server import check_tls, listen, serve  # noqa: PLC0415
 
     check_tls(settings)
+    _wait_for_database(settings)
     _log_json_lines()
     with listen(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings, listener))
+
+
+def _wait_for_database(settings: ApiSettings) -> None:
+    """Check the schema. A database that is away is waited for: it may be away for as long as a failover takes."""
+    printed = ""
+    while True:
+        try:
+            with connected(settings) as connection:
+                migrate.check(connection)
+        except UnreachableDatabaseError as error:
+            if str(error) != printed:
+                printed = str(error)
+                sys.stderr.write(f"edge-api: waiting: {printed}\n")
+            time.sleep(LOOK_S)
+        else:
+            return
 
 
 def _log_json_lines() -> None:

@@ -10,13 +10,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, NoReturn, TypeVar
 
-from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
+from edge_api.errors import DatabaseAwayError, DatabaseBrokenError, DatabaseRefusedError, EdgeApiError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _BACKOFF_FIRST_S: Final = 0.05
 _BACKOFF_MOST_S: Final = 1.0
+_BROKEN_MOST: Final = 5
+"""Internal errors of the database after which a batch is taken apart, or an item given up."""
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +34,8 @@ class Batcher(Generic[Item, Result]):
     """Collects items and flushes them in batches, one batch at a time.
 
     `flush` gets the items and returns a result for each, in order. While it raises `DatabaseAwayError` the items are
-    kept and tried again, each for `patience_s` seconds. A batch that the database refuses is taken apart, so that one
-    bad item does not harm the others.
+    kept and tried again, each for `patience_s` seconds. A batch that the database refuses, or keeps answering with
+    internal errors, is taken apart, so that one bad item does not harm the others.
     """
 
     def __init__(
@@ -92,11 +94,17 @@ class Batcher(Generic[Item, Result]):
     async def _deliver(self, batch: list[_Entry[Item, Result]]) -> None:
         """Flush one batch, for as long as it takes; every future is done afterwards."""
         backoff = _BACKOFF_FIRST_S
+        broken = 0
         try:
             while batch:
                 try:
                     results = await self._flush([entry.item for entry in batch])
                 except DatabaseAwayError as error:
+                    if isinstance(error, DatabaseBrokenError):
+                        broken += 1
+                        if broken == _BROKEN_MOST:
+                            await self._deliver_apart(batch, error)
+                            return
                     log.warning("%s wait for the database: %s", self.name, error)
                     batch = self._without_overdue(batch, error)
                     await asyncio.sleep(backoff)
@@ -113,7 +121,7 @@ class Batcher(Generic[Item, Result]):
             for entry in batch:
                 entry.future.cancel()
 
-    async def _deliver_apart(self, batch: list[_Entry[Item, Result]], error: DatabaseRefusedError) -> None:
+    async def _deliver_apart(self, batch: list[_Entry[Item, Result]], error: EdgeApiError) -> None:
         if len(batch) == 1:
             log.error("%s: the database refuses an item: %s", self.name, error)
             if not batch[0].future.done():

@@ -10,12 +10,17 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
+import psycopg
+from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from edge_api.errors import BadDataError, DatabaseAwayError, DatabaseRefusedError
+from edge_api.database.failures import POOLER_HELP, Failure, classify
+from edge_api.errors import BadDataError, DatabaseAwayError, DatabaseBrokenError, DatabaseRefusedError
 from edge_api.metrics import Metrics
 from edge_store.database import engine
 from edge_store.database.statement import Command, RowT, Statement, read
@@ -23,6 +28,9 @@ from edge_store.schema import migrate
 
 STATEMENT_TIMEOUT_S: Final = 30.0
 """No statement here takes longer on a healthy database; one that does is cancelled and tried again."""
+
+IDLE_IN_TRANSACTION_S: Final = 10.0
+"""A transaction waits for this process no longer; between two statements of one, it computes for milliseconds."""
 
 CONNECT_ARGS: Final = {
     **engine.CONNECT_ARGS,
@@ -79,6 +87,9 @@ class Database:
             connect_args=dict(CONNECT_ARGS),
             hide_parameters=True,
         )
+        for each in (self._pool, self._single):
+            event.listen(each.sync_engine, "handle_error", _drop_useless_connections)
+            event.listen(each.sync_engine, "connect", _bound_transactions)
         self._metrics = metrics
         self.last_failure: float | None = None
         """When the database was last found away, by `time.monotonic`."""
@@ -131,28 +142,61 @@ class Database:
                 yield connection
         self._metrics.statement_seconds.labels(name).observe(time.perf_counter() - began)
 
+    def note_failure(self) -> None:
+        """Note that the database is away, or was until now."""
+        self.last_failure = time.monotonic()
+        self._metrics.database_failures.inc()
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, InterfaceError) as error:
-            raise self._away(error) from error
         except (DataError, UnicodeEncodeError) as error:
             raise BadDataError(_first_line(error)) from error
         except DBAPIError as error:
-            if error.connection_invalidated:
-                raise self._away(error) from error
-            raise DatabaseRefusedError(_first_line(error)) from error
+            raise self._translate(error) from error
         except (PoolTimeoutError, TimeoutError) as error:
-            raise self._away(error) from error
+            self.note_failure()
+            raise DatabaseAwayError(_first_line(error)) from error
 
-    def _away(self, error: Exception) -> DatabaseAwayError:
-        state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
-        # Class 40 (deadlock, serialization) is worth another try too, but it is no failure of the database.
-        if not state.startswith("40"):
-            self.last_failure = time.monotonic()
-            self._metrics.database_failures.inc()
-        return DatabaseAwayError(_first_line(error))
+    def _translate(self, error: DBAPIError) -> DatabaseAwayError | DatabaseRefusedError:
+        sqlstate = _sqlstate(error)
+        if sqlstate is None:
+            # Not from the server: a lost connection, or a mistake that the driver found.
+            lost = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+            failure = Failure.AWAY if lost else Failure.REFUSED
+        else:
+            failure = classify(sqlstate)
+        match failure:
+            case Failure.AWAY:
+                self.note_failure()
+                return DatabaseAwayError(_first_line(error))
+            case Failure.AGAIN:
+                return DatabaseAwayError(_first_line(error))
+            case Failure.BROKEN:
+                return DatabaseBrokenError(_first_line(error))
+            case Failure.POOLER:
+                return DatabaseRefusedError(f"{_first_line(error)}. {POOLER_HELP}")
+            case Failure.REFUSED:
+                return DatabaseRefusedError(_first_line(error))
+
+
+def _bound_transactions(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    """Let the server end a transaction whose replica is cut off: its locks would stop all the others."""
+    cursor = connection.cursor()
+    cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_S:g}s'")
+    cursor.close()
+
+
+def _drop_useless_connections(context: ExceptionContext) -> None:
+    """Let SQLAlchemy drop this connection, and all that are older: the database may be another host by now."""
+    error = context.original_exception
+    if isinstance(error, psycopg.Error) and error.sqlstate is not None and classify(error.sqlstate) is Failure.AWAY:
+        context.is_disconnect = True
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return error.orig.sqlstate if isinstance(error.orig, psycopg.Error) else None
 
 
 def _first_line(error: Exception) -> str:

@@ -33,7 +33,7 @@ class ByeHandler:
                 session.supersede()
                 return
             reason = f"edge worker {session.worker} stopped without a report"
-            await give_up_leases(self._database, session.worker, reason)
+            await self._database.rows(leases.give_up(session.worker, session.id, reason))
             await self._database.run(agents.disconnect(session.worker, session.id))
         except (DatabaseAwayError, TimeoutError) as error:
             log.warning("a bye was not written: %s", error, extra={"worker": session.worker})
@@ -43,19 +43,3 @@ class ByeHandler:
     async def _is_current(self, session: Session) -> bool:
         standing = await self._database.first(agents.standing([session.worker]))
         return standing is not None and standing.session_id == session.id
-
-
-async def give_up_leases(database: Database, worker: str, reason: str) -> None:
-    """Lose the running jobs of a worker that is gone, with the reason, and return its leased ones to their queues.
-
-    Raises:
-        DatabaseAwayError: not all is written.
-
-    """
-    held = await database.rows(leases.held_by(worker))
-    running = [row.lease_id for row in held if row.state == "running"]
-    leased = [row.lease_id for row in held if row.state == "leased"]
-    if running:
-        await database.rows(leases.lose(running, reason))
-    if leased:
-        await database.rows(leases.release(leased))

@@ -8,9 +8,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, NoReturn
 from uuid import UUID
@@ -29,14 +27,6 @@ from edge_store.workers import agents
 PERIOD_MOST_S: Final = 1.0
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Loss:
-    """A running task whose process is gone."""
-
-    lease_id: UUID
-    reason: str
 
 
 class HeartbeatHandler:
@@ -60,7 +50,7 @@ class HeartbeatHandler:
         self._period_s = min(PERIOD_MOST_S, heartbeat_interval_s / 3)
         self._supersede = supersede
         self._latest: dict[str, agents.Beat] = {}
-        self.losses: Batcher[_Loss, None] = Batcher("losses", self._lose)
+        self.losses: Batcher[leases.Loss, None] = Batcher("losses", self._lose)
 
     def handle(self, session: Session, frame: Heartbeat) -> None:
         """Keep the heartbeat for the next write, and compare the leases."""
@@ -101,16 +91,14 @@ class HeartbeatHandler:
         for lease in found.gone:
             log.warning("a task is gone without a report", extra={"worker": session.worker, "lease": lease})
             session.leases.reporting(lease, begun=True)
-            loss = _Loss(lease, f"edge worker {session.worker} has the task no more and sent no report")
+            loss = leases.Loss(
+                lease, session.id, f"edge worker {session.worker} has the task no more and sent no report"
+            )
             session.track(self.losses.submit(loss), partial(_release, session, lease))
 
-    async def _lose(self, losses: Sequence[_Loss]) -> list[None]:
-        by_reason: dict[str, list[UUID]] = defaultdict(list)
-        for loss in losses:
-            by_reason[loss.reason].append(loss.lease_id)
-        for reason, ids in by_reason.items():
-            lost = await self._database.rows(leases.lose(ids, reason))
-            self._metrics.jobs_finished.labels("lost").inc(len(lost))
+    async def _lose(self, losses: Sequence[leases.Loss]) -> list[None]:
+        lost = await self._database.rows(leases.lose(losses))
+        self._metrics.jobs_finished.labels("lost").inc(len(lost))
         return [None] * len(losses)
 
     # ---- the write, once a second ----

@@ -141,7 +141,7 @@ class HelloHandler:
         lost = [row.lease_id for row in stored if row.state == "running" and row.lease_id not in held]
         if lost:
             reason = f"edge worker {session.worker} restarted without the task"
-            done = await self._database.rows(leases.lose(lost, reason))
+            done = await self._database.rows(leases.lose([leases.Loss(lease, session.id, reason) for lease in lost]))
             self._metrics.jobs_finished.labels("lost").inc(len(done))
         for lease in reported:
             if lease not in known:

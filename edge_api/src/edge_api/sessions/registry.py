@@ -35,6 +35,8 @@ class Registry:
         self._by_worker: dict[str, Session] = {}
         self.closing = False
         """This process is about to stop: it takes no new session."""
+        self.database_away = False
+        """The database is out of reach for so long that the workers are better off with another replica."""
 
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._by_worker.values()))
@@ -46,11 +48,13 @@ class Registry:
         """Check that one more session may begin.
 
         Raises:
-            RefusedError: this process is full or stops (503).
+            RefusedError: this process is full, stops, or does not reach the database (503).
 
         """
         if self.closing:
             raise RefusedError(503, "going_away", "This replica of the edge API stops. Connect again.")
+        if self.database_away:
+            raise RefusedError(503, "database_away", "The database is away. Connect again.")
         if len(self._by_worker) >= self._settings.max_sessions:
             raise RefusedError(
                 503,

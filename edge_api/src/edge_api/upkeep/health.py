@@ -11,6 +11,7 @@ from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
 from edge_api.http.problems import problem
 from edge_api.metrics import Metrics
 from edge_api.sessions.registry import Registry
+from edge_api.upkeep.contact import DatabaseContact
 from edge_api.upkeep.hints import Hints
 from edge_store.schema import migrate
 
@@ -20,8 +21,11 @@ CACHE_S: Final = 1.0
 class Health:
     """Answers readiness probes; the database is asked once a second at most."""
 
-    def __init__(self, database: Database, hints: Hints, registry: Registry, metrics: Metrics) -> None:
+    def __init__(
+        self, database: Database, contact: DatabaseContact, hints: Hints, registry: Registry, metrics: Metrics
+    ) -> None:
         self._database = database
+        self._contact = contact
         self._hints = hints
         self._registry = registry
         self._metrics = metrics
@@ -49,7 +53,9 @@ class Health:
         if time.monotonic() - self._asked_at > CACHE_S:
             self._answer = await self._ask_database()
             self._asked_at = time.monotonic()
-            self._metrics.database_up.set(self._answer is None)
+            self._metrics.database_up.set(self._answer is None and self._contact.problem is None)
+        if self._contact.problem is not None:
+            return f"The database is away: {self._contact.problem}"
         if self._answer is None and not self._hints.up:
             return "The connection that listens for hints is being opened again."
         return self._answer

@@ -15,6 +15,7 @@ from edge_api.database.pool import STATEMENT_TIMEOUT_S, Database
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
 from edge_api.metrics import Metrics
 from edge_api.settings import ApiSettings
+from edge_api.upkeep.contact import STALL
 from edge_api.upkeep.grace import Grace
 from edge_store.database import locks
 from edge_store.database.statement import read
@@ -27,8 +28,6 @@ FAST_PERIOD_S: Final = 1.0
 RETENTION_PERIOD_S: Final = 3600.0
 TOMBSTONES_KEPT: Final = timedelta(days=1)
 """A follower of the change stream that was away for longer gets the whole fleet again."""
-PASS_GAP_S: Final = 5.0
-"""A fast duty that did not run for this long was interrupted."""
 
 log = logging.getLogger(__name__)
 
@@ -138,9 +137,9 @@ class Housekeeping:
         fast = min(FAST_PERIOD_S, settings.heartbeat_interval_s)
         common = (self.leadership, database, metrics)
         # A late accept still counts until another worker has the job, so the rescue also waits after an outage.
-        rescue_grace = Grace(settings.accept_timeout_s, PASS_GAP_S)
+        rescue_grace = Grace(settings.accept_timeout_s, STALL.total_seconds())
         self.rescue = Duty("lease-rescue", self._rescue, fast, *common, rescue_grace)
-        self.liveness = Duty("liveness", self._lose_silent, fast, *common, Grace(window_s, PASS_GAP_S))
+        self.liveness = Duty("liveness", self._lose_silent, fast, *common, Grace(window_s, STALL.total_seconds()))
         self.retention = Duty("retention", self._purge, RETENTION_PERIOD_S, *common)
 
     @property
@@ -155,7 +154,7 @@ class Housekeeping:
             log.warning("jobs put back that no worker accepted in time", extra={"jobs": len(rows)})
 
     async def _lose_silent(self) -> None:
-        for row in await self._database.rows(agents.lose_silent(self._settings.silence_window)):
+        for row in await self._database.rows(agents.lose_silent(self._settings.silence_window, STALL)):
             self._metrics.workers_lost.inc()
             self._metrics.jobs_finished.labels("lost").inc(row.jobs)
             log.warning("a silent worker is unknown from now on", extra={"worker": row.name, "jobs_lost": row.jobs})

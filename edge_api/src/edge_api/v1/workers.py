@@ -10,7 +10,6 @@ from edge_api.database.pool import Database
 from edge_api.database.storable import storable_text
 from edge_api.errors import RefusedError
 from edge_api.fleet.version_policy import VersionPolicy
-from edge_api.frames.bye import give_up_leases
 from edge_api.settings import ApiSettings
 from edge_api.v1 import state as words
 from edge_api.v1.models import WorkerQueueUpdateBody, WorkerRegistrationReturn, WorkerSetStateReturn, WorkerStateBody
@@ -19,6 +18,7 @@ from edge_protocol.worker_state import GONE_STATES, MISSED_HEARTBEATS, WorkerSta
 from edge_store import v1
 from edge_store.database.statement import Statement
 from edge_store.identity import audit
+from edge_store.jobs import leases
 from edge_store.workers import agents, requests
 
 PROVIDER_VERSION: Final = "5.1.0"
@@ -100,9 +100,10 @@ class V1Workers:
             any_queue=body.queues is None,
             silent_after_s=math.ceil(MISSED_HEARTBEATS * self._settings.v1_heartbeat_interval_s),
         )
-        # Its process is new: the tasks of the one before it are gone.
-        await give_up_leases(self._database, name, f"edge worker {name} restarted without the task")
         await self._database.rows(agents.register(new, self._settings.silence_window))
+        # Its process is new: the tasks of the one before it are gone.
+        reason = f"edge worker {name} restarted without the task"
+        await self._database.rows(leases.give_up(name, new.session_id, reason))
         beat = _beat(name, new.session_id, body, acknowledged=False)
         await self._database.rows(agents.heartbeats([beat]))
 
@@ -180,8 +181,9 @@ class V1Workers:
                 await transaction.run(audit.add([audit.NewAudit(f"worker:{name}", action, f"worker/{name}", detail)]))
 
     async def _leave(self, row: agents.WorkerSession) -> None:
-        await give_up_leases(self._database, row.name, f"edge worker {row.name} stopped without a report")
         if row.session_id is not None:
+            reason = f"edge worker {row.name} stopped without a report"
+            await self._database.rows(leases.give_up(row.name, row.session_id, reason))
             await self._database.run(agents.disconnect(row.name, row.session_id))
 
     def _match(self, versions: dict[str, Any]) -> bool:

@@ -13,7 +13,12 @@ from edge_store.errors import UnreachableDatabaseError, UnsupportedDatabaseError
 MIN_SERVER_VERSION: Final = 130000
 """PostgreSQL 13, in the notation of `server_version_num`."""
 
-CONNECT_ARGS: Final[Mapping[str, Any]] = {"connect_timeout": 10, "application_name": "airflow-edge"}
+CONNECT_ARGS: Final[Mapping[str, Any]] = {
+    "connect_timeout": 10,
+    "application_name": "airflow-edge",
+    # A standby, to which stale DNS may lead after a failover, is no database to work with.
+    "target_session_attrs": "read-write",
+}
 
 
 def database_url(url: str) -> URL:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select, text
+from sqlalchemy import bindparam, select, text
 
 from edge_store.database.arrays import TEXTS, texts
 from edge_store.database.statement import Statement
@@ -168,21 +168,90 @@ def release(lease_ids: Sequence[UUID]) -> Statement[RequeuedJob]:
     return Statement("release", _RELEASE.bindparams(leases=texts(lease_ids)), RequeuedJob)
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A running job whose process is gone, as a session of its worker knows."""
+
+    lease_id: UUID
+    session_id: UUID
+    reason: str
+
+
 class LostJob(NamedTuple):
     """A job that was declared lost."""
 
     id: UUID
 
 
-def lose(lease_ids: Sequence[UUID], reason: str) -> Statement[LostJob]:
-    """Declare running jobs lost: their process is known to be gone."""
-    executable = (
-        job.update()
-        .where(job.c.lease_id.in_(list(lease_ids)), job.c.state == "running")
-        .values(state="lost", finished_at=func.now(), workload=None, error=reason, event_pending=True)
-        .returning(job.c.id)
+_LOSE = text(
+    """
+    WITH loss AS (
+        SELECT * FROM unnest(CAST(:leases AS uuid[]), CAST(:sessions AS uuid[]), :reasons)
+            AS l(lease_id, session_id, reason)
+    ), current AS (
+        -- A newer session of the worker may hold the very task that an older one misses.
+        SELECT name, session_id FROM edge.worker WHERE session_id IN (SELECT session_id FROM loss)
+        ORDER BY name FOR SHARE
+    )
+    UPDATE edge.job j
+    SET state = 'lost', finished_at = now(), workload = NULL, error = loss.reason, event_pending = true
+    FROM loss JOIN current ON current.session_id = loss.session_id
+    WHERE j.lease_id = loss.lease_id AND j.worker_name = current.name AND j.state = 'running'
+    RETURNING j.id
+    """
+).bindparams(bindparam("reasons", type_=TEXTS))
+
+
+def lose(losses: Sequence[Loss]) -> Statement[LostJob]:
+    """Declare running jobs lost. A loss by a session that is not its worker's current one changes nothing."""
+    executable = _LOSE.bindparams(
+        leases=texts(loss.lease_id for loss in losses),
+        sessions=texts(loss.session_id for loss in losses),
+        reasons=[loss.reason for loss in losses],
     )
     return Statement("lose", executable, LostJob)
+
+
+class GivenUpJob(NamedTuple):
+    """A job that a worker left behind."""
+
+    id: UUID
+    state: str
+    """`lost`, or `queued` again."""
+    hints: int
+    """Hints sent by the whole statement."""
+
+
+_GIVE_UP = text(
+    """
+    WITH current AS (
+        SELECT name FROM edge.worker WHERE name = :worker AND session_id = CAST(:session_id AS uuid) FOR SHARE
+    ), lost AS (
+        UPDATE edge.job j
+        SET state = 'lost', finished_at = now(), workload = NULL, error = :reason, event_pending = true
+        FROM current WHERE j.worker_name = current.name AND j.state = 'running'
+        RETURNING j.id, j.state
+    ), released AS (
+        UPDATE edge.job j SET state = 'queued', worker_name = NULL, lease_id = NULL, lease_expires_at = NULL,
+            leased_at = NULL
+        FROM current WHERE j.worker_name = current.name AND j.state = 'leased'
+        RETURNING j.id, j.state, j.queue
+    ), hinted AS (
+        SELECT pg_notify('edge', 'job ' || queue) FROM (SELECT DISTINCT queue FROM released) q
+    )
+    SELECT id, state, (SELECT count(*) FROM hinted) AS hints
+    FROM (SELECT id, state FROM lost UNION ALL SELECT id, state FROM released) given_up
+    """
+)
+
+
+def give_up(worker: str, session_id: UUID, reason: str) -> Statement[GivenUpJob]:
+    """Lose the running jobs of a worker that stops, and return its leased ones to their queues.
+
+    Nothing happens if the session is not the worker's current one.
+    """
+    executable = _GIVE_UP.bindparams(worker=worker, session_id=str(session_id), reason=reason)
+    return Statement("give_up", executable, GivenUpJob)
 
 
 class HeldJob(NamedTuple):

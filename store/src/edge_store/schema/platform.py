@@ -12,6 +12,10 @@ AIRFLOW_VERSION = "airflow_version"
 """Written by the executor when it starts; workers' versions are compared with it."""
 
 
+CANARY = "canary"
+"""Written each second by every replica of the edge API: the newest moment at which the database took a write."""
+
+
 class Fact(NamedTuple):
     """The value of a key."""
 
@@ -28,3 +32,8 @@ def put(key: str, value: str) -> Command:
 def get(key: str) -> Statement[Fact]:
     """Return the value of a key, or nothing."""
     return Statement("platform", select(platform.c.value).where(platform.c.key == key), Fact)
+
+
+def canary() -> Command:
+    """Prove that the database takes writes."""
+    return Command("canary", put(CANARY, "").executable)

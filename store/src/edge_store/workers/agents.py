@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Integer, Interval, Text
 
 from edge_store.database.statement import Command, Statement
+from edge_store.schema import platform
 from edge_store.schema.tables import worker, worker_desired
 
 
@@ -198,6 +199,8 @@ class SilentWorker(NamedTuple):
     name: str
     jobs: int
     """Jobs of it that were declared lost."""
+    hints: int
+    """Hints sent by the whole statement."""
 
 
 _LOSE_SILENT = text(
@@ -206,6 +209,8 @@ _LOSE_SILENT = text(
         SELECT name, last_heartbeat FROM edge.worker
         WHERE NOT lost AND NOT offline
           AND last_heartbeat < now() - coalesce(make_interval(secs => silent_after_s), :window)
+          -- A statement that waited for a stalled database must not count the stall as silence.
+          AND EXISTS (SELECT 1 FROM edge.platform WHERE key = :canary AND updated_at > now() - :stall)
         FOR UPDATE SKIP LOCKED
     ), marked AS (
         UPDATE edge.worker w SET lost = true, jobs_active = 0, free_slots = 0, revision = DEFAULT
@@ -218,18 +223,24 @@ _LOSE_SILENT = text(
                     || to_char(m.last_heartbeat AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
         FROM marked m WHERE j.worker_name = m.name AND j.state = 'running'
         RETURNING j.id, j.worker_name
+    ), hinted AS (
+        -- A worker that is connected after all stops the tasks.
+        SELECT pg_notify('edge', 'cancel ' || worker_name) FROM (SELECT DISTINCT worker_name FROM lost) w
     )
-    SELECT m.name, count(l.id) AS jobs FROM marked m LEFT JOIN lost l ON l.worker_name = m.name GROUP BY m.name
+    SELECT m.name, count(l.id) AS jobs, (SELECT count(*) FROM hinted) AS hints
+    FROM marked m LEFT JOIN lost l ON l.worker_name = m.name GROUP BY m.name
     """
-).bindparams(bindparam("window", type_=Interval))
+).bindparams(bindparam("window", type_=Interval), bindparam("stall", type_=Interval), canary=platform.CANARY)
 
 
-def lose_silent(window: timedelta) -> Statement[SilentWorker]:
+def lose_silent(window: timedelta, stall: timedelta) -> Statement[SilentWorker]:
     """Declare workers unknown that were silent for `window`, and their running jobs lost (I-4 in docs/architecture.md).
+
+    Nothing happens if the database took no write for `stall`: heartbeats may wait as well.
 
     Claims that such a worker never accepted return to their queues by the accept timeout.
     """
-    return Statement("lose_silent", _LOSE_SILENT.bindparams(window=window), SilentWorker)
+    return Statement("lose_silent", _LOSE_SILENT.bindparams(window=window, stall=stall), SilentWorker)
 
 
 class WorkerSession(NamedTuple):
