@@ -1,7 +1,10 @@
 """The health check, expiring credentials, and the states of a worker that reconnects and leaves."""
 
 import asyncio
+import contextlib
 import os
+import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from edge_testing.edge_api.admin import AdminClient, admin_client
 from edge_testing.edge_api.commands import join_token
 from edge_testing.edge_api.credentials import admin_credential
 from edge_testing.edge_api.process import ApiProcess, StartApi
+from edge_testing.skipping import cannot_run
 from edge_testing.waiting import until
 from edge_testing.workers.worker import Tasks, Worker, reaches
 from edge_worker.connection.credential import StoredCredential
@@ -101,6 +105,44 @@ async def test_worker_that_cannot_start_tasks_takes_no_more_jobs(
     assert 1 <= len(failed) <= 2
     spool.unlink()
     (worker.state_dir / "set-aside").rename(spool)
+    others = set(jobs) - set(failed)
+    await until(lambda: {db.state(job) for job in others} == {"succeeded"}, "the other jobs have run", 60)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 20 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", folder], capture_output=True, check=False)
+    if done.returncode:
+        cannot_run("needs to mount a tmpfs: run as root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+async def test_full_disk_fails_few_jobs_and_the_rest_waits(
+    small_disk: Path, api: ApiProcess, make_worker: Any, admin: AdminClient, db: Db
+) -> None:
+    worker: Worker = make_worker(api.url, folder=small_disk)
+    await worker.start("--concurrency", "2")
+    await reaches(admin, "idle")
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    jobs = [job for _ in range(50) for job in db.enqueue(workload="true")]
+    shown = await reaches(admin, "maintenance mode")
+    assert shown["maintenance"]["by"] == "worker health check"
+    failed = [job for job in jobs if db.state(job) == "failed"]
+    assert len(failed) <= 2
+    low = f"less than 2 MiB of disk space are free in {worker.state_dir}"
+
+    async def shows_the_disk() -> bool:
+        return bool((await admin.call("GET", "/workers/w1"))["maintenance"]["comment"] == low)
+
+    await until(shows_the_disk, "the reason is the disk")
+    filler.unlink()
     others = set(jobs) - set(failed)
     await until(lambda: {db.state(job) for job in others} == {"succeeded"}, "the other jobs have run", 60)
 
