@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
+from edge_store import retention
 from edge_store.database import engine
 from edge_store.database.notify import Notification, notify
 from edge_store.database.statement import Command, Statement, rows, run
@@ -264,7 +265,7 @@ def test_audit_filters_and_pages(db: Connection) -> None:
     assert len(rows(db, audit.entries(10, action="worker."))) == 2
     assert len(rows(db, audit.entries(10, object_="worker/w2"))) == 1
     assert len(rows(db, audit.entries(10, since=all_of_them[0].at + timedelta(hours=1)))) == 0
-    run(db, audit.purge(timedelta(seconds=-1)))
+    assert one(db, retention.audit_entries(timedelta(seconds=-1)).statement).deleted == 3
     assert rows(db, audit.entries(10)) == []
 
 

@@ -1,7 +1,6 @@
 """The statements of a job's life, each against real PostgreSQL."""
 
 import dataclasses
-from datetime import timedelta
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, text
@@ -230,23 +229,6 @@ def _apply(db: Connection, job: scheduling.NewJob, event: JobEvent, lease: UUID,
         rows(db, leases.lose([leases.Loss(lease, worker.session_id, "gone")]))
     elif event is JobEvent.REVOKE:
         rows(db, scheduling.revoke(job.id))
-
-
-def test_purge_keeps_jobs_with_pending_events_longer_but_not_forever(db: Connection) -> None:
-    ages = {"taken_new": 1, "taken_old": 3, "pending_old": 3, "pending_ancient": 20}
-    for name, hours in ages.items():
-        job = new_job(task_id=name)
-        run(db, scheduling.enqueue(job))
-        _force(db, job, JobState.SUCCEEDED, uuid4())
-        db.execute(
-            text(
-                "UPDATE edge.job SET finished_at = now() - make_interval(hours => :hours), event_pending = :pending"
-                " WHERE id = :id"
-            ).bindparams(hours=hours, pending=name.startswith("pending"), id=job.id)
-        )
-    run(db, scheduling.purge_finished(timedelta(hours=2)))
-    left = db.execute(text("SELECT task_id FROM edge.job ORDER BY task_id")).scalars().all()
-    assert left == ["pending_old", "taken_new"]
 
 
 def test_still_owned_are_jobs_that_have_or_will_have_an_event(db: Connection) -> None:

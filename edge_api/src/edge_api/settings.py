@@ -104,6 +104,9 @@ class ApiSettings(BaseSettings):
     job_retention_s: Seconds = 24 * 3600
     """Finished jobs are deleted after this time, once Airflow knows their outcome."""
 
+    queued_retention_s: Seconds = 7 * 24 * 3600
+    """Jobs that nobody took are deleted after this time: Airflow has given up their tasks long before."""
+
     log_retention_s: Seconds = 30 * 24 * 3600
     """Task logs are deleted this long after the task was given to a worker."""
 

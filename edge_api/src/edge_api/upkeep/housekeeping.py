@@ -17,10 +17,10 @@ from edge_api.metrics import Metrics
 from edge_api.settings import ApiSettings
 from edge_api.upkeep.contact import STALL
 from edge_api.upkeep.grace import Grace
+from edge_store import retention
 from edge_store.database import locks
 from edge_store.database.statement import read
-from edge_store.identity import audit
-from edge_store.jobs import leases, logs, scheduling
+from edge_store.jobs import leases
 from edge_store.workers import agents, changes
 
 LOCK_PERIOD_S: Final = 1.0
@@ -160,7 +160,25 @@ class Housekeeping:
             log.warning("a silent worker is unknown from now on", extra={"worker": row.name, "jobs_lost": row.jobs})
 
     async def _purge(self) -> None:
-        await self._database.run(scheduling.purge_finished(self._settings.job_retention))
-        await self._database.run(logs.purge(self._settings.log_retention))
-        await self._database.run(audit.purge(timedelta(seconds=self._settings.audit_retention_s)))
+        """Delete what is old. One kind of rows that can't be deleted must not keep the others."""
+        settings = self._settings
+        audit_retention = timedelta(seconds=settings.audit_retention_s)
+        for purge in (
+            retention.finished_jobs(settings.job_retention),
+            retention.orphaned_jobs(timedelta(seconds=settings.queued_retention_s)),
+            retention.leases(settings.log_retention),
+            retention.audit_entries(audit_retention),
+            retention.join_tokens(audit_retention),
+            retention.credentials(audit_retention),
+        ):
+            try:
+                await self._purge_in_batches(purge)
+            except (DatabaseAwayError, DatabaseRefusedError):
+                log.exception("%s failed; the next pass tries again", purge.statement.name)
         await self._database.run(changes.purge_tombstones(TOMBSTONES_KEPT))
+
+    async def _purge_in_batches(self, purge: retention.Purge) -> None:
+        while self.leadership.held.is_set():
+            [batch] = await self._database.rows(purge.statement)
+            if batch.deleted < purge.limit:
+                return

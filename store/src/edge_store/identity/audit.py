@@ -3,10 +3,10 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, func, select, text
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
@@ -78,8 +78,3 @@ def entries(
     if since is not None:
         chosen = chosen.where(audit.c.at >= since)
     return Statement("audit_entries", chosen, AuditRow)
-
-
-def purge(older_than: timedelta) -> Command:
-    """Delete old entries."""
-    return Command("purge_audit", delete(audit).where(audit.c.at < func.now() - older_than))

@@ -6,11 +6,11 @@ an outage. The log grows only at the end that the lease row knows, which makes r
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, func, select, text
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import LargeBinary, Text
 
@@ -131,8 +131,3 @@ def chunks_after(lease_id: UUID, start: int, limit: int) -> Statement[StoredChun
         .limit(limit)
     )
     return Statement("log_chunks", executable, StoredChunk)
-
-
-def purge(older_than: timedelta) -> Command:
-    """Delete leases, and with them logs, granted longer ago than `older_than`."""
-    return Command("purge_logs", delete(lease).where(lease.c.granted_at < func.now() - older_than))

@@ -1,12 +1,11 @@
-"""Statements on `edge.job` for the executor: queue a job, take events, adopt, revoke, purge."""
+"""Statements on `edge.job` for the executor: queue a job, take events, adopt, revoke."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, func, select, text
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.types import Text
 
 from edge_store.database.arrays import texts
@@ -179,16 +178,3 @@ def revoke(job_id: UUID) -> Statement[RevokedJob]:
     The job makes no events from then on, not even one of an end that came just before.
     """
     return Statement("revoke_job", _REVOKE.bindparams(id=str(job_id)), RevokedJob)
-
-
-UNTAKEN_FACTOR = 7
-"""A finished job is kept this many times longer while its event was not taken."""
-
-
-def purge_finished(older_than: timedelta) -> Command:
-    """Delete finished jobs whose event was taken, and much older ones whose event nobody will take.
-
-    A scheduler that died leaves the latter: nobody adopts a task that Airflow already knows to have succeeded.
-    """
-    done_with = ~job.c.event_pending | (job.c.finished_at < func.now() - UNTAKEN_FACTOR * older_than)
-    return Command("purge_jobs", delete(job).where(job.c.finished_at < func.now() - older_than, done_with))
