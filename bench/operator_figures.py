@@ -77,7 +77,7 @@ class Bench:
 
     def runs(self, worker: str) -> bool:
         """Return whether the pod of an EdgeWorker runs."""
-        pod = self.api.call("GET", f"/api/v1/namespaces/{self.site.namespace}/pods/edge-{worker}-0") or {}
+        pod = self.api.call("GET", f"/api/v1/namespaces/{self.site.namespace}/pods/edgeworker-{worker}-0") or {}
         return (pod.get("status") or {}).get("phase") == "Running"
 
     def joined(self, worker: str) -> bool:

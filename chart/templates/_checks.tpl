@@ -107,6 +107,9 @@
 {{- end -}}
 
 {{- define "airflow-edge.check.release" }}
+{{- if hasPrefix "edgeworker-" (printf "%s-" (include "airflow-edge.fullname" .)) }}
+  The release is named {{ .Release.Name }}, but names that begin with edgeworker- are for the objects of EdgeWorkers. Choose another name.
+{{- end }}
 {{- $marker := lookup "v1" "ConfigMap" .Release.Namespace "airflow-edge" }}
 {{- $holder := dig "data" "release" "" (default dict $marker) }}
 {{- if and $holder (ne $holder .Release.Name) }}

@@ -195,6 +195,14 @@ def test_an_invalid_value_is_reported_with_its_key_and_a_fix(arguments: tuple[st
     assert fix in said
 
 
+@pytest.mark.parametrize("release", ["edgeworker", "edgeworker-north"])
+def test_a_release_whose_objects_could_be_those_of_a_worker_is_refused(release: str) -> None:
+    done = helm("template", release, str(CHART))
+    assert done.returncode != 0
+    assert f"The release is named {release}" in done.stderr
+    assert "Choose another name" in done.stderr
+
+
 def test_all_contradictions_are_reported_at_once() -> None:
     done = try_render("platform", "--set", "dags.configMap=a,dags.existingClaim=b,ingress.enabled=true")
     assert "ingress.host" in done.stderr

@@ -33,9 +33,9 @@ def test_a_worker_of_the_operator_with_a_wrong_join_token(release: Release) -> N
     """The token is replaced while the pod waits for a node."""
     nowhere = {"nodeSelector": {"place": "nowhere"}}
     release.apply(_worker({"queues": ["pool"], "template": nowhere}))
-    eventually(lambda: release.find("secret", f"edge-{LOST}"), "its token is made", 60)
+    eventually(lambda: release.find("secret", f"edgeworker-{LOST}"), "its token is made", 60)
     wrong = base64.b64encode(b"edgej_wrong").decode()
-    release.kubectl("patch", "secret", f"edge-{LOST}", "--patch", json.dumps({"data": {"join-token": wrong}}))
+    release.kubectl("patch", "secret", f"edgeworker-{LOST}", "--patch", json.dumps({"data": {"join-token": wrong}}))
     release.apply(_worker({"queues": ["pool"], "template": {}}))
     ready = partial(release.condition, "edgeworker", LOST, "Ready")
     eventually(lambda: ready().get("reason") == "PodFailing", "the condition says that it fails", 90, ready)

@@ -59,7 +59,7 @@ def test_a_deleted_pod_is_drained(release: Release, worker: str) -> None:
     hold = release.start_hold("hold_default", 1)
     hold.wait_running(1)
     old = _pod_uid(release, worker)
-    release.kubectl("delete", "pod", f"edge-{worker}-0", "--wait=false")
+    release.kubectl("delete", "pod", f"edgeworker-{worker}-0", "--wait=false")
     eventually(lambda: release.status("edgeworker", worker).get("state") == "terminating", "the worker stops")
     assert [state for state, _ in hold.states()] == ["running"]
     (task,) = hold.finish()
@@ -71,7 +71,7 @@ def test_a_deleted_pod_is_drained(release: Release, worker: str) -> None:
 def test_tasks_of_a_pod_that_was_killed_are_tried_again(release: Release, worker: str) -> None:
     hold = release.start_hold("hold_default", 2)
     hold.wait_running(2)
-    release.kubectl("delete", "pod", f"edge-{worker}-0", "--grace-period=0", "--force")
+    release.kubectl("delete", "pod", f"edgeworker-{worker}-0", "--grace-period=0", "--force")
     eventually(lambda: hold.states() == [("running", 2)] * 2, "both tasks run as second try", LOST_S, hold.states)
     ended = hold.finish()
     assert [(task["state"], task["try_number"]) for task in ended] == [("success", 2)] * 2
@@ -131,5 +131,5 @@ def _wait_state(release: Release, worker: str, state: str) -> None:
 
 
 def _pod_uid(release: Release, worker: str) -> str | None:
-    found = release.find("pod", f"edge-{worker}-0")
+    found = release.find("pod", f"edgeworker-{worker}-0")
     return found["metadata"]["uid"] if found is not None else None

@@ -28,7 +28,7 @@ def test_examples_run_on_a_worker_pod(release: Release, worker: str) -> None:
     started = [task for task in tasks if task["queued_when"] and task["start_date"]]
     waits = [_seconds(task["queued_when"], task["start_date"]) for task in started]
     figures["queued_to_started_p50_s"] = round(statistics.median(waits), 2)
-    assert {task["hostname"].partition(".")[0] for task in started} == {f"edge-{worker}-0"}
+    assert {task["hostname"].partition(".")[0] for task in started} == {f"edgeworker-{worker}-0"}
 
 
 def test_logs_are_read_through_airflow(release: Release, worker: str) -> None:

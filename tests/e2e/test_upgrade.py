@@ -40,7 +40,7 @@ def _is_of(release: Release, component: str, tag: str) -> bool:
 
 
 def _worker_tag(release: Release, worker: str) -> str | None:
-    pod = release.find("pod", f"edge-{worker}-0")
+    pod = release.find("pod", f"edgeworker-{worker}-0")
     return _tag(pod) if pod is not None else None
 
 

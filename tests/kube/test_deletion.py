@@ -29,7 +29,7 @@ def test_deletion_drains_and_leaves_nothing(site: Site) -> None:
     assert site.fleet("plant-7") is None
     for kind, name in (("statefulset", ""), ("secret", ""), ("serviceaccount", ""), ("pvc", ""), ("pod", "-0")):
         # A garbage collector that has just started discovers custom resources within half a minute.
-        site.wait_gone(kind, f"edge-plant-7{name}", deadline_s=90)
+        site.wait_gone(kind, f"edgeworker-plant-7{name}", deadline_s=90)
     assert "CleanupIncomplete" not in site.events("plant-7")
 
 
@@ -45,7 +45,7 @@ def test_deletion_finishes_with_the_edge_api_down(site: Site) -> None:
 def test_deletion_finishes_with_the_secret_gone(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
-    site.kubectl("delete", "secret", "edge-plant-7")
+    site.kubectl("delete", "secret", "edgeworker-plant-7")
     site.kubectl("delete", "ew", "plant-7", "--timeout=90s")
     assert site.fleet("plant-7") is None
 
@@ -74,7 +74,7 @@ def test_force_delete_does_not_wait_for_tasks(site: Site) -> None:
     never(lambda: site.find("ew", "plant-7") is None, "it did not wait", 2.0)
     site.kubectl("annotate", "ew", "plant-7", "airflow-edge.io/force-delete=true")
     site.wait_gone("ew", "plant-7")
-    site.wait_gone("pod", "edge-plant-7-0")
+    site.wait_gone("pod", "edgeworker-plant-7-0")
     assert site.fleet("plant-7") is None
 
 

@@ -13,8 +13,8 @@ def test_worker_that_enrolled_without_an_object_appears(site: Site) -> None:
         eventually(lambda: site.find("ew", "bare-1"), "it appears")
         site.wait_ready("bare-1")
         assert site.worker("bare-1")["spec"]["mode"] == "External"
-        assert site.find("secret", "edge-bare-1") is None
-        assert site.find("statefulset", "edge-bare-1") is None
+        assert site.find("secret", "edgeworker-bare-1") is None
+        assert site.find("statefulset", "edgeworker-bare-1") is None
         host.crash()
         site.wait_condition("bare-1", "Ready", "HeartbeatLost")
         site.wait_event("bare-1", "HeartbeatLost")

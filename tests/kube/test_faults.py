@@ -30,14 +30,14 @@ def test_operator_killed_while_it_rolls(site: Site) -> None:
     site.wait_ready("plant-7")
     (job,) = site.enqueue_held()
     site.wait_job(job, "running")
-    before = site.uid("pod", "edge-plant-7-0")
+    before = site.uid("pod", "edgeworker-plant-7-0")
     site.apply_worker("plant-7", **SPEC, template={"env": [{"name": "NEW", "value": "1"}]})
     site.wait_condition("plant-7", "Progressing", "Rolling")
     site.operators[0].kill()
     site.operators[0].start()
     site.release()
     site.wait_job(job, "succeeded")
-    site.wait_another("pod", "edge-plant-7-0", before)
+    site.wait_another("pod", "edgeworker-plant-7-0", before)
     site.wait_condition("plant-7", "Progressing", "UpToDate")
     site.wait_ready("plant-7")
 
@@ -102,21 +102,21 @@ def test_changes_while_no_watch_runs_are_found(site: Site) -> None:
     for name in ("plant-7", "plant-8", "plant-9"):
         site.apply_worker(name, **SPEC)
     all_ready(site, "plant-7", "plant-8", "plant-9")
-    before = site.uid("statefulset", "edge-plant-7")
+    before = site.uid("statefulset", "edgeworker-plant-7")
     operator = site.operators[0]
     operator.roles_were_away = True
     operator.pause()
     # This ends its connections, so that none of the next changes is buffered in them.
     site.cluster.stop_apiserver()
     site.cluster.start_apiserver()
-    site.kubectl("delete", "statefulset", "edge-plant-7", "--wait=false")
+    site.kubectl("delete", "statefulset", "edgeworker-plant-7", "--wait=false")
     site.kubectl("annotate", "ew", "plant-8", "airflow-edge.io/maintenance=fan")
     site.kubectl("delete", "ew", "plant-9", "--wait=false")
-    site.wait_gone("statefulset", "edge-plant-7")
+    site.wait_gone("statefulset", "edgeworker-plant-7")
     site.cluster.compact()
     operator.resume()
     site.wait_state("plant-8", "maintenance mode", deadline_s=60)
-    site.wait_another("statefulset", "edge-plant-7", before, deadline_s=60)
+    site.wait_another("statefulset", "edgeworker-plant-7", before, deadline_s=60)
     site.wait_gone("ew", "plant-9", deadline_s=60)
     site.wait_ready("plant-7", deadline_s=60)
     assert operator.running

@@ -31,7 +31,7 @@ def test_worker_is_cordoned_and_its_status_written_although_its_objects_are_forb
     if plural == "secrets":
         # Without its pod the worker may need another join token, so its Secret is read.
         site.node.schedules = False
-        site.kubectl("delete", "pod", "edge-plant-7-0", "--wait=false")
+        site.kubectl("delete", "pod", "edgeworker-plant-7-0", "--wait=false")
         eventually(lambda: (site.fleet("plant-7") or {}).get("state") == "offline", "the worker has disconnected")
         changed = SPEC
     else:

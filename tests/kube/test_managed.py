@@ -42,7 +42,7 @@ def test_pod_is_restricted_and_has_its_identity_from_a_secret(site: Site) -> Non
     }
     site.node.schedules = False
     site.apply_worker("plant-7", **SPEC, template=template, dagBundles=[bundle])
-    pod = eventually(lambda: site.find("pod", "edge-plant-7-0"), "the pod is created")
+    pod = eventually(lambda: site.find("pod", "edgeworker-plant-7-0"), "the pod is created")
     assert pod is not None
     spec, container = pod["spec"], pod["spec"]["containers"][0]
     assert container["image"] == "mine:1"
@@ -58,9 +58,9 @@ def test_pod_is_restricted_and_has_its_identity_from_a_secret(site: Site) -> Non
     assert "LocalDagBundle" in env["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"]
     assert not [name for name, value in env.items() if "edgej_" in value], "a token is in the environment"
     assert pod["metadata"]["labels"]["team"] == "press"
-    secret = site.get("secret", "edge-plant-7")
+    secret = site.get("secret", "edgeworker-plant-7")
     assert secret["metadata"]["ownerReferences"][0]["name"] == "plant-7"
-    claim = site.get("pvc", "edge-plant-7")
+    claim = site.get("pvc", "edgeworker-plant-7")
     assert claim["spec"]["resources"]["requests"]["storage"] == "1Gi"
     site.wait_condition("plant-7", "Ready", "PodPending")
 
@@ -68,7 +68,7 @@ def test_pod_is_restricted_and_has_its_identity_from_a_secret(site: Site) -> Non
 def test_queues_and_slots_change_without_a_restart(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
-    uid = site.uid("pod", "edge-plant-7-0")
+    uid = site.uid("pod", "edgeworker-plant-7-0")
     site.apply_worker("plant-7", **(SPEC | {"queues": ["press", "paint"], "concurrency": 5}))
     eventually(lambda: site.status("plant-7").get("slots") == "0/5", "it has five slots")
     eventually(lambda: sorted(site.status("plant-7")["queues"]) == ["paint", "press"], "it serves both queues")
@@ -82,17 +82,17 @@ def test_queues_and_slots_change_without_a_restart(site: Site) -> None:
 def test_spec_change_replaces_the_pod_only_after_the_drain(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
-    before = site.uid("pod", "edge-plant-7-0")
+    before = site.uid("pod", "edgeworker-plant-7-0")
     (job,) = site.enqueue_held()
     site.wait_job(job, "running")
     site.apply_worker("plant-7", **SPEC, template={"env": [{"name": "NEW", "value": "1"}]})
     site.wait_condition("plant-7", "Progressing", "Rolling")
     site.release()
     site.wait_job(job, "succeeded")
-    site.wait_another("pod", "edge-plant-7-0", before)
+    site.wait_another("pod", "edgeworker-plant-7-0", before)
     site.wait_condition("plant-7", "Progressing", "UpToDate")
     site.wait_ready("plant-7")
-    environment = site.get("pod", "edge-plant-7-0")["spec"]["containers"][0]["env"]
+    environment = site.get("pod", "edgeworker-plant-7-0")["spec"]["containers"][0]["env"]
     assert {"name": "NEW", "value": "1"} in environment
 
 
@@ -100,7 +100,7 @@ def test_worker_returns_with_its_identity_after_an_oom_kill(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
     first = site.fleet("plant-7")
-    site.node.kill_container("edge-plant-7-0")
+    site.node.kill_container("edgeworker-plant-7-0")
     assert first is not None
     seen = first["last_heartbeat"]
     eventually(lambda: (site.fleet("plant-7") or first)["last_heartbeat"] > seen, "it sends heartbeats again")
@@ -112,9 +112,9 @@ def test_worker_returns_with_its_identity_after_an_oom_kill(site: Site) -> None:
 def test_worker_returns_with_a_new_token_after_an_eviction_that_lost_its_volume(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC, spool={"type": "EmptyDir"})
     site.wait_ready("plant-7")
-    before = site.uid("pod", "edge-plant-7-0")
-    site.node.evict("edge-plant-7-0")
-    site.wait_another("pod", "edge-plant-7-0", before)
+    before = site.uid("pod", "edgeworker-plant-7-0")
+    site.node.evict("edgeworker-plant-7-0")
+    site.wait_another("pod", "edgeworker-plant-7-0", before)
     site.wait_ready("plant-7", deadline_s=60)
     (job,) = site.enqueue("true")
     site.wait_job(job, "succeeded")
@@ -123,15 +123,16 @@ def test_worker_returns_with_a_new_token_after_an_eviction_that_lost_its_volume(
 def test_objects_that_a_person_edits_or_deletes_are_restored(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
-    site.kubectl("scale", "statefulset", "edge-plant-7", "--replicas=0")
-    eventually(lambda: site.get("statefulset", "edge-plant-7")["spec"]["replicas"] == 1, "one replica again")
-    site.kubectl("delete", "serviceaccount", "edge-plant-7")
-    eventually(lambda: site.find("serviceaccount", "edge-plant-7"), "the service account is back")
-    before = site.uid("statefulset", "edge-plant-7")
-    site.kubectl("delete", "statefulset", "edge-plant-7")
+    site.kubectl("scale", "statefulset", "edgeworker-plant-7", "--replicas=0")
+    eventually(lambda: site.get("statefulset", "edgeworker-plant-7")["spec"]["replicas"] == 1, "one replica again")
+    site.kubectl("delete", "serviceaccount", "edgeworker-plant-7")
+    eventually(lambda: site.find("serviceaccount", "edgeworker-plant-7"), "the service account is back")
+    before = site.uid("statefulset", "edgeworker-plant-7")
+    site.kubectl("delete", "statefulset", "edgeworker-plant-7")
     eventually(
         lambda: (
-            (site.find("statefulset", "edge-plant-7") or {"metadata": {"uid": before}})["metadata"]["uid"] != before
+            (site.find("statefulset", "edgeworker-plant-7") or {"metadata": {"uid": before}})["metadata"]["uid"]
+            != before
         ),
         "the StatefulSet is back",
     )
@@ -141,9 +142,9 @@ def test_objects_that_a_person_edits_or_deletes_are_restored(site: Site) -> None
 def test_secret_that_a_person_deletes_is_created_again_when_needed(site: Site) -> None:
     site.node.schedules = False
     site.apply_worker("plant-7", **SPEC)
-    eventually(lambda: site.find("secret", "edge-plant-7"), "the Secret is created")
+    eventually(lambda: site.find("secret", "edgeworker-plant-7"), "the Secret is created")
     eventually(lambda: site.pod("plant-7"), "the pod is created")
-    site.kubectl("delete", "secret", "edge-plant-7")
+    site.kubectl("delete", "secret", "edgeworker-plant-7")
     site.node.schedules = True
     site.wait_ready("plant-7", deadline_s=60)
 
@@ -151,14 +152,14 @@ def test_secret_that_a_person_deletes_is_created_again_when_needed(site: Site) -
 def test_invalid_template_is_reported_and_does_no_harm(site: Site) -> None:
     site.apply_worker("plant-7", **SPEC)
     site.wait_ready("plant-7")
-    before = site.uid("pod", "edge-plant-7-0")
+    before = site.uid("pod", "edgeworker-plant-7-0")
     site.apply_worker("plant-7", **SPEC, template={"nodeSelektor": {"a": "b"}})
     site.wait_condition("plant-7", "Ready", "InvalidSpec")
     assert "nodeSelektor" in site.wait_event("plant-7", "InvalidSpec")
     site.apply_worker("plant-7", **SPEC, template={"volumeMounts": [{"name": "nowhere", "mountPath": "/x"}]})
     site.wait_condition("plant-7", "Ready", "InvalidTemplate")
     assert "nowhere" in site.wait_event("plant-7", "InvalidTemplate")
-    never(lambda: site.uid("pod", "edge-plant-7-0") != before, "the pod was replaced", 1.0)
+    never(lambda: site.uid("pod", "edgeworker-plant-7-0") != before, "the pod was replaced", 1.0)
     site.apply_worker("plant-7", **SPEC, template={})
     site.wait_ready("plant-7")
     assert site.pod("plant-7")["metadata"]["uid"] == before  # type: ignore[index]

@@ -62,16 +62,16 @@ def test_scale_down_never_kills_a_running_task(site: Site) -> None:
 def test_rollout_keeps_its_limits_and_changing_them_restarts_nothing(site: Site) -> None:
     site.apply_pool("pool", TEMPLATE, replicas=2, rollout={"maxUnavailable": 1})
     wait_ready(site, 2)
-    before = [site.uid("pod", f"edge-pool-{number}-0") for number in (0, 1)]
+    before = [site.uid("pod", f"edgeworker-pool-{number}-0") for number in (0, 1)]
     site.apply_pool("pool", TEMPLATE, replicas=2, rollout={"maxUnavailable": "50%", "maxSurge": 0})
     site.apply_pool("pool", TEMPLATE | {"concurrency": 2}, replicas=2, rollout={"maxUnavailable": 1})
     eventually(lambda: pool(site).get("slots") == "0/4", "all have two slots")
-    assert [site.uid("pod", f"edge-pool-{number}-0") for number in (0, 1)] == before
+    assert [site.uid("pod", f"edgeworker-pool-{number}-0") for number in (0, 1)] == before
     changed = TEMPLATE | {"template": {"env": [{"name": "NEW", "value": "1"}]}}
     site.apply_pool("pool", changed, replicas=2, rollout={"maxUnavailable": 1})
 
     def rolled() -> bool:
-        there = [site.uid("pod", f"edge-pool-{number}-0") for number in (0, 1)]
+        there = [site.uid("pod", f"edgeworker-pool-{number}-0") for number in (0, 1)]
         assert pool(site)["readyReplicas"] >= 1, "more than one is out of service"
         return all(there) and not set(there) & set(before) and pool(site)["readyReplicas"] == 2
 
@@ -127,7 +127,7 @@ def test_horizontal_pod_autoscaler_can_scale_a_pool(site: Site) -> None:
     assert (scale["spec"]["replicas"], scale["status"]["replicas"]) == (1, 1)
     # It measures the pods that the selector selects.
     pods = site.get("pods", "-l", scale["status"]["selector"])["items"]
-    assert [pod["metadata"]["name"] for pod in pods] == ["edge-pool-0-0"]
+    assert [pod["metadata"]["name"] for pod in pods] == ["edgeworker-pool-0-0"]
     scale["spec"]["replicas"] = 2
     site.kubectl("replace", "--raw", path, "-f", "-", stdin=json.dumps(scale))
     wait_ready(site, 2)

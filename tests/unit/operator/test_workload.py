@@ -19,6 +19,12 @@ def template(ca_bundle: str | None, api_url: str = "https://api") -> dict[str, A
     return pod_template(worker, worker.spec(), PodDefaults("image:1", api_url, 45, ca_bundle))
 
 
+def test_only_the_join_token_of_the_secret_is_mounted() -> None:
+    (secret,) = (volume["secret"] for volume in template(None)["spec"]["volumes"] if "secret" in volume)
+    assert secret["secretName"] == "edgeworker-plant-7"
+    assert secret["items"] == [{"key": "join-token", "path": "join-token"}]
+
+
 def test_a_worker_gets_the_ca_bundle_as_a_file() -> None:
     made = template("PEM")
     (container,) = made["spec"]["containers"]
@@ -73,13 +79,13 @@ def test_a_failing_pod_shows_its_last_message(waiting: dict[str, str], message: 
     ended = {"terminated": {"exitCode": 2, "message": message}} if message else {}
     container = {"name": "worker", "state": {"waiting": waiting}, "lastState": ended}
     pod = {
-        "metadata": {"name": "edge-w-0", "uid": "u"},
+        "metadata": {"name": "edgeworker-w-0", "uid": "u"},
         "status": {"phase": "Running", "containerStatuses": [container]},
     }
     reason = pod_reason([read_pod(pod)])
     assert reason is not None
     assert reason[0] == "PodFailing"
-    assert reason[1] == f"Pod edge-w-0: {waiting['reason']}: {shown}"
+    assert reason[1] == f"Pod edgeworker-w-0: {waiting['reason']}: {shown}"
 
 
 def test_a_ca_bundle_is_read(tmp_path: Path) -> None:

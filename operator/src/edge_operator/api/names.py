@@ -43,6 +43,8 @@ TOKEN_CREATED_ANNOTATION = f"{GROUP}/join-token-created"
 TOKEN_EXPIRES_ANNOTATION = f"{GROUP}/join-token-expires"
 
 WORKER_CONTAINER = "worker"
+CHILD_PREFIX = "edgeworker-"
+"""Begins the names of child objects. The chart refuses releases whose own objects would begin with it."""
 CHILD_NAME_MAX = 52
 """A StatefulSet's name plus the hash of its revision must fit into a label value (63 characters)."""
 POOL_NAME_MAX = 50
@@ -53,7 +55,7 @@ _LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
 
 def child_name(worker_object: str) -> str:
     """Return the name of the child objects of an EdgeWorker: readable, unique, and valid as a host name."""
-    plain = f"edge-{worker_object}"
+    plain = f"{CHILD_PREFIX}{worker_object}"
     if len(plain) <= CHILD_NAME_MAX and _LABEL.match(plain):
         return plain
     return _shortened(plain, worker_object, CHILD_NAME_MAX)

@@ -275,5 +275,6 @@ def _volumes(worker: EdgeWorker, spec: WorkerSpec) -> list[Obj]:
     on_claim = spec.spool.type == "PersistentVolumeClaim"
     spool = {"persistentVolumeClaim": {"claimName": worker.child_name}} if on_claim else {"emptyDir": size}
     # Optional: a worker that already has a credential starts without the Secret.
-    secret = {"secretName": worker.child_name, "optional": True, "defaultMode": 0o440}
+    items = [{"key": TOKEN_KEY, "path": TOKEN_KEY}]
+    secret = {"secretName": worker.child_name, "items": items, "optional": True, "defaultMode": 0o440}
     return [{"name": "spool", **spool}, {"name": "tmp", "emptyDir": {}}, {"name": "join-token", "secret": secret}]

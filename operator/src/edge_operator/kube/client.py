@@ -184,9 +184,12 @@ class KubeClient:
         query = {"fieldManager": names.FIELD_MANAGER, "dryRun": "All"}
         await self._call("POST", resource.path(obj["metadata"]["namespace"]), obj, query)
 
-    async def apply(self, resource: Resource, obj: Obj) -> Obj:
-        """Create or update an object by server-side apply; unspecified fields are left alone."""
-        query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
+    async def apply(self, resource: Resource, obj: Obj, *, force: bool) -> Obj:
+        """Create or update an object by server-side apply; unspecified fields are left alone.
+
+        `force` takes over fields that others have set; without it, they raise a `ConflictError`.
+        """
+        query = {"fieldManager": names.FIELD_MANAGER, "force": "true" if force else "false"}
         meta = obj["metadata"]
         path = resource.path(meta["namespace"], meta["name"])
         return await self._call("PATCH", path, obj, query, content="application/apply-patch+yaml")

@@ -111,8 +111,9 @@ class Context:
         return read_pool(obj) if obj is not None else None
 
     def stateful_set(self, worker: EdgeWorker) -> Obj | None:
-        """Return the StatefulSet with the name of a worker's child objects, whoever owns it."""
-        return self.cache.get(STATEFUL_SETS, worker.meta.namespace, worker.child_name)
+        """Return the StatefulSet of a worker, or None."""
+        found = self.cache.get(STATEFUL_SETS, worker.meta.namespace, worker.child_name)
+        return found if found is not None and belongs_to(found, worker) else None
 
     def pods(self, worker: EdgeWorker) -> list[ObservedPod]:
         """Return the pods of a worker: its StatefulSet has at most one, with a known name."""
@@ -174,6 +175,11 @@ class Context:
                 self.events.record(
                     resource.kind, meta, "Warning" if warning else "Normal", condition["reason"], message
                 )
+
+
+def belongs_to(obj: Obj, worker: EdgeWorker) -> bool:
+    """Return whether an object was created for an EdgeWorker: it has its owner reference."""
+    return any(owner.get("uid") == worker.meta.uid for owner in obj["metadata"].get("ownerReferences") or [])
 
 
 def owner_of(claims: Iterable[EdgeWorker]) -> EdgeWorker | None:

@@ -12,7 +12,7 @@ from edge_operator.fleet.admin_api import FleetError, RefusedError
 from edge_operator.kube.client import WORKERS, ConflictError, KubeError, NotFoundError
 from edge_operator.reconcile.context import Context, utc_now
 from edge_operator.reconcile.queue import Key
-from edge_operator.reconcile.workload import force_delete_pod, owned_by, stop_pods
+from edge_operator.reconcile.workload import force_delete_pod, stop_pods
 
 STEPS_AT_ONCE = 10
 """Steps without a wait in one pass; more than there are, so that a bug can't cause an endless loop."""
@@ -41,7 +41,6 @@ async def reconcile_deletion(context: Context, worker: EdgeWorker) -> timedelta 
 
 def _situation(context: Context, worker: EdgeWorker, now: datetime) -> Situation:
     stateful_set = context.stateful_set(worker)
-    ours = stateful_set is not None and owned_by(stateful_set, worker)
     owner = context.owner(worker.worker_name)
     return Situation(
         worker=worker,
@@ -52,7 +51,7 @@ def _situation(context: Context, worker: EdgeWorker, now: datetime) -> Situation
         api_patience=timedelta(seconds=context.settings.api_patience_s),
         stop_margin=_stop_margin(context),
         pods=context.pods(worker),
-        replicas=stateful_set["spec"].get("replicas", 1) if stateful_set is not None and ours else None,
+        replicas=stateful_set["spec"].get("replicas", 1) if stateful_set is not None else None,
         progress=context.memory(worker.meta.uid).deletion,
         now=now,
     )

@@ -18,16 +18,19 @@ from edge_operator.fleet.admin_api import FleetError, MissingError, UnreachableE
 from edge_operator.kube.client import WORKERS, ConflictError, KubeError, UnavailableError
 from edge_operator.reconcile.context import Context, utc_now
 from edge_operator.reconcile.deletion import reconcile_deletion
+from edge_operator.reconcile.own_objects import NameTakenError
 from edge_operator.reconcile.queue import Key
-from edge_operator.reconcile.workload import Problem, apply_workload, keep_token, roll_pods
+from edge_operator.reconcile.workload import Problem, apply_workload, keep_token, known_token, roll_pods
 from edge_protocol.admin import WorkerView
 
 POD_CHECK = timedelta(seconds=30)
 """Requeue delay while a pod is stopping: its node may be lost."""
+NAME_CHECK = timedelta(seconds=10)
+"""Requeue delay while an object of somebody else has the name: objects of others are not watched."""
 REPEAT_AFTER_S = 5.0
 """Seconds after which the same changes are sent again if the view has not changed."""
 KEPT_FIELDS = ("requestedMaintenance", "requestedShutdown", "templateHash")
-"""Fields of the status that a pass keeps unless it changes them."""
+"""Fields of the status that a pass keeps unless it changes them, besides those about the join token."""
 
 
 async def reconcile_worker(context: Context, key: Key) -> timedelta | None:
@@ -66,7 +69,7 @@ class _Pass:
         self.rolling: str | None = None
         self.blocked: str | None = None
         self.change_sent = False
-        self.extra: Obj = {field: worker.status.get(field) for field in KEPT_FIELDS}
+        self.extra: Obj = {field: worker.status.get(field) for field in KEPT_FIELDS} | known_token(worker)
         self.requeue: list[timedelta] = []
         self.failure: FleetError | KubeError | None = None
 
@@ -192,23 +195,31 @@ class _Pass:
     # The workload: join token, objects, pod
 
     async def _reconcile_workload(self, spec: WorkerSpec) -> None:
-        with self._failures_kept():
-            # If this fails, the pod is created all the same: it waits for a token as it waits for the edge API.
-            fields, requeue = await keep_token(self.context, self.worker, spec, self.view, self.now)
-            self.extra |= fields
-            self.requeue += [requeue] if requeue is not None else []
-        if not self.worker.managed:
-            return
-        if names.SHUTDOWN in self.worker.meta.annotations:
+        if self.worker.managed and names.SHUTDOWN in self.worker.meta.annotations:
             self.extra["requestedShutdown"] = True
-        with self._failures_kept():
-            self.problem = await apply_workload(self.context, self.worker, spec)
+        try:
+            with self._failures_kept():
+                # If this fails, the pod is created all the same: it waits for a token as it waits for the edge API.
+                await self._keep_token(spec)
+            if not self.worker.managed:
+                return
+            with self._failures_kept():
+                self.problem = await apply_workload(self.context, self.worker, spec)
+        except NameTakenError as error:
+            self.problem = Reason.NAME_TAKEN, str(error)
+            self.requeue.append(NAME_CHECK)
+            return
         with self._failures_kept():
             self.rolling = await roll_pods(self.context, self.worker, spec, self.view, self.now)
         if self.rolling is not None:
             self.requeue.append(POD_CHECK)
         template = (self.context.stateful_set(self.worker) or {}).get("spec", {}).get("template", {})
         self.extra["templateHash"] = template.get("metadata", {}).get("annotations", {}).get(names.HASH_ANNOTATION)
+
+    async def _keep_token(self, spec: WorkerSpec) -> None:
+        fields, requeue = await keep_token(self.context, self.worker, spec, self.view, self.now)
+        self.extra |= dict.fromkeys(known_token(self.worker)) | fields
+        self.requeue += [requeue] if requeue is not None else []
 
     # The status
 

@@ -24,6 +24,7 @@ from edge_operator.kube.client import (
     Resource,
 )
 from edge_operator.reconcile.context import Context
+from edge_operator.reconcile.own_objects import find_own, write_own
 from edge_protocol.admin import WorkerView
 
 log = logging.getLogger(__name__)
@@ -39,24 +40,33 @@ async def keep_token(
 
     Return the fields of status about the token, and the requeue delay. A token is valid for one enrolment of this one
     worker, so the Secret of a worker that has enrolled is useless to a thief.
+
+    Raises:
+        NameTakenError: the Secret belongs to something else.
+
     """
     pod_started = any(pod.running or pod.failing for pod in context.pods(worker))
     need = TokenNeed(enrolled=view is not None, live=live(view), pod_started=pod_started)
-    known: Obj = {field: worker.status.get(field) for field in ("joinTokenSecret", "joinTokenExpires", "joinTokenId")}
+    known = known_token(worker)
     if need.live:
         # It has enrolled, so its token is used up.
         return ({"joinTokenSecret": known["joinTokenSecret"]} if worker.managed else {}), None
     if not context.fleet.ready.is_set() or not may_need_token(worker, need):
         return (known if worker.managed else {}), None
-    secret = await context.kube.find(SECRETS, worker.meta.namespace, worker.child_name)
+    secret = await find_own(context, worker, SECRETS)
     if not token_is_usable(secret, known["joinTokenId"], need, now):
-        known = await _replace_token(context, worker, spec, now)
+        known = await _replace_token(context, worker, spec, secret, now)
     if not worker.managed:
         known["howToStart"] = _how_to_start(context, worker)
     return known, RETRY_AFTER if pod_started else None
 
 
-async def _replace_token(context: Context, worker: EdgeWorker, spec: WorkerSpec, now: datetime) -> Obj:
+def known_token(worker: EdgeWorker) -> Obj:
+    """Return the fields of status about the token, as they are."""
+    return {field: worker.status.get(field) for field in ("joinTokenSecret", "joinTokenExpires", "joinTokenId")}
+
+
+async def _replace_token(context: Context, worker: EdgeWorker, spec: WorkerSpec, own: Obj | None, now: datetime) -> Obj:
     settings = context.settings
     lifetime = timedelta(seconds=settings.token_lifetime_s if worker.managed else settings.external_token_lifetime_s)
     before = worker.status.get("joinTokenId")
@@ -66,7 +76,7 @@ async def _replace_token(context: Context, worker: EdgeWorker, spec: WorkerSpec,
     token = await context.admin_api.create_token(token_request(worker, spec, lifetime))
     secret = workload.token_secret(worker, token.token, str(token.id), now, token.expires_at)
     try:
-        await context.kube.apply(SECRETS, secret)
+        await write_own(context, SECRETS, secret, own)
     except KubeError:
         # Each retry creates another token, so one that can't be stored must not stay valid.
         await context.admin_api.revoke_token(token.id)
@@ -88,7 +98,12 @@ def _how_to_start(context: Context, worker: EdgeWorker) -> str:
 
 
 async def apply_workload(context: Context, worker: EdgeWorker, spec: WorkerSpec) -> Problem | None:
-    """Create or update the worker's objects; return why that can't be done, if the spec is the reason."""
+    """Create or update the worker's objects; return why that can't be done, if the spec is the reason.
+
+    Raises:
+        NameTakenError: one of them belongs to something else.
+
+    """
     desired: list[tuple[Resource, Obj]] = []
     if spec.template.service_account_name is None:
         desired.append((SERVICE_ACCOUNTS, workload.service_account(worker)))
@@ -96,27 +111,27 @@ async def apply_workload(context: Context, worker: EdgeWorker, spec: WorkerSpec)
         desired.append((CLAIMS, workload.claim(worker, spec)))
     desired.append((STATEFUL_SETS, workload.stateful_set(worker, spec, context.pod_defaults)))
     for resource, obj in desired:
-        existing = context.cache.get(resource, worker.meta.namespace, worker.child_name)
-        if existing is not None and not owned_by(existing, worker):
-            return Reason.NAME_TAKEN, f"{resource.kind} {worker.child_name} exists and belongs to something else."
         try:
-            await _apply(context, worker, resource, obj, existing)
+            await _apply(context, worker, resource, obj)
         except InvalidError as error:
             return Reason.INVALID_TEMPLATE, f"The apiserver refuses the {resource.kind}: {error}"
     return None
 
 
-async def _apply(context: Context, worker: EdgeWorker, resource: Resource, desired: Obj, existing: Obj | None) -> None:
+async def _apply(context: Context, worker: EdgeWorker, resource: Resource, desired: Obj) -> None:
     memory = context.memory(worker.meta.uid)
-    if existing is not None and resource is CLAIMS:
+    own = await find_own(context, worker, resource)
+    if own is not None and resource is CLAIMS:
         # A claim can't be changed, and its data must not be lost.
         return
     digest = hashlib.sha256(json.dumps(desired, sort_keys=True).encode()).hexdigest()
-    if existing is not None and memory.applied.get(resource.kind) == (digest, _version(existing)):
+    if own is not None and memory.applied.get(resource.kind) == (digest, _version(own)):
         return
     if resource is STATEFUL_SETS:
+        # Its pod mounts the Secret, which must not be somebody else's.
+        await find_own(context, worker, SECRETS)
         await _check_pod(context, desired)
-    applied = await context.kube.apply(resource, desired)
+    applied = await write_own(context, resource, desired, own)
     memory.applied[resource.kind] = (digest, _version(applied))
     context.cache.put(resource, applied)
 
@@ -146,11 +161,6 @@ def _version(obj: Obj) -> int:
     """
     generation: int | None = obj["metadata"].get("generation")
     return generation if generation is not None else int(obj["metadata"]["resourceVersion"])
-
-
-def owned_by(obj: Obj, worker: EdgeWorker) -> bool:
-    """Return whether an object belongs to an EdgeWorker."""
-    return any(owner.get("uid") == worker.meta.uid for owner in obj["metadata"].get("ownerReferences") or [])
 
 
 async def roll_pods(

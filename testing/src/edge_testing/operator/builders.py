@@ -68,7 +68,7 @@ def make_view(name: str = "plant-7", state: WorkerState = WorkerState.IDLE, **ch
 def make_pod(**changes: Any) -> ObservedPod:
     """Return the pod of a worker, which runs."""
     values: dict[str, Any] = {
-        "name": "edge-plant-7-0",
+        "name": "edgeworker-plant-7-0",
         "uid": "1",
         "node": "node-1",
         "template_hash": "x",

@@ -215,8 +215,10 @@ class Node:
         path = f"/api/v1/namespaces/{self._namespace}/secrets/{volume['secretName']}"
         secret = self._api.call("GET", path)
         assert secret is not None or volume.get("optional"), f"the pod needs Secret {volume['secretName']}"
-        for key, value in ((secret or {}).get("data") or {}).items():
-            (folder / key).write_bytes(base64.b64decode(value))
+        data = (secret or {}).get("data") or {}
+        for item in volume["items"]:
+            if item["key"] in data:
+                (folder / item["path"]).write_bytes(base64.b64decode(data[item["key"]]))
 
     def _terminate(self, pod: Obj, container: Container) -> None:
         process = container.process

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import yaml
 
+from edge_operator.api.names import child_name
 from edge_testing.database.db import Db
 from edge_testing.edge_api.credentials import admin_credential
 from edge_testing.edge_api.process import ApiProcess
@@ -164,7 +165,7 @@ class Site:
 
     def pod(self, worker: str) -> Obj | None:
         """Return the pod of an EdgeWorker."""
-        return self.find("pod", f"edge-{worker}-0")
+        return self.find("pod", f"{child_name(worker)}-0")
 
     # The edge API's own view
 
