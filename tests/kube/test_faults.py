@@ -2,10 +2,12 @@
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from edge_testing.operator.site import Site
+from edge_testing.relay import LOCALHOST, Relay
 from edge_testing.waiting import eventually
 
 SPEC: dict[str, Any] = {"queues": ["press"], "concurrency": 1, "drainTimeoutSeconds": 20}
@@ -185,3 +187,16 @@ def test_whole_cluster_is_watched_and_a_killed_leader_is_replaced(bare_site: Sit
     assert "airflow_edge_operator_leading 1.0" in second.metrics()
     site.cluster.kubectl("-n", other, "delete", "ew", ours, "--timeout=90s")
     site.cluster.kubectl("delete", "namespace", other, "--wait=false")
+
+
+def test_a_leader_whose_calls_hang_steps_down_before_another_one_leads(bare_site: Site) -> None:
+    site = bare_site
+    with Relay(urlsplit(site.cluster.url).port or 0) as relay:
+        first = site.start_operator(identity="first", apiserver_url=f"https://{LOCALHOST}:{relay.port}")
+        eventually(lambda: "airflow_edge_operator_leading 1.0" in first.metrics(), "the first leads")
+        second = site.start_operator(identity="second")
+        relay.stop_forwarding()
+        # The second one takes over 15 s after the last renewal.
+        eventually(lambda: "airflow_edge_operator_leading 1.0" in second.metrics(), "the second leads", 60)
+        assert "airflow_edge_operator_leading 0.0" in first.metrics(), "two lead"
+        first.kill()

@@ -1,11 +1,12 @@
 """Leader election by a Lease: only the holder acts. The others keep their caches warm so that they can take over.
 
-A leader that can't renew steps down before its lease expires. Each candidate measures with its own clock how long the
-lease has not changed, so two never act at the same time as long as their clocks run at the same speed. kopf's peering
-is not used (ADR 0023).
+A leader that can't renew steps down before its lease expires, even if a renewal hangs. Each candidate measures with its
+own clock how long the lease has not changed, so two never act at the same time as long as their clocks run at the same
+speed. kopf's peering is not used (ADR 0023).
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 DURATION_S = 15.0
 RENEW_S = 3.0
 GIVE_UP_S = 10.0
-"""The leader steps down after this long without renewing; the rest of DURATION_S is for calls in flight."""
+"""The leader steps down after this long without renewing; the rest of DURATION_S is for stopping its parts."""
 
 
 class LeaderLease:
@@ -29,6 +30,8 @@ class LeaderLease:
         self._client = client
         self._namespace, self._name, self._identity = namespace, name, identity
         self._seen: tuple[str | None, float] = (None, 0.0)
+        self._renewed = 0.0
+        """Monotonic time just before the lease was last stored: the others can't have begun to count earlier."""
 
     async def acquire(self) -> None:
         """Return once the lease is held."""
@@ -38,11 +41,12 @@ class LeaderLease:
 
     async def hold(self) -> None:
         """Renew the lease; return when it is lost."""
-        renewed = time.monotonic()
-        while time.monotonic() - renewed < GIVE_UP_S:
-            await asyncio.sleep(RENEW_S)
-            if await self._try():
-                renewed = time.monotonic()
+        while (rest := self._renewed + GIVE_UP_S - time.monotonic()) > 0:
+            with contextlib.suppress(TimeoutError):
+                # A call may hang for longer than the lease lasts.
+                async with asyncio.timeout(rest):
+                    await asyncio.sleep(RENEW_S)
+                    await self._try()
         log.warning("the lease is lost: another operator may lead now")
 
     async def release(self) -> None:
@@ -58,16 +62,18 @@ class LeaderLease:
     async def _try(self) -> bool:
         try:
             lease = await self._client.find(LEASES, self._namespace, self._name)
+            started = time.monotonic()
             if lease is None:
                 await self._client.create(LEASES, self._claimed(None))
-                return True
-            if not self._free(lease):
+            elif self._free(lease):
+                await self._client.update(LEASES, self._claimed(lease))
+            else:
                 return False
-            await self._client.update(LEASES, self._claimed(lease))
         except KubeError as error:
             # After a conflict another candidate has it; without an answer it is not known to be held.
             log.debug("the lease was not acquired: %s", error)
             return False
+        self._renewed = started
         return True
 
     def _free(self, lease: Obj) -> bool:

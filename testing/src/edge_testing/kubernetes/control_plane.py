@@ -98,9 +98,9 @@ class ControlPlane:
         for name in ("controller-manager", "apiserver", "etcd"):
             self._kill(name)
 
-    def write_kubeconfig(self, path: Path, token: str, namespace: str = "default") -> Path:
-        """Write a kubeconfig with a token."""
-        cluster = {"server": self.url, "certificate-authority": str(self.folder / "ca.crt")}
+    def write_kubeconfig(self, path: Path, token: str, namespace: str = "default", url: str | None = None) -> Path:
+        """Write a kubeconfig with a token; `url` is that of a relay to the apiserver."""
+        cluster = {"server": url or self.url, "certificate-authority": str(self.folder / "ca.crt")}
         config = {
             "apiVersion": "v1",
             "kind": "Config",

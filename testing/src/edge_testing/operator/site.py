@@ -210,13 +210,16 @@ class Site:
 
     # The operator
 
-    def start_operator(self, home: str | None = None, **settings: Any) -> OperatorProcess:
+    def start_operator(
+        self, home: str | None = None, apiserver_url: str | None = None, **settings: Any
+    ) -> OperatorProcess:
         """Start an operator that works in the namespace under the rights of `operator/manifests/rbac.yaml`.
 
-        `home` is the namespace of its ServiceAccount.
+        `home` is the namespace of its ServiceAccount; `apiserver_url` is that of a relay to the apiserver.
         """
         token = self.cluster.service_account_token(home or self.namespace, SERVICE_ACCOUNT)
-        kubeconfig = self.cluster.write_kubeconfig(self.folder / "operator.kubeconfig", token)
+        path = self.folder / f"operator-{len(self.operators)}.kubeconfig"
+        kubeconfig = self.cluster.write_kubeconfig(path, token, url=apiserver_url)
         defaults = {
             "api_url": self.api.url,
             "admin_token_file": self.token_file,
