@@ -60,6 +60,16 @@
   operator.externalNamespace is {{ . }}, a namespace that the operator does not watch. Add it to operator.namespaces.
 {{- end }}
 {{- end }}
+{{- $bound := list }}
+{{- range .Values.operator.namespaceBounds }}
+{{- $bound = append $bound .namespace }}
+{{- end }}
+{{- if and $bound .Values.operator.externalNamespace (not (has .Values.operator.externalNamespace $bound)) }}
+  operator.externalNamespace is {{ .Values.operator.externalNamespace }}, which may have no workers. Add it to operator.namespaceBounds.
+{{- end }}
+{{- if and $bound .Values.workerPools (not (has .Release.Namespace $bound)) }}
+  workerPools are created in the namespace {{ .Release.Namespace }}, which may have no workers. Add it to operator.namespaceBounds.
+{{- end }}
 {{- if and .Values.workerPools (not .Values.operator.enabled) }}
   workerPools need the operator. Set operator.enabled=true.
 {{- end }}

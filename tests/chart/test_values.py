@@ -174,6 +174,16 @@ REMOTE = ("--set", "edgeApi.enabled=false,airflow.enabled=false,postgresql.enabl
         (("operator.externalNamespace=far",), "operator.externalNamespace", "Add it to operator.namespaces"),
         (("workerPools.a.replicas=1,operator.enabled=false",), "workerPools", "operator.enabled=true"),
         (("workerPools.a.replicas=1,operator.namespaces={far}",), "workerPools", "Add it to operator.namespaces"),
+        (
+            ("operator.externalNamespace=air,operator.namespaceBounds[0].namespace=far",),
+            "operator.externalNamespace",
+            "Add it to operator.namespaceBounds",
+        ),
+        (
+            ("workerPools.a.replicas=1,operator.namespaceBounds[0].namespace=far",),
+            "workerPools",
+            "Add it to operator.namespaceBounds",
+        ),
         (("dags.configMap=a,dags.existingClaim=b",), "dags.configMap and dags.existingClaim", "Set only one"),
         (("edgeApi.autoscaling.enabled=true",), "edgeApi.pod.resources.requests.cpu is empty", "500m"),
         (("ingress.enabled=true",), "ingress.host", "Set it to the name"),

@@ -21,6 +21,9 @@ EDGE_OPERATOR_NAMESPACES: {{ include "airflow-edge.operatorNamespaces" . | fromJ
 {{- if .Values.controlPlane.caSecret }}
 EDGE_OPERATOR_CA_BUNDLE: /run/edge-operator-trust/ca.crt
 {{- end }}
+{{- with .Values.operator.namespaceBounds }}
+EDGE_OPERATOR_NAMESPACE_BOUNDS: {{ toJson . | quote }}
+{{- end }}
 {{- with .Values.operator.externalNamespace }}
 EDGE_OPERATOR_EXTERNAL_NAMESPACE: {{ . | quote }}
 {{- end }}

@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from edge_operator.api.bounds import NamespaceBounds, UnlistedNamespace
+
 
 class ClusterSettings(BaseSettings):
     """Where the operator works; the commands of the chart's hooks need no more."""
@@ -57,6 +59,9 @@ class OperatorSettings(ClusterSettings):
     """Lifetime of a join token for a pod: it is used at the pod's first start, or replaced."""
     external_token_lifetime_s: float = Field(default=86400, ge=1800)
     """Lifetime of a join token for an External worker: a person may have to carry it to the host."""
+    namespace_bounds: list[NamespaceBounds] = Field(default_factory=list)
+    """Which workers the EdgeWorkers of each namespace may have, as JSON; empty: any. Otherwise, namespaces that are not
+    listed may have none."""
     external_namespace: str | None = None
     """Namespace for the EdgeWorkers of workers that enrolled without one; unset: none are created."""
 
@@ -86,8 +91,24 @@ class OperatorSettings(ClusterSettings):
     port: int = Field(default=8080, ge=0, le=65535)
     """Port of /healthz and /metrics; 0: any free one."""
 
+    def bounds_of(self, namespace: str) -> NamespaceBounds:
+        """Return the bounds of a namespace."""
+        listed = {bounds.namespace: bounds for bounds in self.namespace_bounds}
+        unlisted = UnlistedNamespace if listed else NamespaceBounds
+        return listed.get(namespace) or unlisted(namespace=namespace)
+
+    @field_validator("namespace_bounds")
+    @classmethod
+    def _listed_once(cls, value: list[NamespaceBounds]) -> list[NamespaceBounds]:
+        if len({bounds.namespace for bounds in value}) < len(value):
+            raise ValueError("a namespace is listed twice")
+        return value
+
     @model_validator(mode="after")
     def _external_is_watched(self) -> "OperatorSettings":
         if self.namespaces and self.external_namespace and self.external_namespace not in self.namespaces:
             raise ValueError("external_namespace must be one of namespaces")
+        listed = {bounds.namespace for bounds in self.namespace_bounds}
+        if listed and self.external_namespace and self.external_namespace not in listed:
+            raise ValueError("external_namespace must be one of the namespaces in namespace_bounds")
         return self

@@ -48,6 +48,8 @@ class Reason(StrEnum):
     """The apiserver refuses an object that the template describes."""
     NAME_TAKEN = "NameTaken"
     """The name belongs to another EdgeWorker or to an object that this operator did not create."""
+    OUT_OF_BOUNDS = "OutOfBounds"
+    """The operator's settings do not allow the namespace such a worker; the message names the bound."""
     DELETING = "Deleting"
     """The object is being deleted."""
 
@@ -101,6 +103,7 @@ WARNING_REASONS = frozenset(
         Reason.INVALID_SPEC,
         Reason.INVALID_TEMPLATE,
         Reason.NAME_TAKEN,
+        Reason.OUT_OF_BOUNDS,
         Reason.EDGE_API_UNREACHABLE,
         Reason.VERSION_SKEW,
         Reason.BLOCKED,

@@ -32,7 +32,7 @@ class Situation:
     worker: EdgeWorker
     view: WorkerView | None
     owns_name: bool
-    """The worker belongs to this EdgeWorker; if it belongs to another one, the fleet is left alone."""
+    """The worker belongs to this EdgeWorker; if it does not, the fleet is left alone."""
     fleet_known: bool
     """The fleet has been read since the operator started, so a missing view means a missing worker."""
     unreachable_since: datetime | None

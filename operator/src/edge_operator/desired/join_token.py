@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from edge_operator.api import names
+from edge_operator.api.bounds import NamespaceBounds
 from edge_operator.api.types import EdgeWorker, Obj, WorkerSpec, read_timestamp
 from edge_protocol.admin import TokenRequest
 
@@ -51,16 +52,16 @@ def token_is_usable(secret: Obj | None, unused_id: str | None, need: TokenNeed, 
     return not (need.pod_started and now >= created + RETRY_AFTER)
 
 
-def token_request(worker: EdgeWorker, spec: WorkerSpec, lifetime: timedelta) -> TokenRequest:
+def token_request(worker: EdgeWorker, spec: WorkerSpec, bounds: NamespaceBounds, lifetime: timedelta) -> TokenRequest:
     """Return the request for a token that can be used once, by this worker and its team.
 
-    It does not restrict the queues of a Managed worker: the spec can change them while the worker runs.
+    A Managed worker may serve all queues of its namespace: the spec can change its queues while it runs.
     """
-    queues = None if worker.managed else spec.queues
+    queues = bounds.queues if worker.managed else spec.queues or bounds.queues
     return TokenRequest(
         worker_pattern=worker.worker_name.translate(_GLOB),
         queues=queues,
-        team=spec.team,
+        team=spec.team or bounds.team,
         uses=1,
         expires_s=int(lifetime.total_seconds()),
     )

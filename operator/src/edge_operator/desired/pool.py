@@ -25,6 +25,11 @@ def worker_spec(spec: PoolSpec, defaults: PodDefaults) -> Obj:
     return member_spec
 
 
+def member_name(pool: str, number: int) -> str:
+    """Return the name of a worker of a pool."""
+    return f"{pool}-{number}"
+
+
 def member_object(pool: EdgeWorkerPool, spec: PoolSpec, name: str, defaults: PodDefaults) -> Obj:
     """Return an EdgeWorker of the pool."""
     metadata = {
@@ -187,7 +192,7 @@ def _free_names(pool: str, taken: set[str], count: int) -> list[str]:
     free: list[str] = []
     number = 0
     while len(free) < count:
-        name = f"{pool}-{number}"
+        name = member_name(pool, number)
         if name not in taken:
             free.append(name)
         number += 1

@@ -41,9 +41,9 @@ def pool_status(
     return status
 
 
-def invalid_pool_status(pool: EdgeWorkerPool, message: str, now: datetime) -> Obj:
-    """Return the status of a pool whose spec is invalid: the numbers stay as they were."""
-    ready: Verdict = ("False", Reason.INVALID_SPEC, message)
+def invalid_pool_status(pool: EdgeWorkerPool, reason: Reason, message: str, now: datetime) -> Obj:
+    """Return the status of a pool whose spec can't be carried out: the numbers stay as they were."""
+    ready: Verdict = ("False", reason, message)
     progressing: Verdict = ("False", Reason.BLOCKED, "The spec can't be carried out; see the condition Ready.")
     conditions = _conditions(pool, ready, progressing, now)
     return pool.status | {"observedGeneration": pool.meta.generation, "conditions": conditions}

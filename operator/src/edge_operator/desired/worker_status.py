@@ -162,11 +162,11 @@ def cordon_reason(view: WorkerView | None) -> tuple[Reason, str] | None:
 def _registered(seen: Observed) -> Verdict:
     if not seen.fleet_fresh or not seen.fleet_known:
         return "Unknown", Reason.EDGE_API_UNREACHABLE, "The edge API does not answer."
-    if seen.problem is not None and seen.problem[0] is Reason.NAME_TAKEN:
+    if seen.view is not None:
+        return "True", Reason.REGISTERED, f"Worker {seen.view.name} is in the fleet."
+    if seen.problem is not None and seen.problem[0] in (Reason.NAME_TAKEN, Reason.OUT_OF_BOUNDS):
         return "False", *seen.problem
-    if seen.view is None:
-        return "False", Reason.NEVER_ENROLLED, "The worker has not joined the fleet yet."
-    return "True", Reason.REGISTERED, f"Worker {seen.view.name} is in the fleet."
+    return "False", Reason.NEVER_ENROLLED, "The worker has not joined the fleet yet."
 
 
 def _cordoned(seen: Observed) -> Verdict:

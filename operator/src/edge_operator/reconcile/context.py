@@ -123,7 +123,7 @@ class Context:
     def claims(self, worker_name: str) -> list[EdgeWorker]:
         """Return the EdgeWorkers that claim a worker of the fleet."""
         found = (self.worker(key) for key in self.claimed.get(worker_name, ()))
-        return [worker for worker in found if worker is not None]
+        return [worker for worker in found if worker is not None and worker.worker_name == worker_name]
 
     def index_claim(self, obj: Obj) -> None:
         """Update the index of claims with an EdgeWorker that is new, changed or gone."""
@@ -137,9 +137,19 @@ class Context:
         if not self.claimed[worker.worker_name]:
             del self.claimed[worker.worker_name]
 
+    def refusal(self, worker: EdgeWorker) -> str | None:
+        """Return why the namespace of an EdgeWorker may not have its worker, or None."""
+        bounds = self.settings.bounds_of(worker.meta.namespace)
+        return bounds.worker_refusal(worker.worker_name, self.fleet.get(worker.worker_name))
+
     def owner(self, worker_name: str) -> EdgeWorker | None:
-        """Return the EdgeWorker that a worker of the fleet belongs to."""
-        return owner_of(self.claims(worker_name))
+        """Return the EdgeWorker that a worker of the fleet belongs to; its namespace may have that worker."""
+        return owner_of(worker for worker in self.claims(worker_name) if self.refusal(worker) is None)
+
+    def owns_name(self, worker: EdgeWorker) -> bool:
+        """Return whether the worker that an EdgeWorker names belongs to it; otherwise the fleet is left alone."""
+        owner = self.owner(worker.worker_name)
+        return owner is not None and owner.meta.uid == worker.meta.uid
 
     def fleet_fresh(self) -> bool:
         """Return whether the edge API answers, or has been silent only for a short time."""

@@ -61,7 +61,7 @@ class Controller:
             self._context.queue.add(Key(names.WORKER_KIND, worker.meta.namespace, worker.meta.name))
             if worker.pool:
                 self._context.queue.add_later(Key(names.POOL_KIND, worker.meta.namespace, worker.pool), 1.0)
-        if not claims or self._context.fleet.get(name) is None:
+        if self._context.owner(name) is None or self._context.fleet.get(name) is None:
             self._context.queue.add(MIRROR)
 
     async def work(self) -> None:

@@ -41,11 +41,10 @@ async def reconcile_deletion(context: Context, worker: EdgeWorker) -> timedelta 
 
 def _situation(context: Context, worker: EdgeWorker, now: datetime) -> Situation:
     stateful_set = context.stateful_set(worker)
-    owner = context.owner(worker.worker_name)
     return Situation(
         worker=worker,
         view=context.fleet.get(worker.worker_name),
-        owns_name=owner is None or owner.meta.uid == worker.meta.uid,
+        owns_name=context.owns_name(worker),
         fleet_known=context.fleet.ready.is_set(),
         unreachable_since=context.admin_api.unreachable_since or context.fleet.stale_since,
         api_patience=timedelta(seconds=context.settings.api_patience_s),
@@ -128,7 +127,7 @@ async def _write_status(context: Context, worker: EdgeWorker, message: str, now:
         return
     seen = Observed(
         worker=current,
-        view=context.fleet.get(worker.worker_name),
+        view=context.fleet.get(worker.worker_name) if context.owns_name(worker) else None,
         fleet_known=context.fleet.ready.is_set(),
         fleet_fresh=context.fleet_fresh(),
         view_is_of_pod=True,

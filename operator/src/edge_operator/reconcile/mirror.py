@@ -28,15 +28,15 @@ async def reconcile_mirror(context: Context) -> timedelta | None:
     namespace = context.settings.external_namespace
     if namespace is None or not context.fleet.ready.is_set():
         return None
+    bounds = context.settings.bounds_of(namespace)
     for name in context.fleet.names():
-        if not context.claims(name):
+        if context.owner(name) is None and bounds.worker_refusal(name, context.fleet.get(name)) is None:
             await _create(context, _mirror_of(name, namespace))
     for worker in context.workers():
         if not worker.discovered or worker.meta.deleted_at is not None:
             continue
-        owner = context.owner(worker.worker_name)
-        superseded = owner is not None and owner.meta.uid != worker.meta.uid
-        if superseded or _removed(context, worker.worker_name):
+        # It may have been superseded by an EdgeWorker of a person, or be beyond the bounds of its namespace.
+        if not context.owns_name(worker) or _removed(context, worker.worker_name):
             await context.kube.delete(WORKERS, worker.meta.namespace, worker.meta.name, worker.meta.uid)
     return None
 

@@ -8,7 +8,7 @@ from edge_operator.api import names
 from edge_operator.api.conditions import Reason
 from edge_operator.api.types import EdgeWorkerPool, Obj, PoolSpec, SpecError, WorkerSpec, read_worker
 from edge_operator.desired.autoscale import Load, Stabiliser, recommendation
-from edge_operator.desired.pool import Member, Plan, member_object, plan, read_member, worker_spec
+from edge_operator.desired.pool import Member, Plan, member_name, member_object, plan, read_member, worker_spec
 from edge_operator.desired.pool_status import invalid_pool_status, pool_status
 from edge_operator.kube.client import POOLS, WORKERS, ConflictError, NotFoundError
 from edge_operator.reconcile.context import Context, utc_now
@@ -39,7 +39,11 @@ class PoolReconciler:
         try:
             spec = pool.spec()
         except SpecError as error:
-            await self._write_status(pool, invalid_pool_status(pool, f"spec.{error}", utc_now()))
+            await self._write_status(pool, invalid_pool_status(pool, Reason.INVALID_SPEC, f"spec.{error}", utc_now()))
+            return None
+        refusal = self._refusal(pool, spec)
+        if refusal is not None:
+            await self._write_status(pool, invalid_pool_status(pool, Reason.OUT_OF_BOUNDS, refusal, utc_now()))
             return None
         members = self._members(pool, spec)
         desired = self._desired_number(pool, spec, members)
@@ -49,7 +53,7 @@ class PoolReconciler:
         if before not in (None, desired):
             message = f"From {before} to {desired} workers."
             self.context.events.record(names.POOL_KIND, pool.meta, "Normal", Reason.SCALING, message)
-        queued = self._queued(spec) if spec.autoscaling is not None and self.queues_at is not None else None
+        queued = self._queued(pool, spec) if spec.autoscaling is not None and self.queues_at is not None else None
         members = self._members(pool, spec)
         await self._write_status(pool, pool_status(pool, desired, members, changes, queued, utc_now()))
         return timedelta(seconds=self.context.settings.autoscale_s) if spec.autoscaling is not None else None
@@ -78,7 +82,7 @@ class PoolReconciler:
             return min(max(current, scaling.min_replicas), scaling.max_replicas)
         active = [member for member in members if not member.deleting]
         load = Load(
-            queued=self._queued(spec),
+            queued=self._queued(pool, spec),
             running=sum(member.slots_used for member in members),
             slots_per_worker=_slots_per_worker(spec, active),
         )
@@ -88,8 +92,15 @@ class PoolReconciler:
         stabiliser = self.stabilisers.setdefault(pool.meta.uid, Stabiliser())
         return stabiliser.decide(recommended, current, scaling, time.monotonic())
 
-    def _queued(self, spec: PoolSpec) -> int:
-        served = WorkerSpec.model_validate(spec.template.spec).queues or [DEFAULT_QUEUE]
+    def _refusal(self, pool: EdgeWorkerPool, spec: PoolSpec) -> str | None:
+        """Return why the namespace may not have the pool's workers, or None."""
+        bounds = self.context.settings.bounds_of(pool.meta.namespace)
+        first = member_name(pool.meta.name, 0)
+        return bounds.worker_refusal(first, None) or bounds.spec_refusal(WorkerSpec.model_validate(spec.template.spec))
+
+    def _queued(self, pool: EdgeWorkerPool, spec: PoolSpec) -> int:
+        bounds = self.context.settings.bounds_of(pool.meta.namespace)
+        served = WorkerSpec.model_validate(spec.template.spec).queues or bounds.queues or [DEFAULT_QUEUE]
         return sum(self.queues[queue].depth for queue in served if queue in self.queues)
 
     async def _carry_out(self, pool: EdgeWorkerPool, spec: PoolSpec, changes: Plan) -> None:

@@ -92,17 +92,28 @@ class _Pass:
 
     def _read_spec(self) -> WorkerSpec | None:
         try:
-            return self.worker.spec()
+            spec = self.worker.spec()
         except SpecError as error:
             self.problem = Reason.INVALID_SPEC, f"spec.{error}"
             return None
+        refusal = self.context.settings.bounds_of(self.worker.meta.namespace).spec_refusal(spec)
+        if refusal is not None:
+            self.problem = Reason.OUT_OF_BOUNDS, refusal
+            return None
+        return spec
 
     def _owns_name(self) -> bool:
+        refusal = self.context.refusal(self.worker)
+        if refusal is not None:
+            self.problem = Reason.OUT_OF_BOUNDS, refusal
+            return False
         owner = self.context.owner(self.worker.worker_name)
         if owner is None or owner.meta.uid == self.worker.meta.uid:
             return True
-        where = f"{owner.meta.namespace}/{owner.meta.name}"
-        self.problem = Reason.NAME_TAKEN, f"Worker {self.worker.worker_name} belongs to EdgeWorker {where}."
+        # Another namespace must not learn the names in this one.
+        other = owner.meta.namespace != self.worker.meta.namespace
+        whose = "an EdgeWorker of another namespace" if other else f"EdgeWorker {owner.meta.name}"
+        self.problem = Reason.NAME_TAKEN, f"Worker {self.worker.worker_name} belongs to {whose}."
         return False
 
     @contextlib.contextmanager

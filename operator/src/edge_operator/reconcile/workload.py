@@ -73,7 +73,8 @@ async def _replace_token(context: Context, worker: EdgeWorker, spec: WorkerSpec,
     if before:
         # First, so that an operator that is killed in between leaves at most one valid token.
         await context.admin_api.revoke_token(before)
-    token = await context.admin_api.create_token(token_request(worker, spec, lifetime))
+    bounds = settings.bounds_of(worker.meta.namespace)
+    token = await context.admin_api.create_token(token_request(worker, spec, bounds, lifetime))
     secret = workload.token_secret(worker, token.token, str(token.id), now, token.expires_at)
     try:
         await write_own(context, SECRETS, secret, own)

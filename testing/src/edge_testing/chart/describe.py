@@ -26,7 +26,8 @@ DEFINITION = re.compile(r"^#/\$defs/(\w+)$")
 SET_BY_CHART = {
     "edgeApi": {"database_url", "host", "port", "execution_api_url", "forwarded_allow_ips", "v1_jwt_secret"},
     "operator": {
-        *("api_url", "admin_token_file", "ca_bundle", "worker_image", "namespaces", "external_namespace", "kubeconfig"),
+        *("api_url", "admin_token_file", "ca_bundle", "worker_image", "namespaces", "namespace_bounds"),
+        *("external_namespace", "kubeconfig"),
         *("lease_namespace", "lease_name", "identity", "host", "port"),
     },
 }
