@@ -1,20 +1,19 @@
 {{/*
-A Secret's value that is generated once: the value in the cluster if there is one, otherwise a new one. A new value is
-remembered for the rest of this rendering, so that checksums and all templates see the same value.
-Call with (dict "root" $ "secret" NAME "key" KEY "new" VALUE).
+Secrets that the hook in hooks/secrets.yaml creates unless they exist, as a JSON list: the parts of their names after the
+prefix. No template creates a value, so that two renders are equal.
 */}}
-{{- define "airflow-edge.generatedValue" -}}
-{{- $values := .root.Values -}}
-{{- if not (hasKey $values "generated") -}}
-{{- $_ := set $values "generated" dict -}}
+{{- define "airflow-edge.createdSecrets" -}}
+{{- $names := list -}}
+{{- if and .Values.airflow.enabled (not .Values.airflow.existingSecret) -}}
+{{- $names = append $names "airflow" -}}
 {{- end -}}
-{{- $place := printf "%s/%s" .secret .key -}}
-{{- if not (hasKey $values.generated $place) -}}
-{{- $found := lookup "v1" "Secret" .root.Release.Namespace .secret -}}
-{{- $old := dig "data" .key "" (default dict $found) | b64dec -}}
-{{- $_ := set $values.generated $place ($old | default .new) -}}
+{{- if .Values.postgresql.enabled -}}
+{{- $names = concat $names (list "database" "edge-api-database") -}}
 {{- end -}}
-{{- index $values.generated $place -}}
+{{- if and .Values.operator.enabled (not .Values.operator.existingSecret) -}}
+{{- $names = append $names "operator-credential" -}}
+{{- end -}}
+{{- toJson $names -}}
 {{- end -}}
 
 {{/* Secret and key with the database owner's URL, which Airflow and migrations use. */}}

@@ -1,6 +1,7 @@
 """The chart beside an existing Airflow, and at a remote site that has only workers and calls over HTTPS."""
 
 import json
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from string import Template
@@ -40,6 +41,8 @@ class ControlPlaneSite(Namespace):
         for name, user in (("airflow-database", "airflow:owners"), ("edge-api-database", "edge_api:its-own")):
             url = f"postgresql://{user}@db:5432/airflow"
             self.kubectl("create", "secret", "generic", name, f"--from-literal=connection={url}")
+        token = f"edgea_{secrets.token_hex(16)}_{secrets.token_hex(32)}"
+        self.kubectl("create", "secret", "generic", "operator-credential", f"--from-literal=token={token}")
         self.kubectl("apply", "-f", "-", stdin=manifests)
         values = [f"--values={CHART / 'examples' / 'existing-airflow.yaml'}", *self.images(tag)]
         values += [

@@ -68,7 +68,7 @@ The Deployment of an Airflow component. Call with (dict "root" $ "component" NAM
 {{- define "airflow-edge.airflowDeployment" -}}
 {{- $root := .root -}}
 {{- $pod := .values.pod -}}
-{{- $about := dict "root" $root "component" .component "pod" $pod "checksums" (include "airflow-edge.airflowChecksums" $root | fromYaml) -}}
+{{- $about := dict "root" $root "component" .component "pod" $pod "checksums" (dict "config" (include "airflow-edge.airflowSettings" $root)) -}}
 {{- $image := include "airflow-edge.containerBasics" (dict "root" $root "image" $root.Values.airflow.image) -}}
 apiVersion: apps/v1
 kind: Deployment
@@ -148,13 +148,4 @@ spec:
 - name: dags
   mountPath: /opt/airflow/dags
   readOnly: true
-{{- end -}}
-
-{{/* Inputs of Airflow's pods: a change restarts them. */}}
-{{- define "airflow-edge.airflowChecksums" -}}
-config: {{ include "airflow-edge.airflowSettings" . | quote }}
-secret: {{ include (print .Template.BasePath "/airflow/secret.yaml") . | quote }}
-{{- if .Values.postgresql.enabled }}
-database: {{ include (print .Template.BasePath "/postgresql/secret.yaml") . | quote }}
-{{- end }}
 {{- end -}}

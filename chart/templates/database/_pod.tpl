@@ -1,3 +1,12 @@
+{{/* The Job's pod template. Call like airflow-edge.podMetadata, plus "owner" and "role" (Secrets and keys of the URLs). */}}
+{{- define "airflow-edge.migrationTemplate" -}}
+metadata:
+  {{- include "airflow-edge.podMetadata" . | nindent 2 }}
+spec:
+  {{- include "airflow-edge.scheduling" . | nindent 2 }}
+  {{- include "airflow-edge.migrationPod" . | nindent 2 }}
+{{- end -}}
+
 {{/*
 Prepares the database in idempotent steps. The role comes last: the edge API waits for it, and by then the operator's
 credential must exist.

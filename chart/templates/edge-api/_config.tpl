@@ -37,11 +37,3 @@ name: {{ include "airflow-edge.airflowSecret" . }}
 key: jwt-secret
 {{- end -}}
 {{- end -}}
-
-{{/* Inputs of the pods: a change restarts them. */}}
-{{- define "airflow-edge.edgeApiChecksums" -}}
-config: {{ include "airflow-edge.edgeApiSettings" . | quote }}
-{{- if .Values.postgresql.enabled }}
-database: {{ include (print .Template.BasePath "/postgresql/secret.yaml") . | quote }}
-{{- end }}
-{{- end -}}

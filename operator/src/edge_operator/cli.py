@@ -47,6 +47,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     start = commands.add_parser("run", help="run the operator")
     start.set_defaults(settings=OperatorSettings, work=lambda settings, _: run(settings))
+    create = commands.add_parser("create-secrets", help="create the Secrets of an installation that do not exist")
+    create.add_argument(
+        "parts", nargs="+", choices=install.SECRET_CONTENTS, metavar="SECRET", help="name after PREFIX-"
+    )
+    create.add_argument("--namespace", required=True, help="namespace of the release")
+    create.add_argument("--release", required=True, help="name of the release, for a label")
+    create.add_argument("--prefix", required=True, help="first part of the Secrets' names")
+    create.add_argument("--database-host", default="", metavar="HOST", help="host in the database URLs")
+    create.set_defaults(settings=ClusterSettings, work=install.create_secrets)
     crds = commands.add_parser("upgrade-crds", help="replace the cluster's CRDs by those in a folder")
     crds.add_argument("folder", type=Path, help="folder with one CRD per file, as JSON")
     crds.set_defaults(settings=ClusterSettings, work=install.upgrade_crds)

@@ -1,20 +1,25 @@
 """The steps of an installation besides the operator itself, for the chart's hooks.
 
-Before an upgrade the CRDs are upgraded, which helm leaves alone. Before an uninstall the workers are deleted while the
+Before an install, upgrade or rollback the missing Secrets are created, whose random values no template may contain
+(ADR 0027), and the CRDs are upgraded, which helm leaves alone. Before an uninstall the workers are deleted while the
 operator still runs and drains them; after it the finalizer is removed from the remaining EdgeWorkers.
 """
 
 import argparse
 import asyncio
+import base64
 import json
 import logging
+import secrets
+import string
 import time
-from collections.abc import Iterable
+import uuid
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from edge_operator.api import names
 from edge_operator.api.types import Obj
-from edge_operator.kube.client import CRDS, POOLS, WORKERS, KubeClient, NotFoundError, Resource
+from edge_operator.kube.client import CRDS, POOLS, SECRETS, WORKERS, ConflictError, KubeClient, NotFoundError, Resource
 from edge_operator.settings import ClusterSettings
 
 LOOK_S: Final = 1.0
@@ -26,8 +31,60 @@ class InstallError(Exception):
     """A step can't be done; the message says how to fix it."""
 
 
+def _text(length: int) -> str:
+    """Return random letters and digits, which need no quoting in a URL."""
+    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(length))
+
+
+def _airflow(_: str) -> dict[str, str]:
+    password = _text(20)
+    return {
+        "fernet-key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "jwt-secret": _text(64),
+        "api-secret-key": _text(48),
+        "admin-password": password,
+        "passwords.json": json.dumps({"admin": password}),
+    }
+
+
+def _database(user: str, host: str) -> dict[str, str]:
+    password = _text(32)
+    url = f"postgresql+psycopg://{user}:{password}@{host}:5432/airflow"
+    return {"user": user, "password": password, "url": url}
+
+
+SECRET_CONTENTS: Final[dict[str, Callable[[str], dict[str, str]]]] = {
+    "airflow": _airflow,
+    "database": lambda host: _database("airflow", host),
+    "edge-api-database": lambda host: _database("edge_api", host),
+    "operator-credential": lambda _: {"token": f"edgea_{uuid.uuid4().hex}_{_text(48)}"},
+}
+"""Returns the new content of each Secret, by its name without the prefix, for a host of the database."""
+
+
+async def create_secrets(settings: ClusterSettings, options: argparse.Namespace) -> None:
+    """Create the Secrets that do not exist; leave the others alone. The only right needed is to create Secrets."""
+    labels = {"app.kubernetes.io/name": "airflow-edge", "app.kubernetes.io/instance": options.release}
+    async with KubeClient(settings.kubeconfig) as kube:
+        for part in options.parts:
+            name = f"{options.prefix}-{part}"
+            secret: Obj = {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"namespace": options.namespace, "name": name, "labels": labels},
+                "type": "Opaque",
+                "stringData": SECRET_CONTENTS[part](options.database_host),
+            }
+            try:
+                await kube.create(SECRETS, secret)
+            except ConflictError:
+                log.info("Secret %s exists and is left alone", name)
+            else:
+                log.info("Secret %s is created", name)
+
+
 async def upgrade_crds(settings: ClusterSettings, options: argparse.Namespace) -> None:
-    """Replace the specs of the cluster's CRDs by those in the files, which may also remove fields.
+    """Replace the specs of the cluster's CRDs by those in the files, which may also remove fields; add annotations.
 
     Raises:
         InstallError: there are no files, or the cluster does not have one of the CRDs.
@@ -44,7 +101,10 @@ async def upgrade_crds(settings: ClusterSettings, options: argparse.Namespace) -
                 current = await kube.get(CRDS, None, name)
             except NotFoundError as error:
                 raise InstallError(f"the cluster does not have {name}; run: kubectl apply -f crds/") from error
-            await kube.update(CRDS, current | {"spec": desired["spec"]})
+            meta = current["metadata"]
+            annotations = (meta.get("annotations") or {}) | desired["metadata"]["annotations"]
+            changed = {"metadata": meta | {"annotations": annotations}, "spec": desired["spec"]}
+            await kube.update(CRDS, current | changed)
             log.info("%s is up to date", name)
 
 
