@@ -3,22 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
 import aiohttp
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 
 from edge_api.database.pool import Database
 from edge_api.metrics import Metrics
 from edge_demo.postgres import EmbeddedPostgres
 from edge_store.database.statement import Statement
 from edge_testing.database.db import Db
-from edge_testing.database.relay import Relay
 from edge_testing.edge_api.credentials import enroll
 from edge_testing.edge_api.process import ApiProcess, StartApi, api_starter
 from edge_testing.edge_api.session import Client, connect, frame, heartbeat, hello, session
+from edge_testing.relay import LOCALHOST, Relay
 from edge_testing.waiting import until
 
 
@@ -159,24 +161,24 @@ async def test_a_replica_that_is_cut_off_sends_its_workers_to_another(
     start_api: StartApi, db: Db, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = await start_api()
-    async with (
-        Relay(db.url).running() as relay,
-        api_starter(relay.url, tmp_path_factory.mktemp("cut")) as start_cut,
-    ):
-        api = await start_cut()
-        credential = await enroll(other.url, db.url, "w1")
-        async with session(api.url, credential) as worker:
-            [job] = db.enqueue()
-            lease = await worker.accept()
-            async with beating(worker, lease):
-                relay.cut()
-                assert await worker.closed() == 1013
-                assert await is_not_ready(api)
-        async with session(other.url, credential, held=[lease]) as worker, beating(worker, lease):
-            await liveness_has_looked(other)
-            await worker.report(lease)
-        assert db.state(job) == "succeeded"
-        api.kill()
+    url = make_url(db.url)
+    with Relay(Path(str(url.query["host"])) / ".s.PGSQL.5432") as relay:
+        relayed = url.set(host=LOCALHOST, port=relay.port, query={}).render_as_string(hide_password=False)
+        async with api_starter(relayed, tmp_path_factory.mktemp("cut")) as start_cut:
+            api = await start_cut()
+            credential = await enroll(other.url, db.url, "w1")
+            async with session(api.url, credential) as worker:
+                [job] = db.enqueue()
+                lease = await worker.accept()
+                async with beating(worker, lease):
+                    relay.stop_forwarding()
+                    assert await worker.closed() == 1013
+                    assert await is_not_ready(api)
+            async with session(other.url, credential, held=[lease]) as worker, beating(worker, lease):
+                await liveness_has_looked(other)
+                await worker.report(lease)
+            assert db.state(job) == "succeeded"
+            api.kill()
 
 
 async def test_a_transaction_of_a_replica_that_is_cut_off_ends_by_itself(database: str) -> None:

@@ -1,19 +1,20 @@
-"""A TCP relay that can stop forwarding: the network is gone, and no side is told."""
+"""A TCP relay that can stop forwarding: the network is gone, and all connections stay open."""
 
 import contextlib
 import selectors
 import socket
 import threading
+from pathlib import Path
 from typing import Self
 
 LOCALHOST = "127.0.0.1"
 
 
 class Relay:
-    """Relays a port of this machine to another one; use it as a context manager."""
+    """Relays a port of this machine to another port, or to a Unix socket; use it as a context manager."""
 
-    def __init__(self, port: int) -> None:
-        self._target = port
+    def __init__(self, target: int | Path) -> None:
+        self._target = target
         self._listener = socket.create_server((LOCALHOST, 0))
         self.port: int = self._listener.getsockname()[1]
         self._peers: dict[socket.socket, socket.socket] = {}
@@ -47,13 +48,24 @@ class Relay:
     def _accept(self, selector: selectors.BaseSelector) -> None:
         near, _ = self._listener.accept()
         try:
-            far = socket.create_connection((LOCALHOST, self._target))
+            far = self._connect()
         except OSError:
             near.close()
             return
         self._peers |= {near: far, far: near}
         selector.register(near, selectors.EVENT_READ)
         selector.register(far, selectors.EVENT_READ)
+
+    def _connect(self) -> socket.socket:
+        if isinstance(self._target, int):
+            return socket.create_connection((LOCALHOST, self._target))
+        far = socket.socket(socket.AF_UNIX)
+        try:
+            far.connect(str(self._target))
+        except OSError:
+            far.close()
+            raise
+        return far
 
     def _forward(self, selector: selectors.BaseSelector, source: socket.socket) -> None:
         peer = self._peers[source]
