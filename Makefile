@@ -36,6 +36,7 @@ demo: setup  ## Run a real Airflow with an edge worker, and show its tasks
 # Most tests wait for other processes, so two run in parallel; tests/conftest.py keeps costly folders together.
 .PHONY: test
 test: setup  ## Run all tests
+	@$(RUN) python -m edge_testing.programs $(ARGS)
 	@$(RUN) pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 .PHONY: e2e

@@ -116,7 +116,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="edge-bench-", ignore_cleanup_errors=True) as name,
         EmbeddedPostgres(Path(name) / "data") as server,
-        ControlPlane(Path(name) / "cluster", find_binaries()) as cluster,
+        ControlPlane(Path(name) / "cluster", find_binaries(may_build=True)) as cluster,
     ):
         cluster.install_crds(CRDS)
         for measure in selected:

