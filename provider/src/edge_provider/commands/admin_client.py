@@ -3,7 +3,6 @@
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
 
 import httpx
 from airflow.configuration import conf
@@ -17,6 +16,9 @@ from edge_protocol.admin import (
     WorkerFilter,
     WorkerPage,
     WorkerView,
+    worker_maintenance_path,
+    worker_path,
+    worker_shutdown_path,
 )
 from edge_protocol.rest import Problem
 from edge_provider.commands.common import CommandError, UsageError, base_url
@@ -101,27 +103,27 @@ class AdminClient:
 
     def worker(self, name: str) -> WorkerView:
         """Return one worker."""
-        return self._parse(WorkerView, self._call("GET", _path(name)))
+        return self._parse(WorkerView, self._call("GET", worker_path(name)))
 
     def request_maintenance(self, name: str, comment: str) -> None:
         """Request maintenance, or change its comment."""
-        self._call("PUT", f"{_path(name)}/maintenance", json={"comment": comment})
+        self._call("PUT", worker_maintenance_path(name), json={"comment": comment})
 
     def exit_maintenance(self, name: str) -> None:
         """End a worker's maintenance."""
-        self._call("DELETE", f"{_path(name)}/maintenance")
+        self._call("DELETE", worker_maintenance_path(name))
 
     def shutdown(self, name: str) -> None:
         """Request that a worker drains and stops."""
-        self._call("PUT", f"{_path(name)}/shutdown")
+        self._call("PUT", worker_shutdown_path(name))
 
     def remove(self, name: str) -> None:
         """Remove a worker that is offline or lost."""
-        self._call("DELETE", _path(name))
+        self._call("DELETE", worker_path(name))
 
     def adjust(self, name: str, **patch: Any) -> None:
         """Change queues and slots; `patch` has the fields of `WorkerPatch`."""
-        self._call("PATCH", _path(name), json=patch)
+        self._call("PATCH", worker_path(name), json=patch)
 
     def bulk(self, request: BulkRequest) -> list[BulkResult]:
         """Apply one action to many workers."""
@@ -151,7 +153,3 @@ class AdminClient:
             return model.model_validate_json(response.content)
         except ValidationError as error:
             raise CommandError(f"{self._url} did not answer like an edge API; check [edge] admin_api_url") from error
-
-
-def _path(name: str) -> str:
-    return f"{WORKERS_PATH}/{quote(name, safe='')}"
