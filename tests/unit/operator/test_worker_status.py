@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edge_operator.api.conditions import Condition, Reason
-from edge_operator.desired.observed_pod import PodHistory
+from edge_operator.desired.observed_pod import PodHistory, read_pod
 from edge_operator.desired.worker_status import Observed, worker_status
 from edge_protocol.worker_state import WorkerState
 from edge_testing.operator.builders import NOW, make_pod, make_view, make_worker
@@ -72,6 +72,22 @@ def test_a_refusal_of_the_apiserver_is_shown_and_hides_neither_cordon_nor_readin
     assert condition(seen, Condition.PROGRESSING)[2] == "secrets is forbidden"
     assert condition(seen, Condition.CORDONED)[:2] == ("True", Reason.MAINTENANCE.value)
     assert condition(seen, Condition.READY)[:2] == ("False", Reason.CORDONED.value)
+
+
+def test_a_worker_that_fails_to_join_shows_one_reason_while_its_container_is_restarted() -> None:
+    """Waiting, running for seconds, ended and waiting again: who looks at any time sees why."""
+    refused = "edge-worker: the join token is not valid."
+    ended = {"terminated": {"exitCode": 2, "reason": "Error", "message": f"starting\n{refused}\n"}}
+    states = [({"waiting": {"reason": "CrashLoopBackOff"}}, ended), ({"running": {}}, ended), (ended, {})]
+    for state, last_state in states:
+        container = {"name": "worker", "state": state, "lastState": last_state}
+        status = {"phase": "Running", "containerStatuses": [container]}
+        pod = read_pod({"metadata": {"name": "edgeworker-w-0", "uid": "u"}, "status": status})
+        seen = observed(pods=[pod], view=None)
+        assert condition(seen, Condition.READY)[1] == Reason.POD_FAILING.value
+        assert refused in condition(seen, Condition.READY)[2]
+    joined = observed(pods=[make_pod(last_failure="Error: out of memory")])
+    assert condition(joined, Condition.READY)[1] == Reason.READY.value
 
 
 def test_a_view_from_before_the_pod_was_replaced_is_not_of_the_pod() -> None:

@@ -51,6 +51,8 @@ class ObservedPod:
     """Why it does not start, as the cluster reports it."""
     failing: bool
     """The problem will not be solved by waiting."""
+    last_failure: str | None
+    """How the container failed before its latest start, if it did."""
 
 
 def read_pod(pod: Obj) -> ObservedPod:
@@ -73,6 +75,7 @@ def read_pod(pod: Obj) -> ObservedPod:
         running=phase == "Running" and "running" in container.state,
         problem=problem,
         failing=failing,
+        last_failure=_failure(container.last_exit),
     )
 
 
@@ -127,19 +130,31 @@ def pod_reason(pods: list[ObservedPod]) -> tuple[Reason, str] | None:
     return Reason.POD_PENDING, f"Pod {pod.name}: {pod.problem or 'is starting.'}"
 
 
+def restart_reason(pods: list[ObservedPod]) -> tuple[Reason, str] | None:
+    """Return why the running container had to be started again, or None if it was not.
+
+    A container that can't join the fleet runs for seconds between its failures; its EdgeWorker shows one reason all the
+    time.
+    """
+    for pod in pods:
+        if not pod.terminating and pod.running and pod.last_failure is not None:
+            return Reason.POD_FAILING, f"Pod {pod.name}: {pod.last_failure}"
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class _Container:
     state: Obj
-    exit_message: str
-    """The last line that it wrote before its last exit."""
+    last_exit: Obj
+    """Its exit before its latest start; empty if it has started only once."""
 
 
 def _container(status: Obj) -> _Container:
     for container in status.get("containerStatuses") or []:
         if container.get("name") == names.WORKER_CONTAINER:
-            ended = (container.get("lastState") or {}).get("terminated") or {}
-            return _Container(container.get("state") or {}, _last_line(ended.get("message")))
-    return _Container({}, "")
+            last_exit = (container.get("lastState") or {}).get("terminated") or {}
+            return _Container(container.get("state") or {}, last_exit)
+    return _Container({}, {})
 
 
 def _problem(status: Obj, container: _Container) -> tuple[bool, str | None]:
@@ -148,13 +163,24 @@ def _problem(status: Obj, container: _Container) -> tuple[bool, str | None]:
         return True, f"{reason}: {message}"
     waiting = container.state.get("waiting") or {}
     if waiting.get("reason") in _FAILING:
-        exit_message = container.exit_message if waiting["reason"] == _CRASHING else ""
+        exit_message = _last_line(container.last_exit.get("message")) if waiting["reason"] == _CRASHING else ""
         message = exit_message or _first_line(waiting.get("message")) or "see kubectl describe pod"
         return True, f"{waiting['reason']}: {message}"
+    failure = _failure(container.state.get("terminated") or {})
+    if failure is not None:
+        return True, failure
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return False, f"{condition.get('reason')}: {_first_line(condition.get('message'))}"
     return False, None
+
+
+def _failure(terminated: Obj) -> str | None:
+    """Return how a container failed, from its state `terminated`; None if it did not fail."""
+    if not terminated.get("exitCode"):
+        return None
+    message = _last_line(terminated.get("message")) or f"exit code {terminated['exitCode']}"
+    return f"{terminated.get('reason') or 'Error'}: {message}"
 
 
 def _first_line(text: str | None) -> str:

@@ -7,7 +7,7 @@ from edge_operator.api import names
 from edge_operator.api.conditions import Condition, Reason, Verdict, with_times
 from edge_operator.api.types import EdgeWorker, Obj, timestamp
 from edge_operator.desired.fleet_changes import live
-from edge_operator.desired.observed_pod import ObservedPod, pod_reason
+from edge_operator.desired.observed_pod import ObservedPod, pod_reason, restart_reason
 from edge_protocol.admin import ReasonCode, WorkerView
 from edge_protocol.worker_state import WorkerState
 
@@ -114,6 +114,8 @@ def _managed_gone(seen: Observed) -> Verdict | None:
     if names.SHUTDOWN in seen.worker.meta.annotations:
         return "False", Reason.SHUT_DOWN, f"Shut down by the annotation {names.SHUTDOWN}."
     reason = pod_reason(seen.pods)
+    if reason is None and seen.view is None:
+        reason = restart_reason(seen.pods)
     if reason is not None:
         return "False", *reason
     if not seen.view_is_of_pod:

@@ -79,5 +79,6 @@ def make_pod(**changes: Any) -> ObservedPod:
         "running": True,
         "problem": None,
         "failing": False,
+        "last_failure": None,
     }
     return ObservedPod(**(values | changes))
