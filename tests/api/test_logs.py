@@ -5,8 +5,10 @@ from uuid import UUID, uuid4
 
 from edge_testing.database.db import Db
 from edge_testing.edge_api.credentials import enroll
-from edge_testing.edge_api.process import ApiProcess
+from edge_testing.edge_api.process import ApiProcess, StartApi
 from edge_testing.edge_api.session import Client, frame, log_frame, session
+
+BOUND = 512 * 1024
 
 
 async def running(worker: Client, db: Db) -> str:
@@ -70,3 +72,37 @@ async def test_logs_of_foreign_and_unknown_leases_are_fenced(shared: ApiProcess,
         await worker.send(log_frame(lease, 0, b"mine"))
         await worker.expect("ack", of="log", lease_id=lease, offset=4)
         assert shared_db.log_of(UUID(lease)) == b"mine"
+
+
+async def test_a_log_is_stored_up_to_its_bound_with_its_end(start_api: StartApi, db: Db) -> None:
+    """The bound holds across replicas and reconnects; the worker only sees acknowledgements."""
+    replicas = [await start_api(log_max_bytes=BOUND) for _ in range(2)]
+    credential = await enroll(replicas[0].url, db.url, "w1")
+    db.enqueue()
+    text = b"".join(f"line {number:07}\n".encode() for number in range(100_000))
+    lease, sent = "", 0
+    for turn in range(4):
+        async with session(replicas[turn % 2].url, credential) as worker:
+            lease = lease or await worker.accept()
+            for _ in range(4):
+                piece = text[sent : sent + 100_000]
+                await worker.send(log_frame(lease, sent, piece))
+                sent += len(piece)
+                await worker.expect("ack", of="log", offset=sent)
+            await worker.send(log_frame(lease, 0, b"again"))
+            await worker.expect("ack", of="log", offset=sent)
+            assert not [found for found in worker.seen if found["type"] == "fenced"]
+    assert sent == len(text)
+    stored = db.log_of(UUID(lease))
+    assert stored.count(b"[log truncated: ") == 1
+    head, _, tail = stored.partition(b'\n{"')
+    assert text.startswith(head)
+    notice, _, tail = tail.partition(b"\n")
+    assert b"EDGE_API_LOG_MAX_BYTES" in notice
+    assert str(BOUND).encode() in notice
+    assert text.endswith(tail)
+    assert len(head) == BOUND
+    assert 64 * 1024 <= len(tail) <= 128 * 1024
+    assert sum([await api.metric("airflow_edge_logs_truncated_total") for api in replicas]) == 1
+    discarded = sum([await api.metric("airflow_edge_log_bytes_discarded_total") for api in replicas])
+    assert discarded == len(text) - len(head) - len(tail)

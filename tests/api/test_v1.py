@@ -72,6 +72,22 @@ async def test_whole_life(v1: V1Client, db: Db, admin: AdminClient) -> None:
     await v1.register("w1")
 
 
+async def test_a_log_has_the_same_limit_as_on_the_v2_wire(start_api: StartApi, db: Db) -> None:
+    api = await start_api(v1_jwt_secret=SECRET, log_max_bytes=4096)
+    async with v1_client(api.url) as v1:
+        await v1.register("w1")
+        (job,) = db.enqueue()
+        fetched = await v1.fetch("w1")
+        await v1.report(fetched, "running")
+        for number in range(10):
+            await v1.push(fetched, f"\x00{number}" * 50_000)
+    stored = db.log_of(db.job(job).lease_id)
+    assert stored.count(b"[log truncated: ") == 1
+    assert (stored[:4096], len(stored) < 4096 + 1024 + 128 * 1024) == (b"\x000" * 2048, True)
+    assert stored.endswith(b"\x009" * 32 * 1024)
+    assert await api.metric("airflow_edge_logs_truncated_total") == 1
+
+
 async def test_a_failed_job_and_a_callback(v1: V1Client, db: Db) -> None:
     await v1.register("w1")
     (task,) = db.enqueue()

@@ -15,6 +15,7 @@ from edge_provider import log_reader
 from edge_provider.log_reader import EdgeTaskLog
 from edge_store.database.statement import rows, run
 from edge_store.jobs import logs
+from edge_testing.database.records import LOG_LIMIT
 
 RUNNING = SimpleNamespace(state=TaskInstanceState.RUNNING)
 ENDED = SimpleNamespace(state=TaskInstanceState.SUCCESS)
@@ -25,7 +26,7 @@ def write(session: Session, path: str, *chunks: bytes, job: UUID | None = None, 
     run(session, logs.open_log(lease, job or uuid4(), worker, path))
     start = 0
     for chunk in chunks:
-        rows(session, logs.append([logs.LogChunk(lease, worker, start, 0, chunk)]))
+        rows(session, logs.append([logs.LogChunk(lease, worker, start, 0, chunk)], LOG_LIMIT))
         start += len(chunk)
     session.commit()
     return lease

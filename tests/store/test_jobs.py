@@ -1,6 +1,7 @@
 """The statements of a job's life, each against real PostgreSQL."""
 
 import dataclasses
+from random import Random
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, text
@@ -10,7 +11,7 @@ from edge_store.database.statement import first, rows, run
 from edge_store.jobs import claims, leases, logs, scheduling
 from edge_store.schema import platform
 from edge_store.workers import agents, worker_views
-from edge_testing.database.records import SECOND, claim, new_job, one, register, report, state
+from edge_testing.database.records import LOG_LIMIT, SECOND, claim, new_job, one, register, report, state
 
 
 def test_whole_life(db: Connection) -> None:
@@ -170,7 +171,7 @@ def test_log_is_append_only_at_its_end(db: Connection) -> None:
 
     def append(start: int, data: bytes, skipped: int = 0, who: str = "w1") -> int | None:
         chunk = logs.LogChunk(lease, who, start, skipped, data)
-        row = first(db, logs.append([chunk]))
+        row = first(db, logs.append([chunk], LOG_LIMIT))
         return None if row is None else row.log_bytes
 
     assert append(0, b"abc") == 3
@@ -180,6 +181,56 @@ def test_log_is_append_only_at_its_end(db: Connection) -> None:
     assert append(10, b"xyz", skipped=7) == 13
     assert [tuple(row) for row in rows(db, logs.chunks_after(lease, 0, 10))] == [(0, b"abc"), (10, b"xyz")]
     assert one(db, logs.leases_of_path(job.log_path or "")).id == lease
+
+
+def test_of_a_log_beyond_its_limit_only_the_end_is_stored(db: Connection) -> None:
+    """Whether it grows by large chunks or small ones, and also if the limit is lowered meanwhile."""
+    worker = register(db)
+    tail, notice = logs.TAIL_BYTES, LOG_LIMIT.notice
+    written: dict[UUID, bytes] = {}
+    random = Random(1)  # noqa: S311
+    limit = dataclasses.replace(LOG_LIMIT, max_bytes=100_000)
+
+    def grow(size: int) -> None:
+        chunks = []
+        for lease, data in written.items():
+            new = random.randbytes(size)
+            chunks.append(logs.LogChunk(lease, "w1", random.choice((len(data), logs.AT_END)), 0, new))
+            written[lease] = data + new
+        before = {lease: stored(lease) for lease in written}
+        for row in rows(db, logs.append(chunks, limit)):
+            old, new_size = len(written[row.lease_id]) - size, len(stored(row.lease_id))
+            assert row.log_bytes == old + size
+            assert row.truncated == (notice not in before[row.lease_id] and notice in stored(row.lease_id))
+            assert size - row.discarded == new_size - len(before[row.lease_id]) - row.truncated * len(notice)
+
+    def stored(lease: UUID) -> bytes:
+        return b"".join(chunk.data for chunk in rows(db, logs.chunks_after(lease, 0, 100_000)))
+
+    def check() -> None:
+        for lease, data in written.items():
+            head, _, end = stored(lease).partition(notice)
+            assert head == data[: limit.max_bytes]
+            assert data.endswith(end)
+            assert tail <= len(end) <= 2 * tail
+
+    for _ in range(2):
+        job = new_job(id=uuid4())
+        run(db, scheduling.enqueue(job))
+        lease = claim(db, job, worker)
+        assert lease
+        written[lease] = b""
+    for size in (40_000, 60_000):
+        grow(size)
+    assert [stored(lease) for lease in written] == list(written.values())  # exactly at the limit
+    for size in (5, 300_000, 1, 2_000, 70_000, *([3_000] * 100), 1_000_000):
+        grow(size)
+        if len(next(iter(written.values()))) > limit.max_bytes + tail + len(notice):
+            check()
+    limit = dataclasses.replace(limit, max_bytes=50_000)
+    for lease, data in written.items():
+        rows(db, logs.append([logs.LogChunk(lease, "w1", len(data), 0, b"last words")], limit))
+        assert (stored(lease).count(notice), stored(lease)[-10:]) == (1, b"last words")
 
 
 def test_the_statements_follow_the_transition_table(db: Connection) -> None:

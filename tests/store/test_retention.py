@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from edge_store import retention
 from edge_store.database.statement import rows, run
 from edge_store.jobs import leases, logs, scheduling
-from edge_testing.database.records import claim, new_job, one, register, report
+from edge_testing.database.records import LOG_LIMIT, claim, new_job, one, register, report
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -26,7 +26,7 @@ def leased_log(db: Connection, *, finished: bool) -> UUID:
     lease = claim(db, job, worker)
     assert lease
     rows(db, leases.accept([leases.HeldLease(lease, worker.name)]))
-    rows(db, logs.append([logs.LogChunk(lease, worker.name, 0, 0, b"line")]))
+    rows(db, logs.append([logs.LogChunk(lease, worker.name, 0, 0, b"line")], LOG_LIMIT))
     if finished:
         rows(db, leases.report([report(lease, worker.name)]))
     db.execute(text("UPDATE edge.lease SET granted_at = now() - interval '2 days'"))

@@ -40,6 +40,10 @@ class Metrics:
         self.lease_rescues = self._counter("lease_rescues", "Jobs put back because no worker accepted them in time.")
         self.fenced = self._counter("fenced", "Frames that named a stale lease.", "frame")
         self.log_bytes = self._counter("log_bytes", "Bytes of task logs stored.")
+        self.log_bytes_discarded = self._counter(
+            "log_bytes_discarded", "Bytes of task logs that are not stored, because their log exceeds its limit."
+        )
+        self.logs_truncated = self._counter("logs_truncated", "Task logs that have exceeded their limit.")
         self.workers_lost = self._counter("workers_lost", "Workers declared unknown because of their silence.")
         self.refused_frames = self._counter("refused_frames", "Frames that could not be read.")
         self.failed_authentications = self._counter("failed_authentications", "Calls refused for their credential.")

@@ -69,7 +69,7 @@ class Runtime:
         )
         self._accepts = AcceptHandler(database, metrics, checks)
         self._reports = ReportHandler(database, metrics)
-        self._logs = LogHandler(database, metrics)
+        self._logs = LogHandler(database, metrics, settings.log_max_bytes)
         receiver = Receiver(
             hello=HelloHandler(database, settings, metrics, registry, refusals, versions, desired, maintenance),
             bye=ByeHandler(database),
@@ -88,7 +88,14 @@ class Runtime:
         self.v1_tokens = V1Tokens(None if secret is None else secret.get_secret_value())
         self.v1_workers = V1Workers(database, versions, settings)
         self.v1_jobs = V1Jobs(
-            database, settings, metrics, refusals, self.v1_workers, self._accepts.batcher, self._reports.batcher
+            database,
+            settings,
+            metrics,
+            refusals,
+            self.v1_workers,
+            self._accepts.batcher,
+            self._reports.batcher,
+            self._logs.append,
         )
 
         self._contact = DatabaseContact(database, registry, settings.heartbeat_interval_s)

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from edge_protocol.worker_state import MISSED_HEARTBEATS
+from edge_store.jobs.logs import MAX_BYTES
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -70,6 +71,9 @@ class ApiSettings(BaseSettings):
 
     log_window_bytes: int = Field(default=2 * 1024 * 1024, ge=1024)
     """Log bytes that a worker may send before they are acknowledged; bounds what the API holds in memory."""
+
+    log_max_bytes: int = Field(default=MAX_BYTES, ge=1024)
+    """Most bytes stored of one log; of what exceeds them only the last 64 KiB or more are stored."""
 
     credential_lifetime_s: Seconds = 90 * 24 * 3600
     """A worker's credential is valid for this time after its enrolment or rotation."""

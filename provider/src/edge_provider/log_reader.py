@@ -25,6 +25,11 @@ PAGE = 16
 
 UPLOAD_CHUNK_BYTES = 256 * 1024
 TRIGGER_WRITER = "triggerer"
+TRIGGER_LIMIT = logs.LogLimit(
+    logs.MAX_BYTES,
+    f"\n[log truncated: the log of this trigger has more than {logs.MAX_BYTES} bytes. What the trigger logged from here"
+    " on is not stored, except for the end of the log.]\n".encode(),
+)
 _OF_A_TRIGGER = re.compile(r"\.trigger\.[^/]+\.log$")
 """Airflow appends this to the task's log path."""
 
@@ -109,7 +114,5 @@ def _store_file(file: Path, job_id: UUID, log_path: str) -> None:
     lease = uuid4()
     with create_session(scoped=False) as session, file.open("rb") as source:
         run(session, logs.open_log(lease, job_id, TRIGGER_WRITER, log_path))
-        start = 0
         while data := source.read(UPLOAD_CHUNK_BYTES):
-            rows(session, logs.append([logs.LogChunk(lease, TRIGGER_WRITER, start, 0, data)]))
-            start += len(data)
+            rows(session, logs.append([logs.LogChunk(lease, TRIGGER_WRITER, logs.AT_END, 0, data)], TRIGGER_LIMIT))

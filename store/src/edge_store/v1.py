@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import LargeBinary, Text
+from sqlalchemy.types import Text
 
 from edge_store.database.statement import Command, Statement
 from edge_store.schema.tables import credential, job, lease, worker
@@ -77,32 +77,6 @@ def last_lease(job_id: UUID) -> Statement[LastLease]:
         .limit(1)
     )
     return Statement("v1_last_lease", executable, LastLease)
-
-
-class LogSize(NamedTuple):
-    """The size of a log after an append."""
-
-    log_bytes: int
-
-
-_APPEND = text(
-    """
-    WITH moved AS (
-        UPDATE edge.lease SET log_bytes = log_bytes + length(:data)
-        WHERE id = CAST(:lease AS uuid) AND worker_name = :worker
-        RETURNING id, log_bytes
-    ), written AS (
-        INSERT INTO edge.log (lease_id, start, data) SELECT id, log_bytes - length(:data), :data FROM moved
-    )
-    SELECT log_bytes FROM moved
-    """
-).bindparams(bindparam("data", type_=LargeBinary))
-
-
-def append_log(lease_id: UUID, worker_name: str, data: bytes) -> Statement[LogSize]:
-    """Append to a lease's log wherever it ends; returns no row if it is not the worker's lease."""
-    executable = _APPEND.bindparams(lease=str(lease_id), worker=worker_name, data=data)
-    return Statement("v1_append_log", executable, LogSize)
 
 
 _UPDATE_WORKER = text(

@@ -1,8 +1,10 @@
 """`log`: a piece of a task's log. Pieces of all workers are appended in one statement, then acknowledged.
 
-A piece that does not fit is answered with where the log really ends, so that the worker goes on from there.
+A piece that does not fit is answered with where the log really ends, so that the worker goes on from there. A piece
+beyond the log's limit is acknowledged like any other, so that the worker frees its spool and its task goes on.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,8 +47,9 @@ class _Run:
 class LogHandler:
     """Handles `log` frames."""
 
-    def __init__(self, database: Database, metrics: Metrics) -> None:
+    def __init__(self, database: Database, metrics: Metrics, max_bytes: int) -> None:
         self._database = database
+        self._limit = logs.LogLimit(max_bytes, notice(max_bytes))
         self._metrics = metrics
         self.batcher: Batcher[logs.LogChunk, LogResult] = Batcher(
             "logs", self._append_all, most=_BATCH_BYTES, weigh=lambda chunk: len(chunk.data) + _ROW_OVERHEAD
@@ -92,7 +95,7 @@ class LogHandler:
 
     async def _write(self, chunks: Sequence[logs.LogChunk]) -> dict[tuple[UUID, str], int]:
         """Write at most one chunk per lease; return where each log ends now, by lease and worker."""
-        ends = await self._append(chunks)
+        ends = await self.append(chunks)
         misfits = [chunk for chunk in chunks if (chunk.lease_id, chunk.worker) not in ends]
         if misfits:
             rows = await self._database.rows(logs.log_ends([chunk.lease_id for chunk in misfits]))
@@ -104,17 +107,33 @@ class LogHandler:
                 and (rest := unstored_rest(chunk, end)) is not None
             ]
             if trimmed:
-                ends.update(await self._append(trimmed))
+                ends.update(await self.append(trimmed))
         return ends
 
-    async def _append(self, chunks: Sequence[logs.LogChunk]) -> dict[tuple[UUID, str], int]:
+    async def append(self, chunks: Sequence[logs.LogChunk]) -> dict[tuple[UUID, str], int]:
+        """Append at most one chunk per lease; return where those logs end now that have grown, by lease and worker."""
         # A chunk without bytes only asks where the log ends.
-        real = {chunk.lease_id: chunk for chunk in chunks if chunk.data}
-        if not real:
+        workers = {chunk.lease_id: chunk.worker for chunk in chunks if chunk.data}
+        if not workers:
             return {}
-        rows = await self._database.rows(logs.append(list(real.values())))
-        self._metrics.log_bytes.inc(sum(len(real[row.lease_id].data) for row in rows))
-        return {(row.lease_id, real[row.lease_id].worker): row.log_bytes for row in rows}
+        statement = logs.append([chunk for chunk in chunks if chunk.data], self._limit)
+        rows = await self._database.rows(statement)
+        for row in rows:
+            self._metrics.log_bytes.inc(row.stored)
+            self._metrics.log_bytes_discarded.inc(row.discarded)
+            if row.truncated:
+                self._metrics.logs_truncated.inc()
+        return {(row.lease_id, workers[row.lease_id]): row.log_bytes for row in rows}
+
+
+def notice(max_bytes: int) -> bytes:
+    """Return the line that stands in a task's log where bytes are missing, in the format of Airflow's task logs."""
+    event = (
+        f"[log truncated: this log has more than {max_bytes} bytes, the limit of the edge API's setting"
+        " EDGE_API_LOG_MAX_BYTES. What the task logged from here on is not stored, except for the end of the log.]"
+    )
+    # The line before it may have been cut off.
+    return b"\n" + json.dumps({"event": event, "level": "warning", "logger": "edge_api"}).encode() + b"\n"
 
 
 def merge(chunks: Sequence[logs.LogChunk]) -> list[_Run]:

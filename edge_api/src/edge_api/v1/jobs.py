@@ -1,7 +1,7 @@
 """Jobs and logs of v1 workers."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -17,7 +17,7 @@ from edge_api.v1.state import TaskState
 from edge_api.v1.workers import V1Workers
 from edge_protocol.limits import CONCURRENCY_MAX
 from edge_store import v1
-from edge_store.jobs import claims, leases
+from edge_store.jobs import claims, leases, logs
 from edge_store.workers import agents
 
 CALLBACK: Final = "ExecuteCallback"
@@ -38,6 +38,7 @@ class V1Jobs:
         workers: V1Workers,
         accepts: Batcher[leases.HeldLease, bool],
         reports: Batcher[leases.JobReport, bool],
+        append_logs: Callable[[Sequence[logs.LogChunk]], Awaitable[object]],
     ) -> None:
         self._database = database
         self._metrics = metrics
@@ -45,6 +46,7 @@ class V1Jobs:
         self._workers = workers
         self._accepts = accepts
         self._reports = reports
+        self._append_logs = append_logs
         # Such a worker starts the task before it reports that, and its fork takes seconds.
         self._accept_timeout = timedelta(seconds=settings.v1_accept_timeout_s)
 
@@ -147,8 +149,7 @@ class V1Jobs:
             self._refusals.note(address, "foreign_lease", None, what)
             return
         data = text.encode("utf-8", "replace")
-        await self._database.rows(v1.append_log(lease.id, lease.worker_name, data))
-        self._metrics.log_bytes.inc(len(data))
+        await self._append_logs([logs.LogChunk(lease.id, lease.worker_name, logs.AT_END, 0, data)])
 
 
 def _without_callback(name: v1.TaskName) -> v1.TaskName:

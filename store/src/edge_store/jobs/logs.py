@@ -1,26 +1,45 @@
 """Statements on `edge.lease` and `edge.log`: task logs as chunks by (lease, offset).
 
 A lease owns its log, whatever happens to its job, since log bytes may arrive after the report, after a fence, or after
-an outage. The log grows only at the end that the lease row knows, which makes repeats harmless.
+an outage. The log grows only at the end that the lease row knows, which makes repeats harmless. A log that exceeds its
+limit goes on growing there, but of what follows only the end is stored (ADR 0028).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import LargeBinary, Text
+from sqlalchemy.types import BigInteger, LargeBinary, Text
 
 from edge_store.database.statement import Command, Statement
 from edge_store.schema.tables import lease, log
 
+MAX_BYTES: Final = 64 << 20
+"""What is stored of one log unless somebody decides otherwise."""
+
+TAIL_BYTES: Final = 64 << 10
+"""At least this much, and at most twice as much, is also kept of the end of a log that exceeds its limit."""
+
+AT_END: Final = -1
+"""As the start of a chunk: wherever the log ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLimit:
+    """How much of one log is stored: its beginning, then a notice if there is more, then its end."""
+
+    max_bytes: int
+    """Of the beginning."""
+    notice: bytes
+
 
 @dataclass(frozen=True, slots=True)
 class LogChunk:
-    """Bytes to append. `start` must be the end of the log as stored, plus `skipped` bytes that were lost."""
+    """Bytes to append. `start` must be the end of the log plus `skipped` bytes that were lost, or `AT_END`."""
 
     lease_id: UUID
     worker: str
@@ -34,6 +53,12 @@ class AppendedLog(NamedTuple):
 
     lease_id: UUID
     log_bytes: int
+    stored: int
+    """How many of these bytes are stored."""
+    discarded: int
+    """How many bytes, of these or of earlier ones, are not stored any more."""
+    truncated: bool
+    """The log has exceeded its limit with these bytes."""
 
 
 _APPEND = text(
@@ -42,22 +67,59 @@ _APPEND = text(
         SELECT * FROM unnest(CAST(:leases AS uuid[]), :workers, CAST(:starts AS bigint[]), CAST(:skips AS bigint[]),
                              :data) AS c(lease_id, worker, start, skipped, data)
     ), moved AS (
-        UPDATE edge.lease l SET log_bytes = c.start + length(c.data)
+        UPDATE edge.lease l
+        SET log_bytes = length(c.data) + CASE WHEN c.start = :at_end THEN l.log_bytes ELSE c.start END
         FROM c WHERE l.id = c.lease_id AND l.worker_name = c.worker
-          AND c.start BETWEEN l.log_bytes AND l.log_bytes + c.skipped
-        RETURNING l.id, l.log_bytes, c.start, c.data
+          AND (c.start = :at_end OR c.start BETWEEN l.log_bytes AND l.log_bytes + c.skipped)
+        RETURNING l.id, l.log_bytes - length(c.data) AS start, l.log_bytes AS ending, c.data
+    ), head AS (
+        SELECT id, start, substring(data FROM 1 FOR CAST(least(:limit - start, length(data)) AS integer)) AS data
+        FROM moved WHERE start < :limit
+    ), notice AS (
+        -- The primary key makes it one notice, whoever writes it.
+        INSERT INTO edge.log (lease_id, start, data) SELECT id, :limit, :notice FROM moved WHERE ending > :limit
+        ON CONFLICT DO NOTHING RETURNING lease_id
+    ), tail AS (
+        SELECT id, greatest(start, :limit + length(:notice), ending - :tail) AS start, ending, data,
+            start < ending - :tail AS trimmed
+        FROM moved WHERE ending > :limit + length(:notice)
+    ), outdated AS (
+        -- A stored chunk of the tail has at most :tail bytes: one that starts before twice that ends before the tail.
+        DELETE FROM edge.log g USING tail t
+        WHERE g.lease_id = t.id AND g.start >= :limit + length(:notice)
+          AND g.start < CASE WHEN t.trimmed THEN t.start ELSE t.ending - 2 * :tail END
+        RETURNING g.lease_id, length(g.data) AS bytes
     ), written AS (
-        INSERT INTO edge.log (lease_id, start, data) SELECT id, start, data FROM moved
+        INSERT INTO edge.log (lease_id, start, data)
+        SELECT id, start, data FROM head
+        UNION ALL
+        SELECT id, start, substring(data FROM CAST(length(data) - (ending - start) + 1 AS integer)) FROM tail
+        RETURNING lease_id, length(data) AS bytes
+    ), counted AS (
+        SELECT id AS lease_id, ending AS log_bytes, length(data) AS bytes,
+            (SELECT CAST(coalesce(sum(w.bytes), 0) AS bigint) FROM written w WHERE w.lease_id = id) AS stored,
+            (SELECT CAST(coalesce(sum(o.bytes), 0) AS bigint) FROM outdated o WHERE o.lease_id = id) AS outdated
+        FROM moved
     )
-    SELECT id AS lease_id, log_bytes FROM moved
+    SELECT lease_id, log_bytes, stored, bytes - stored + outdated AS discarded,
+        lease_id IN (SELECT lease_id FROM notice) AS truncated
+    FROM counted
     """
-).bindparams(bindparam("workers", type_=ARRAY(Text)), bindparam("data", type_=ARRAY(LargeBinary)))
+).bindparams(
+    bindparam("workers", type_=ARRAY(Text)),
+    bindparam("data", type_=ARRAY(LargeBinary)),
+    bindparam("limit", type_=BigInteger),
+    bindparam("tail", type_=BigInteger),
+    bindparam("at_end", type_=BigInteger),
+    bindparam("notice", type_=LargeBinary),
+)
 
 
-def append(chunks: Sequence[LogChunk]) -> Statement[AppendedLog]:
+def append(chunks: Sequence[LogChunk], limit: LogLimit) -> Statement[AppendedLog]:
     """Append chunks, at most one per lease; a chunk that does not fit returns no row.
 
-    For those `log_ends` returns where their log really ends.
+    For those `log_ends` returns where their log really ends. What exceeds the limit counts as appended, but only its
+    end is stored.
     """
     executable = _APPEND.bindparams(
         leases=[str(chunk.lease_id) for chunk in chunks],
@@ -65,6 +127,10 @@ def append(chunks: Sequence[LogChunk]) -> Statement[AppendedLog]:
         starts=[str(chunk.start) for chunk in chunks],
         skips=[str(chunk.skipped) for chunk in chunks],
         data=[chunk.data for chunk in chunks],
+        limit=limit.max_bytes,
+        tail=TAIL_BYTES,
+        at_end=AT_END,
+        notice=limit.notice,
     )
     return Statement("log_append", executable, AppendedLog)
 

@@ -8,10 +8,11 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Row, text
 
 from edge_store.database.statement import Executor, RowT, Statement, first, rows
-from edge_store.jobs import claims, leases, scheduling
+from edge_store.jobs import claims, leases, logs, scheduling
 from edge_store.workers import agents
 
 SECOND = timedelta(seconds=1)
+LOG_LIMIT = logs.LogLimit(logs.MAX_BYTES, b"\n[truncated]\n")
 
 
 def new_job(**changes: Any) -> scheduling.NewJob:
