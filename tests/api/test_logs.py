@@ -7,6 +7,7 @@ from edge_testing.database.db import Db
 from edge_testing.edge_api.credentials import enroll
 from edge_testing.edge_api.process import ApiProcess, StartApi
 from edge_testing.edge_api.session import Client, frame, log_frame, session
+from edge_testing.waiting import until
 
 BOUND = 512 * 1024
 
@@ -106,3 +107,15 @@ async def test_a_log_is_stored_up_to_its_bound_with_its_end(start_api: StartApi,
     assert sum([await api.metric("airflow_edge_logs_truncated_total") for api in replicas]) == 1
     discarded = sum([await api.metric("airflow_edge_log_bytes_discarded_total") for api in replicas])
     assert discarded == len(text) - len(head) - len(tail)
+
+
+async def test_the_size_of_stored_logs_is_a_metric(start_api: StartApi, db: Db) -> None:
+    worker = uuid4()
+    db.rows(f"INSERT INTO edge.lease (id, job_id, worker_name) VALUES ('{worker}', '{worker}', 'w1')")
+    db.rows(f"INSERT INTO edge.log SELECT '{worker}', n, uuid_send(gen_random_uuid()) FROM generate_series(1, 30000) n")
+    api = await start_api()
+
+    async def size() -> float:
+        return await api.metric("airflow_edge_log_storage_bytes")
+
+    assert 1e6 < await until(size, "the size is known") < 1e7

@@ -150,9 +150,10 @@ def test_alerts_are_of_the_parts_that_there_are() -> None:
     assert [group["name"] for group in rule["spec"]["groups"]] == ["airflow-edge-operator"]
 
 
-def test_the_threshold_is_a_value() -> None:
-    (slow,) = (alert for alert in alerts() if alert["alert"] == "AirflowEdgeQueueSlow")
-    assert slow["expr"].endswith("> 120")
+def test_thresholds_are_values() -> None:
+    expressions = {alert["alert"]: alert["expr"] for alert in alerts()}
+    assert expressions["AirflowEdgeQueueSlow"].endswith("> 120")
+    assert expressions["AirflowEdgeLogStorageLarge"].endswith("> 20 * 2^30")
 
 
 def test_the_service_monitor_finds_both_services() -> None:

@@ -53,6 +53,9 @@ class Metrics:
         self.queue_oldest = self._gauge("queue_oldest_seconds", "Time that the oldest queued job has waited.", "queue")
         self.workers = self._gauge("workers", "Workers of the whole fleet by state.", "state")
         self.slots = self._gauge("slots", "Slots of the workers that serve a queue.", "queue", "use")
+        self.log_storage = self._gauge(
+            "log_storage_bytes", "Disk space of task logs in the database, looked up every few minutes."
+        )
         self.database_up = self._gauge("database_up", "1 if the last look at the database succeeded.")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

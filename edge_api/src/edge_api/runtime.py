@@ -32,6 +32,7 @@ from edge_api.upkeep.contact import DatabaseContact
 from edge_api.upkeep.health import Health
 from edge_api.upkeep.hints import Hints
 from edge_api.upkeep.housekeeping import Housekeeping
+from edge_api.upkeep.log_storage import LogStorage
 from edge_api.upkeep.scrape import Scrape
 from edge_api.v1.auth import V1Tokens
 from edge_api.v1.jobs import V1Jobs
@@ -101,6 +102,7 @@ class Runtime:
         self._contact = DatabaseContact(database, registry, settings.heartbeat_interval_s)
         self._hints = Hints(database, registry, wakeups, desired, checks, authenticator, self.admin.changes)
         self._housekeeping = Housekeeping(database, settings, metrics)
+        self._log_storage = LogStorage(database, metrics)
         self.routers = tuple(
             part.router
             for part in (
@@ -137,6 +139,7 @@ class Runtime:
             "changes": self.admin.changes.run(),
             "refusals": self.refusals.run(),
             "versions": self._versions.run(),
+            "log-storage": self._log_storage.run(),
             "housekeeping-lock": self._housekeeping.leadership.run(),
             **{duty.name: duty.run() for duty in self._housekeeping.duties},
             **{f"batch-{batcher.name}": batcher.run() for batcher in self._batchers},

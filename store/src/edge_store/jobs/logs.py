@@ -197,3 +197,18 @@ def chunks_after(lease_id: UUID, start: int, limit: int) -> Statement[StoredChun
         .limit(limit)
     )
     return Statement("log_chunks", executable, StoredChunk)
+
+
+class LogStorage(NamedTuple):
+    """Disk space of the tables with logs."""
+
+    bytes: int
+
+
+def storage() -> Statement[LogStorage]:
+    """Return the disk space that logs and leases take, with indexes and with space that is free for new rows.
+
+    It reads sizes of files, whatever the number of rows.
+    """
+    executable = text("SELECT pg_total_relation_size('edge.log') + pg_total_relation_size('edge.lease') AS bytes")
+    return Statement("log_storage", executable, LogStorage)
