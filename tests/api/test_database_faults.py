@@ -9,11 +9,16 @@ from uuid import UUID
 
 import aiohttp
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from edge_api.database.pool import Database
+from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
+from edge_api.sessions.registry import Registry
+from edge_api.settings import ApiSettings
+from edge_api.upkeep.contact import DatabaseContact
 from edge_demo.postgres import EmbeddedPostgres
 from edge_store.database.statement import Statement
 from edge_testing.database.db import Db
@@ -112,6 +117,21 @@ async def test_a_database_that_only_reads_loses_nothing(
         await liveness_has_looked(api)
         await worker.report(leases[1])
     assert {db.state(job) for job in jobs} == {"succeeded"}
+
+
+async def test_one_write_that_fails_is_one_failure(database: str, postgres: EmbeddedPostgres) -> None:
+    metrics = Metrics()
+    pool = Database(database, 1, metrics)
+    settings = ApiSettings(database_url=SecretStr(database))
+    registry = Registry(settings, metrics, Refusals(pool), lambda: None)
+    contact = DatabaseContact(pool, registry, settings.heartbeat_interval_s)
+    with only_reads(postgres):
+        writing = asyncio.create_task(contact.run(), name="canary")
+        await until(lambda: contact.problem is not None, "a write has failed")
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+    await pool.close()
+    assert metrics.registry.get_sample_value("airflow_edge_database_failures_total") == 1
 
 
 async def test_a_hello_to_a_database_that_only_reads_is_not_refused_for_good(

@@ -7,8 +7,9 @@ from uuid import UUID, uuid4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_api.dispatch.assign import Candidate, QueuedJob, Waiter, assign, keep_room
+from edge_api.dispatch.assign import Waiter, assign, keep_room
 from edge_api.dispatch.dispatcher import make_demands
+from edge_store.jobs.claims import QueuedJob
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 QUEUES = st.sampled_from(["a", "b", "c"])
@@ -26,8 +27,9 @@ def waiters(draw: st.DrawFn) -> list[Waiter]:
     return found
 
 
-def wanted(**fixed: st.SearchStrategy[UUID]) -> dict[str, st.SearchStrategy[object]]:
+def wanted(**fixed: st.SearchStrategy[int]) -> dict[str, st.SearchStrategy[object]]:
     return {
+        "id": st.uuids(),
         "queue": QUEUES,
         "team": TEAMS,
         "slots": st.integers(1, 8),
@@ -38,7 +40,7 @@ def wanted(**fixed: st.SearchStrategy[UUID]) -> dict[str, st.SearchStrategy[obje
     }
 
 
-candidates = st.lists(st.builds(Candidate, **wanted(id=st.uuids())), max_size=20)
+candidates = st.lists(st.builds(QueuedJob, **wanted()), max_size=20)
 starving = st.lists(st.builds(QueuedJob, **wanted()), max_size=3)
 
 
@@ -47,7 +49,7 @@ def able(waiter: Waiter, job: QueuedJob) -> bool:
 
 
 @given(waiters(), candidates, starving)
-def test_slots_queues_and_teams_hold(fleet: list[Waiter], jobs: list[Candidate], hungry: list[QueuedJob]) -> None:
+def test_slots_queues_and_teams_hold(fleet: list[Waiter], jobs: list[QueuedJob], hungry: list[QueuedJob]) -> None:
     pairs = assign(fleet, jobs, hungry)
     used: Counter[UUID] = Counter()
     for job, waiter in pairs:
@@ -58,7 +60,7 @@ def test_slots_queues_and_teams_hold(fleet: list[Waiter], jobs: list[Candidate],
 
 
 @given(waiters(), candidates)
-def test_no_room_is_left_to_a_job_that_fits(fleet: list[Waiter], jobs: list[Candidate]) -> None:
+def test_no_room_is_left_to_a_job_that_fits(fleet: list[Waiter], jobs: list[QueuedJob]) -> None:
     pairs = assign(fleet, jobs)
     free = {waiter.session_id: waiter.free for waiter in fleet}
     for job, waiter in pairs:
@@ -69,8 +71,8 @@ def test_no_room_is_left_to_a_job_that_fits(fleet: list[Waiter], jobs: list[Cand
             assert not any(able(waiter, job) and free[waiter.session_id] >= job.slots for waiter in fleet)
 
 
-@given(waiters(), st.lists(st.builds(Candidate, **{**wanted(id=st.uuids()), "slots": st.just(1)}), max_size=20))
-def test_equal_jobs_go_in_order(fleet: list[Waiter], jobs: list[Candidate]) -> None:
+@given(waiters(), st.lists(st.builds(QueuedJob, **wanted(slots=st.just(1))), max_size=20))
+def test_equal_jobs_go_in_order(fleet: list[Waiter], jobs: list[QueuedJob]) -> None:
     taken = {id(job) for job, _ in assign(fleet, jobs)}
     for job in jobs:
         for other in jobs:
@@ -81,7 +83,7 @@ def test_equal_jobs_go_in_order(fleet: list[Waiter], jobs: list[Candidate]) -> N
 
 @given(waiters(), candidates, starving)
 def test_a_kept_worker_gets_nothing_ranked_behind(
-    fleet: list[Waiter], jobs: list[Candidate], hungry: list[QueuedJob]
+    fleet: list[Waiter], jobs: list[QueuedJob], hungry: list[QueuedJob]
 ) -> None:
     kept = keep_room(fleet, hungry)
     for job, waiter in assign(fleet, jobs, hungry):
@@ -89,9 +91,9 @@ def test_a_kept_worker_gets_nothing_ranked_behind(
             assert job.order <= kept[waiter.session_id]
 
 
-def job(**fields: object) -> Candidate:
+def job(**fields: object) -> QueuedJob:
     values = {"queue": "a", "team": None, "slots": 1, "rank": 1, "priority": 0, "queued_at": NOW, "id": uuid4()}
-    return Candidate(**{**values, **fields})  # type: ignore[arg-type]
+    return QueuedJob(**{**values, **fields})  # type: ignore[arg-type]
 
 
 def waiter(name: str, free: int, concurrency: int) -> Waiter:

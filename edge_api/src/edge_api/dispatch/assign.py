@@ -7,12 +7,9 @@ time but break no rule.
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TypeAlias
 from uuid import UUID
 
-Order: TypeAlias = tuple[int, int, datetime]
-"""Place of a job among all: rank, priority (higher first), queue time."""
+from edge_store.jobs.claims import Order, QueuedJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,33 +24,9 @@ class Waiter:
     concurrency: int
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedJob:
-    """A queued job: what it needs, and its place."""
-
-    queue: str
-    team: str | None
-    slots: int
-    rank: int
-    priority: int
-    queued_at: datetime
-
-    @property
-    def order(self) -> Order:
-        """Lower goes first."""
-        return (self.rank, -self.priority, self.queued_at)
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate(QueuedJob):
-    """A queued job that this replica has locked."""
-
-    id: UUID
-
-
 def assign(
-    waiters: Sequence[Waiter], candidates: Iterable[Candidate], starving: Iterable[QueuedJob] = ()
-) -> list[tuple[Candidate, Waiter]]:
+    waiters: Sequence[Waiter], candidates: Iterable[QueuedJob], starving: Iterable[QueuedJob] = ()
+) -> list[tuple[QueuedJob, Waiter]]:
     """Give jobs, in their order, to the least loaded workers that have room.
 
     Each job of `starving` is too large for any free room. A worker is kept for it: the one that has the most room of
@@ -95,7 +68,7 @@ class _Room:
         self._free = [waiter.free for waiter in waiters]
         self._heaps: dict[tuple[str, str | None], list[tuple[float, str, int]]] = {}
 
-    def take(self, job: Candidate, kept: Mapping[UUID, Order]) -> Waiter | None:
+    def take(self, job: QueuedJob, kept: Mapping[UUID, Order]) -> Waiter | None:
         """Return the worker for a job and count its slots as taken, or None if nobody has room."""
         heap = self._heap(job.queue, job.team)
         passed_over = []

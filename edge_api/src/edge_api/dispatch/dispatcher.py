@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 from uuid import UUID, uuid4
 
 from edge_api.database.pool import Database
-from edge_api.dispatch.assign import Candidate, QueuedJob, Waiter, assign
+from edge_api.dispatch.assign import Waiter, assign
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
 from edge_api.metrics import Metrics
 from edge_api.sessions.desired import DesiredUpdates
@@ -96,7 +96,7 @@ class Dispatcher:
         self._registry = registry
         self._desired = desired
         self._wakeups = wakeups
-        self._starving: list[QueuedJob] = []
+        self._starving: list[claims.QueuedJob] = []
         self._next_tick = 0.0
 
     async def run(self) -> NoReturn:
@@ -150,20 +150,14 @@ class Dispatcher:
             self._starving = []
             return
         patience = timedelta(seconds=self._settings.starvation_patience_s)
-        rows = await self._database.rows(claims.starving(tight, patience))
-        self._starving = [
-            QueuedJob(row.queue, row.team, row.slots, row.rank, row.priority, row.queued_at) for row in rows
-        ]
+        self._starving = await self._database.rows(claims.starving(tight, patience))
 
     async def _round(self, waiters: Sequence[Waiter], demands: Sequence[claims.Demand]) -> None:
         sessions = {session.id: session for session in self._registry}
         async with self._database.transaction("dispatch") as transaction:
-            rows = await transaction.rows(claims.candidates(demands))
-            if not rows:
+            candidates = await transaction.rows(claims.candidates(demands))
+            if not candidates:
                 return
-            candidates = [
-                Candidate(row.queue, row.team, row.slots, row.rank, row.priority, row.queued_at, row.id) for row in rows
-            ]
             pairs = assign(waiters, candidates, self._starving)
             if not pairs:
                 return
@@ -171,7 +165,7 @@ class Dispatcher:
             claimed = await transaction.rows(claims.claim(picks, self._settings.accept_timeout))
         self._metrics.jobs_dispatched.inc(len(claimed))
         await self._push(sessions, picks, claimed)
-        if len(claimed) < len(picks) or len(rows) >= min(demand.limit for demand in demands):
+        if len(claimed) < len(picks) or len(candidates) >= min(demand.limit for demand in demands):
             self._wakeups.room_freed()
 
     async def _push(

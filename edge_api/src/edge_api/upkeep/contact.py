@@ -36,13 +36,14 @@ class DatabaseContact:
     async def run(self) -> NoReturn:
         """Write forever."""
         while True:
+            began = time.monotonic()
             try:
                 async with asyncio.timeout(STALL.total_seconds()):
                     await self._database.run(platform.canary())
             except (DatabaseAwayError, DatabaseRefusedError) as error:
-                self._failed(str(error))
+                self._failed(str(error), began)
             except TimeoutError:
-                self._failed(f"it took no write within {STALL.total_seconds():g} s")
+                self._failed(f"it took no write within {STALL.total_seconds():g} s", began)
             else:
                 self._succeeded()
             await asyncio.sleep(PERIOD_S)
@@ -65,8 +66,11 @@ class DatabaseContact:
         self._registry.database_away = False
         self.problem = None
 
-    def _failed(self, reason: str) -> None:
-        self._database.note_failure()
+    def _failed(self, reason: str, began: float) -> None:
+        noted = self._database.last_failure
+        if noted is None or noted < began:
+            # The pool notes what is surely an outage; anything else is one if this write fails of it.
+            self._database.note_failure()
         if self.problem is None:
             log.warning("the database is away: %s", reason)
         self.problem = reason

@@ -69,7 +69,7 @@ class V1Jobs:
             found = await transaction.rows(claims.candidates(demands))
             if not found:
                 return None
-            first = min(found, key=lambda each: (each.rank, -each.priority, each.queued_at))
+            first = min(found, key=lambda each: each.order)
             pick = claims.Pick(first.id, name, row.session_id, uuid4())
             claimed = await transaction.first(claims.claim([pick], self._accept_timeout))
         if claimed is None:

@@ -6,7 +6,7 @@ They enforce the rules I-2 and I-5 in docs/architecture.md.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import bindparam, text
@@ -30,8 +30,12 @@ class Demand:
     """Maximum number of jobs: the free slots of all of them together."""
 
 
+Order: TypeAlias = tuple[int, int, datetime]
+"""Place of a job among all: rank, priority (higher first), queue time."""
+
+
 class QueuedJob(NamedTuple):
-    """A job that could start now."""
+    """A queued job: what it needs, and its place."""
 
     id: UUID
     queue: str
@@ -40,6 +44,11 @@ class QueuedJob(NamedTuple):
     rank: int
     priority: int
     queued_at: datetime
+
+    @property
+    def order(self) -> Order:
+        """Lower goes first."""
+        return (self.rank, -self.priority, self.queued_at)
 
 
 _CANDIDATES = text(
@@ -71,23 +80,12 @@ def candidates(demands: Sequence[Demand]) -> Statement[QueuedJob]:
     return Statement("candidates", executable, QueuedJob)
 
 
-class StarvingJob(NamedTuple):
-    """A job that has waited too long for room."""
-
-    queue: str
-    team: str | None
-    slots: int
-    rank: int
-    priority: int
-    queued_at: datetime
-
-
 _STARVING = text(
     """
-    SELECT c.queue, c.team, c.slots, c.rank, c.priority, c.queued_at
+    SELECT c.id, c.queue, c.team, c.slots, c.rank, c.priority, c.queued_at
     FROM unnest(:queues, :teams, CAST(:fits AS int[]), CAST(:holds AS int[])) AS d(queue, team, fits, holds)
     CROSS JOIN LATERAL (
-        SELECT j.queue, j.team, j.slots, j.rank, j.priority, j.queued_at FROM edge.job j
+        SELECT j.id, j.queue, j.team, j.slots, j.rank, j.priority, j.queued_at FROM edge.job j
         WHERE j.state = 'queued' AND j.queue = d.queue AND j.team IS NOT DISTINCT FROM d.team
           AND j.slots > d.fits AND j.slots <= d.holds AND j.queued_at <= now() - :patience
         ORDER BY j.rank, j.priority DESC, j.queued_at LIMIT 1
@@ -96,7 +94,7 @@ _STARVING = text(
 ).bindparams(bindparam("queues", type_=TEXTS), bindparam("teams", type_=TEXTS), bindparam("patience", type_=Interval))
 
 
-def starving(demands: Sequence[Demand], patience: timedelta) -> Statement[StarvingJob]:
+def starving(demands: Sequence[Demand], patience: timedelta) -> Statement[QueuedJob]:
     """Return, for each demand, the first job that is too large for any free room and has waited for `patience`.
 
     The dispatcher keeps room free for them, so that small jobs do not starve a large one forever.
@@ -108,7 +106,7 @@ def starving(demands: Sequence[Demand], patience: timedelta) -> Statement[Starvi
         holds=texts(demand.holds for demand in demands),
         patience=patience,
     )
-    return Statement("starving", executable, StarvingJob)
+    return Statement("starving", executable, QueuedJob)
 
 
 @dataclass(frozen=True, slots=True)
