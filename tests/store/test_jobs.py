@@ -18,8 +18,8 @@ def test_whole_life(db: Connection) -> None:
     worker, job = register(db), new_job()
     run(db, scheduling.enqueue(job))
     assert (lease := claim(db, job, worker)) is not None
-    assert one(db, leases.accept([leases.HeldLease(lease, "w1")])).queue == "default"
-    assert one(db, leases.report([report(lease, "w1")])) == (lease, "w1", True)
+    assert one(db, leases.accept([leases.HeldLease(lease, "w1")])).lease_id == lease
+    assert one(db, leases.report([report(lease, "w1")])) == (lease, "w1", "finished")
     row = state(db, job)
     assert (row.state, row.workload, row.event_pending) == ("succeeded", None, True)
     assert [event.id for event in rows(db, scheduling.take_events("1"))] == [job.id]
@@ -33,8 +33,8 @@ def test_repeated_accept_and_report_succeed(db: Connection) -> None:
     assert lease
     for _ in range(2):
         assert len(rows(db, leases.accept([leases.HeldLease(lease, "w1")]))) == 1
-    assert [row.fresh for row in rows(db, leases.report([report(lease, "w1")]))] == [True]
-    assert [row.fresh for row in rows(db, leases.report([report(lease, "w1")]))] == [False]
+    assert [row.result for row in rows(db, leases.report([report(lease, "w1")]))] == ["finished"]
+    assert [row.result for row in rows(db, leases.report([report(lease, "w1")]))] == ["repeated"]
 
 
 def test_stale_or_foreign_lease_changes_nothing(db: Connection) -> None:

@@ -176,7 +176,7 @@ class Fleet(RuleBasedStateMachine):
         lease, (_, holder), good = self.pick_lease(data)
         who = "thief" if thief else holder
         answers = self.rows(leases.report([leases.JobReport(lease, who, outcome, 0, None)]))
-        fresh = [row.fresh for row in answers]
+        fresh = [row.result == "finished" for row in answers]
         if good and not thief:
             assert fresh == [True]
             self.finished.add(lease)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from edge_api.database.batcher import Batcher
+from edge_api.database.batcher import LOCKED, Batcher, Later
 from edge_api.errors import DatabaseAwayError, DatabaseBrokenError, DatabaseRefusedError
 
 
@@ -144,3 +144,33 @@ async def test_a_bug_ends_the_service_and_fails_its_items() -> None:
     with pytest.raises(ZeroDivisionError):
         await batcher.run()
     assert future.cancelled()
+
+
+async def test_a_locked_item_holds_up_no_other() -> None:
+    batches = []
+    locked = {1}
+
+    async def flush(items: Sequence[int]) -> list[int | Later]:
+        batches.append(list(items))
+        return [LOCKED if item in locked else item for item in items]
+
+    batcher = Batcher("test", flush)
+    async with running(batcher):
+        first, second = batcher.submit(1), batcher.submit(2)
+        assert await second == 2
+        assert await batcher.submit(3) == 3
+        assert not first.done()
+        locked.clear()
+        await batcher.drained()
+        assert first.result() == 1
+    assert batches[0] == [1, 2]
+
+
+async def test_the_patience_with_a_locked_item_is_bounded() -> None:
+    async def flush(items: Sequence[int]) -> list[int | Later]:
+        return [LOCKED for _ in items]
+
+    batcher: Batcher[int, int] = Batcher("test", flush, patience_s=0.1)
+    async with running(batcher):
+        with pytest.raises(DatabaseAwayError):
+            await batcher.submit(1)

@@ -7,7 +7,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final, Generic, NoReturn, TypeVar
 
 from edge_api.errors import DatabaseAwayError, DatabaseBrokenError, DatabaseRefusedError, EdgeApiError
@@ -20,7 +22,19 @@ _BACKOFF_MOST_S: Final = 1.0
 _BROKEN_MOST: Final = 5
 """Internal errors of the database after which a batch is taken apart, or an item given up."""
 
+_LOCKED_S: Final = 0.05
+"""Time between two looks at rows that somebody else has locked, unless something new comes."""
+
 log = logging.getLogger(__name__)
+
+
+class Later(Enum):
+    """What a flush returns for an item that it left out."""
+
+    LOCKED = "another transaction has locked its row"
+
+
+LOCKED: Final = Later.LOCKED
 
 
 @dataclass(slots=True)
@@ -33,7 +47,8 @@ class _Entry(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Collects items and flushes them in batches, one batch at a time.
 
-    `flush` gets the items and returns a result for each, in order. While it raises `DatabaseAwayError` the items are
+    `flush` gets the items and returns a result for each, in order; an item with the result `LOCKED` goes into a later
+    batch, and holds up no other. While it raises `DatabaseAwayError` the items are
     kept and tried again, each for `patience_s` seconds. A batch that the database refuses, or keeps answering with
     internal errors, is taken apart, so that one bad item does not harm the others.
     """
@@ -41,7 +56,7 @@ class Batcher(Generic[Item, Result]):
     def __init__(
         self,
         name: str,
-        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Later]]],
         *,
         patience_s: float = 60.0,
         most: int = 500,
@@ -77,7 +92,9 @@ class Batcher(Generic[Item, Result]):
                 await self._wake.wait()
                 self._wake.clear()
                 while self._queue:
-                    await self._deliver(self._take())
+                    batch = self._take()
+                    if await self._deliver(batch) == len(batch):
+                        await self._locked()
                 self._idle.set()
         finally:
             for entry in self._queue:
@@ -91,8 +108,18 @@ class Batcher(Generic[Item, Result]):
             batch.append(self._queue.popleft())
         return batch
 
-    async def _deliver(self, batch: list[_Entry[Item, Result]]) -> None:
-        """Flush one batch, for as long as it takes; every future is done afterwards."""
+    async def _locked(self) -> None:
+        """Wait before the next look at locked rows."""
+        self._wake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOCKED_S):
+                await self._wake.wait()
+
+    async def _deliver(self, batch: list[_Entry[Item, Result]]) -> int:
+        """Flush one batch, for as long as it takes, and return how many of its items are locked.
+
+        Those are queued again; the futures of the others are done afterwards.
+        """
         backoff = _BACKOFF_FIRST_S
         broken = 0
         try:
@@ -103,32 +130,36 @@ class Batcher(Generic[Item, Result]):
                     if isinstance(error, DatabaseBrokenError):
                         broken += 1
                         if broken == _BROKEN_MOST:
-                            await self._deliver_apart(batch, error)
-                            return
+                            return await self._deliver_apart(batch, error)
                     log.warning("%s wait for the database: %s", self.name, error)
                     batch = self._without_overdue(batch, error)
                     await asyncio.sleep(backoff)
                     backoff = min(2 * backoff, _BACKOFF_MOST_S)
                 except DatabaseRefusedError as error:
-                    await self._deliver_apart(batch, error)
-                    return
+                    return await self._deliver_apart(batch, error)
                 else:
+                    locked = []
                     for entry, result in zip(batch, results, strict=True):
-                        if not entry.future.done():
+                        if isinstance(result, Later):
+                            locked.append(entry)
+                        elif not entry.future.done():
                             entry.future.set_result(result)
-                    return
+                    batch = []
+                    locked = self._without_overdue(locked, DatabaseAwayError(Later.LOCKED.value))
+                    self._queue.extend(locked)
+                    return len(locked)
+            return 0
         finally:
             for entry in batch:
                 entry.future.cancel()
 
-    async def _deliver_apart(self, batch: list[_Entry[Item, Result]], error: EdgeApiError) -> None:
+    async def _deliver_apart(self, batch: list[_Entry[Item, Result]], error: EdgeApiError) -> int:
         if len(batch) == 1:
             log.error("%s: the database refuses an item: %s", self.name, error)
             if not batch[0].future.done():
                 batch[0].future.set_exception(error)
-            return
-        for entry in batch:
-            await self._deliver([entry])
+            return 0
+        return sum([await self._deliver([entry]) for entry in batch])
 
     def _without_overdue(
         self, batch: list[_Entry[Item, Result]], error: DatabaseAwayError

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 import psycopg
 from sqlalchemy import event
@@ -24,6 +24,7 @@ from edge_api.errors import BadDataError, DatabaseAwayError, DatabaseBrokenError
 from edge_api.metrics import Metrics
 from edge_store.database import engine
 from edge_store.database.statement import Command, RowT, Statement, read
+from edge_store.jobs import leases
 from edge_store.schema import migrate
 
 STATEMENT_TIMEOUT_S: Final = 30.0
@@ -31,6 +32,12 @@ STATEMENT_TIMEOUT_S: Final = 30.0
 
 IDLE_IN_TRANSACTION_S: Final = 10.0
 """A transaction waits for this process no longer; between two statements of one, it computes for milliseconds."""
+
+LOCKED_PATIENCE_S: Final = 10.0
+LOCKED_LOOK_S: Final = 0.1
+"""How long, and how often, a statement is repeated that meets a job which somebody else has locked."""
+
+LockableT = TypeVar("LockableT", leases.LostJob, leases.GivenUpJob)
 
 CONNECT_ARGS: Final = {
     **engine.CONNECT_ARGS,
@@ -103,6 +110,19 @@ class Database:
         """Run one statement in a transaction of its own and return its first row, or None."""
         found = await self.rows(statement)
         return found[0] if found else None
+
+    async def unlocked_rows(self, statement: Statement[LockableT]) -> list[LockableT]:
+        """Run a statement that leaves locked jobs out until it has left out none; return all rows that it changed."""
+        deadline = time.monotonic() + LOCKED_PATIENCE_S
+        changed = []
+        while True:
+            found = await self.rows(statement)
+            changed += [row for row in found if not row.locked]
+            if not any(row.locked for row in found):
+                return changed
+            if time.monotonic() > deadline:
+                raise DatabaseAwayError(f"{statement.name}: another transaction has locked a job")
+            await asyncio.sleep(LOCKED_LOOK_S)
 
     async def run(self, command: Command) -> None:
         """Run one command in a transaction of its own."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
-from edge_api.database.batcher import Batcher
+from edge_api.database.batcher import LOCKED, Batcher, Later
 from edge_api.database.pool import Database
 from edge_api.metrics import Metrics
 from edge_api.sessions.lease_checks import LeaseChecks
@@ -27,13 +27,14 @@ class AcceptHandler:
         held = leases.HeldLease(frame.lease_id, session.worker)
         session.track(self.batcher.submit(held), partial(self._answer, session, frame.lease_id))
 
-    async def _write(self, items: Sequence[leases.HeldLease]) -> list[bool]:
+    async def _write(self, items: Sequence[leases.HeldLease]) -> list[bool | Later]:
         """Return for each lease whether its job is running now under the worker that named it."""
-        rows = await self._database.rows(leases.accept(items))
-        for row in rows:
-            self._metrics.dispatch_latency.observe(float(row.waited_s))
-        running = {(row.lease_id, row.worker_name) for row in rows}
-        return [(item.lease_id, item.worker) in running for item in items]
+        found: dict[tuple[UUID, str], Later | bool] = {}
+        for row in await self._database.rows(leases.accept(items)):
+            found[row.lease_id, row.worker_name] = LOCKED if row.locked else True
+            if not row.locked:
+                self._metrics.dispatch_latency.observe(float(row.waited_s))
+        return [found.get((item.lease_id, item.worker), False) for item in items]
 
     def _answer(self, session: Session, lease: UUID, running: bool) -> None:
         if not running:

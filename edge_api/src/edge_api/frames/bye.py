@@ -33,7 +33,7 @@ class ByeHandler:
                 session.supersede()
                 return
             reason = f"edge worker {session.worker} stopped without a report"
-            await self._database.rows(leases.give_up(session.worker, session.id, reason))
+            await self._database.unlocked_rows(leases.give_up(session.worker, session.id, reason))
             await self._database.run(agents.disconnect(session.worker, session.id))
         except (DatabaseAwayError, TimeoutError) as error:
             log.warning("a bye was not written: %s", error, extra={"worker": session.worker})

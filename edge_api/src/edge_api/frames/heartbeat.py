@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, NoReturn
 from uuid import UUID
 
-from edge_api.database.batcher import Batcher
+from edge_api.database.batcher import LOCKED, Batcher, Later
 from edge_api.database.pool import Database
 from edge_api.database.storable import storable_values
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
@@ -96,10 +96,11 @@ class HeartbeatHandler:
             )
             session.track(self.losses.submit(loss), partial(_release, session, lease))
 
-    async def _lose(self, losses: Sequence[leases.Loss]) -> list[None]:
-        lost = await self._database.rows(leases.lose(losses))
-        self._metrics.jobs_finished.labels("lost").inc(len(lost))
-        return [None] * len(losses)
+    async def _lose(self, losses: Sequence[leases.Loss]) -> list[Later | None]:
+        rows = await self._database.rows(leases.lose(losses))
+        locked = {row.lease_id for row in rows if row.locked}
+        self._metrics.jobs_finished.labels("lost").inc(len(rows) - len(locked))
+        return [LOCKED if loss.lease_id in locked else None for loss in losses]
 
     # ---- the write, once a second ----
 

@@ -141,7 +141,8 @@ class HelloHandler:
         lost = [row.lease_id for row in stored if row.state == "running" and row.lease_id not in held]
         if lost:
             reason = f"edge worker {session.worker} restarted without the task"
-            done = await self._database.rows(leases.lose([leases.Loss(lease, session.id, reason) for lease in lost]))
+            losses = [leases.Loss(lease, session.id, reason) for lease in lost]
+            done = await self._database.unlocked_rows(leases.lose(losses))
             self._metrics.jobs_finished.labels("lost").inc(len(done))
         for lease in reported:
             if lease not in known:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from edge_api.database.batcher import Batcher
+from edge_api.database.batcher import LOCKED, Batcher, Later
 from edge_api.database.pool import Database
 from edge_api.database.storable import storable_text
 from edge_api.metrics import Metrics
@@ -39,16 +39,16 @@ class ReportHandler:
         session.leases.reporting(frame.lease_id, begun=True)
         session.track(self.batcher.submit(report), partial(self._answer, session, frame.lease_id))
 
-    async def _write(self, items: Sequence[leases.JobReport]) -> list[bool]:
+    async def _write(self, items: Sequence[leases.JobReport]) -> list[bool | Later]:
         """Return for each report whether it counts: the first one, or a repeat of it, by the holder of the lease."""
-        rows = await self._database.rows(leases.report(items))
         outcomes = {(item.lease_id, item.worker): item.outcome for item in items}
-        counted = set()
-        for row in rows:
-            counted.add((row.lease_id, row.worker_name))
-            if row.fresh:
-                self._metrics.jobs_finished.labels(outcomes[row.lease_id, row.worker_name]).inc()
-        return [(item.lease_id, item.worker) in counted for item in items]
+        found: dict[tuple[UUID, str], Later | bool] = {}
+        for row in await self._database.rows(leases.report(items)):
+            key = (row.lease_id, row.worker_name)
+            found[key] = LOCKED if row.result == "locked" else True
+            if row.result == "finished":
+                self._metrics.jobs_finished.labels(outcomes[key]).inc()
+        return [found.get((item.lease_id, item.worker), False) for item in items]
 
     @staticmethod
     def _answer(session: Session, lease: UUID, counts: bool) -> None:

@@ -103,7 +103,7 @@ class V1Workers:
         await self._database.rows(agents.register(new, self._settings.silence_window))
         # Its process is new: the tasks of the one before it are gone.
         reason = f"edge worker {name} restarted without the task"
-        await self._database.rows(leases.give_up(name, new.session_id, reason))
+        await self._database.unlocked_rows(leases.give_up(name, new.session_id, reason))
         beat = _beat(name, new.session_id, body, acknowledged=False)
         await self._database.rows(agents.heartbeats([beat]))
 
@@ -183,7 +183,7 @@ class V1Workers:
     async def _leave(self, row: agents.WorkerSession) -> None:
         if row.session_id is not None:
             reason = f"edge worker {row.name} stopped without a report"
-            await self._database.rows(leases.give_up(row.name, row.session_id, reason))
+            await self._database.unlocked_rows(leases.give_up(row.name, row.session_id, reason))
             await self._database.run(agents.disconnect(row.name, row.session_id))
 
     def _match(self, versions: dict[str, Any]) -> bool:

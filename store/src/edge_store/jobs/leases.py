@@ -2,6 +2,10 @@
 
 Every write names the lease and the states that it may leave, and returns the rows that it changed, so that a caller
 sees at once which of its leases are void.
+
+No statement of the edge API waits for a job that another transaction has locked (ADR 0029): it leaves the job out, and
+returns a row that says so. The schedulers queue jobs again one by one in long transactions. A statement that holds one
+job and waits for another would make deadlocks with them, in which PostgreSQL may end the scheduler's transaction.
 """
 
 from collections.abc import Sequence
@@ -25,30 +29,53 @@ class HeldLease:
     worker: str
 
 
+def _unlocked(*states: str) -> str:
+    """Return two CTEs: `mine`, the jobs of the leases in `named`, and `free`, those that nobody else has locked.
+
+    A job of `mine` that is not changed in the end is locked, or has just moved on: the next try sees which.
+    """
+    within = ", ".join(f"'{state}'" for state in states)
+    return f"""mine AS (
+        SELECT j.id, j.lease_id, j.worker_name FROM edge.job j
+            JOIN named n ON j.lease_id = n.lease_id AND j.worker_name = n.worker
+        WHERE j.state IN ({within})
+    ), free AS (
+        SELECT j.id FROM edge.job j JOIN mine m ON m.id = j.id AND m.lease_id = j.lease_id
+        WHERE j.state IN ({within}) FOR UPDATE OF j SKIP LOCKED
+    )"""  # noqa: S608  (constant texts)
+
+
 class AcceptedLease(NamedTuple):
-    """A lease whose job is running now."""
+    """A lease whose job is running now, or locked."""
 
     lease_id: UUID
     worker_name: str
-    queue: str
     waited_s: Decimal
     """Seconds since the job was queued."""
+    locked: bool
+    """Another transaction has the job; nothing has changed."""
 
 
 _ACCEPT = text(
-    """
-    UPDATE edge.job j
-    SET state = 'running', started_at = coalesce(j.started_at, now()), lease_expires_at = NULL,
-        event_pending = j.event_pending OR j.kind = 'callback'
-    FROM unnest(CAST(:leases AS uuid[]), :workers) AS a(lease_id, worker)
-    WHERE j.lease_id = a.lease_id AND j.worker_name = a.worker AND j.state IN ('leased', 'running')
-    RETURNING j.lease_id, j.worker_name, j.queue, extract(epoch FROM now() - j.queued_at) AS waited_s
-    """
+    f"""
+    WITH named AS (
+        SELECT * FROM unnest(CAST(:leases AS uuid[]), :workers) AS n(lease_id, worker)
+    ), {_unlocked("leased", "running")}, done AS (
+        UPDATE edge.job j
+        SET state = 'running', started_at = coalesce(j.started_at, now()), lease_expires_at = NULL,
+            event_pending = j.event_pending OR j.kind = 'callback'
+        FROM free WHERE j.id = free.id
+        RETURNING j.id, j.lease_id, j.worker_name, extract(epoch FROM now() - j.queued_at) AS waited_s
+    )
+    SELECT lease_id, worker_name, waited_s, false AS locked FROM done
+    UNION ALL
+    SELECT lease_id, worker_name, 0, true FROM mine WHERE id NOT IN (SELECT id FROM done)
+    """  # noqa: S608  (constant texts)
 ).bindparams(bindparam("workers", type_=TEXTS))
 
 
 def accept(leases: Sequence[HeldLease]) -> Statement[AcceptedLease]:
-    """Move leased jobs to running; a repeat succeeds too.
+    """Move leased jobs to running; a repeat succeeds too, and a void lease returns no row.
 
     A callback becomes an event for its scheduler, which shows callbacks as running; tasks report their start to the
     Execution API themselves.
@@ -71,33 +98,34 @@ class JobReport:
 
 
 class ReportedLease(NamedTuple):
-    """A lease whose job has finished."""
+    """A lease whose job has finished, or is locked."""
 
     lease_id: UUID
     worker_name: str
-    fresh: bool
-    """False for a repeat."""
+    result: Literal["finished", "repeated", "locked"]
 
 
 _REPORT = text(
-    """
-    WITH r AS (
+    f"""
+    WITH named AS (
         SELECT * FROM unnest(CAST(:leases AS uuid[]), :workers, :outcomes, CAST(:exit_codes AS int[]), :errors)
-            AS r(lease_id, worker, outcome, exit_code, error)
-    ), done AS (
+            AS n(lease_id, worker, outcome, exit_code, error)
+    ), {_unlocked("leased", "running")}, done AS (
         UPDATE edge.job j
-        SET state = r.outcome, finished_at = now(), lease_expires_at = NULL, workload = NULL,
-            exit_code = r.exit_code, error = r.error, event_pending = true
-        FROM r
-        WHERE j.lease_id = r.lease_id AND j.worker_name = r.worker AND j.state IN ('leased', 'running')
-        RETURNING j.lease_id, j.worker_name
+        SET state = n.outcome, finished_at = now(), lease_expires_at = NULL, workload = NULL,
+            exit_code = n.exit_code, error = n.error, event_pending = true
+        FROM free, named n
+        WHERE j.id = free.id AND j.lease_id = n.lease_id AND j.worker_name = n.worker
+        RETURNING j.id, j.lease_id, j.worker_name
     )
-    SELECT lease_id, worker_name, true AS fresh FROM done
+    SELECT lease_id, worker_name, 'finished' AS result FROM done
     UNION ALL
-    SELECT j.lease_id, j.worker_name, false
-    FROM edge.job j JOIN r ON j.lease_id = r.lease_id AND j.worker_name = r.worker
+    SELECT lease_id, worker_name, 'locked' FROM mine WHERE id NOT IN (SELECT id FROM done)
+    UNION ALL
+    SELECT j.lease_id, j.worker_name, 'repeated'
+    FROM edge.job j JOIN named n ON j.lease_id = n.lease_id AND j.worker_name = n.worker
     WHERE j.state IN ('succeeded', 'failed')
-    """
+    """  # noqa: S608  (constant texts)
 ).bindparams(bindparam("workers", type_=TEXTS), bindparam("outcomes", type_=TEXTS), bindparam("errors", type_=TEXTS))
 
 
@@ -153,7 +181,10 @@ _RELEASE = text(
     WITH released AS (
         UPDATE edge.job SET state = 'queued', worker_name = NULL, lease_id = NULL, lease_expires_at = NULL,
             leased_at = NULL
-        WHERE lease_id = ANY (CAST(:leases AS uuid[])) AND state = 'leased'
+        WHERE id IN (
+            SELECT id FROM edge.job WHERE lease_id = ANY (CAST(:leases AS uuid[])) AND state = 'leased'
+            FOR UPDATE SKIP LOCKED
+        )
         RETURNING id, queue
     ), hinted AS (
         SELECT pg_notify('edge', 'job ' || queue) FROM (SELECT DISTINCT queue FROM released) q
@@ -164,7 +195,10 @@ _RELEASE = text(
 
 
 def release(lease_ids: Sequence[UUID]) -> Statement[RequeuedJob]:
-    """Return leased jobs to their queues at once: their worker does not have them."""
+    """Return leased jobs to their queues at once: their worker does not have them.
+
+    One that is locked is left to its accept timeout.
+    """
     return Statement("release", _RELEASE.bindparams(leases=texts(lease_ids)), RequeuedJob)
 
 
@@ -178,13 +212,15 @@ class Loss:
 
 
 class LostJob(NamedTuple):
-    """A job that was declared lost."""
+    """A job that was declared lost, or is locked."""
 
-    id: UUID
+    lease_id: UUID
+    locked: bool
+    """Another transaction has the job; nothing has changed."""
 
 
 _LOSE = text(
-    """
+    f"""
     WITH loss AS (
         SELECT * FROM unnest(CAST(:leases AS uuid[]), CAST(:sessions AS uuid[]), :reasons)
             AS l(lease_id, session_id, reason)
@@ -192,13 +228,20 @@ _LOSE = text(
         -- A newer session of the worker may hold the very task that an older one misses.
         SELECT name, session_id FROM edge.worker WHERE session_id IN (SELECT session_id FROM loss)
         ORDER BY name FOR SHARE
+    ), named AS (
+        SELECT loss.lease_id, current.name AS worker, loss.reason
+        FROM loss JOIN current ON current.session_id = loss.session_id
+    ), {_unlocked("running")}, done AS (
+        UPDATE edge.job j
+        SET state = 'lost', finished_at = now(), workload = NULL, error = n.reason, event_pending = true
+        FROM free, named n
+        WHERE j.id = free.id AND j.lease_id = n.lease_id
+        RETURNING j.id, j.lease_id
     )
-    UPDATE edge.job j
-    SET state = 'lost', finished_at = now(), workload = NULL, error = loss.reason, event_pending = true
-    FROM loss JOIN current ON current.session_id = loss.session_id
-    WHERE j.lease_id = loss.lease_id AND j.worker_name = current.name AND j.state = 'running'
-    RETURNING j.id
-    """
+    SELECT lease_id, false AS locked FROM done
+    UNION ALL
+    SELECT lease_id, true FROM mine WHERE id NOT IN (SELECT id FROM done)
+    """  # noqa: S608  (constant texts)
 ).bindparams(bindparam("reasons", type_=TEXTS))
 
 
@@ -217,7 +260,9 @@ class GivenUpJob(NamedTuple):
 
     id: UUID
     state: str
-    """`lost`, or `queued` again."""
+    """`lost`, or `queued` again; that of a locked one is unchanged."""
+    locked: bool
+    """Another transaction has the job; nothing has changed."""
     hints: int
     """Hints sent by the whole statement."""
 
@@ -226,21 +271,30 @@ _GIVE_UP = text(
     """
     WITH current AS (
         SELECT name FROM edge.worker WHERE name = :worker AND session_id = CAST(:session_id AS uuid) FOR SHARE
+    ), mine AS (
+        SELECT j.id, j.state FROM edge.job j JOIN current ON j.worker_name = current.name
+        WHERE j.state IN ('leased', 'running')
+    ), free AS (
+        SELECT j.id FROM edge.job j JOIN mine m ON m.id = j.id AND m.state = j.state
+        WHERE j.worker_name = :worker FOR UPDATE OF j SKIP LOCKED
     ), lost AS (
         UPDATE edge.job j
         SET state = 'lost', finished_at = now(), workload = NULL, error = :reason, event_pending = true
-        FROM current WHERE j.worker_name = current.name AND j.state = 'running'
+        FROM free WHERE j.id = free.id AND j.state = 'running'
         RETURNING j.id, j.state
     ), released AS (
         UPDATE edge.job j SET state = 'queued', worker_name = NULL, lease_id = NULL, lease_expires_at = NULL,
             leased_at = NULL
-        FROM current WHERE j.worker_name = current.name AND j.state = 'leased'
+        FROM free WHERE j.id = free.id AND j.state = 'leased'
         RETURNING j.id, j.state, j.queue
+    ), given_up AS (
+        SELECT id, state FROM lost UNION ALL SELECT id, state FROM released
     ), hinted AS (
         SELECT pg_notify('edge', 'job ' || queue) FROM (SELECT DISTINCT queue FROM released) q
     )
-    SELECT id, state, (SELECT count(*) FROM hinted) AS hints
-    FROM (SELECT id, state FROM lost UNION ALL SELECT id, state FROM released) given_up
+    SELECT id, state, false AS locked, (SELECT count(*) FROM hinted) AS hints FROM given_up
+    UNION ALL
+    SELECT id, state, true, 0 FROM mine WHERE id NOT IN (SELECT id FROM given_up)
     """
 )
 

@@ -212,16 +212,25 @@ _LOSE_SILENT = text(
           -- A statement that waited for a stalled database must not count the stall as silence.
           AND EXISTS (SELECT 1 FROM edge.platform WHERE key = :canary AND updated_at > now() - :stall)
         FOR UPDATE SKIP LOCKED
+    ), held AS (
+        SELECT j.id, j.worker_name FROM edge.job j JOIN silent s ON j.worker_name = s.name WHERE j.state = 'running'
+    ), free AS (
+        SELECT j.id FROM edge.job j JOIN held h ON h.id = j.id AND h.worker_name = j.worker_name
+        WHERE j.state = 'running' FOR UPDATE OF j SKIP LOCKED
     ), marked AS (
         UPDATE edge.worker w SET lost = true, jobs_active = 0, free_slots = 0, revision = DEFAULT
-        FROM silent s WHERE w.name = s.name
+        FROM silent s
+        -- A worker of which a job is locked waits for the next pass.
+        WHERE w.name = s.name AND NOT EXISTS (
+            SELECT 1 FROM held h WHERE h.worker_name = s.name AND h.id NOT IN (SELECT id FROM free)
+        )
         RETURNING w.name, w.last_heartbeat
     ), lost AS (
         UPDATE edge.job j
         SET state = 'lost', finished_at = now(), workload = NULL, event_pending = true,
             error = 'edge worker ' || m.name || ' lost at '
                     || to_char(m.last_heartbeat AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
-        FROM marked m WHERE j.worker_name = m.name AND j.state = 'running'
+        FROM marked m, free WHERE j.id = free.id AND j.worker_name = m.name
         RETURNING j.id, j.worker_name
     ), hinted AS (
         -- A worker that is connected after all stops the tasks.

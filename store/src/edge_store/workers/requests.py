@@ -169,13 +169,21 @@ def adjust(
 
 _REMOVE = text(
     """
-    WITH gone AS (
-        DELETE FROM edge.worker WHERE name = ANY (:names) AND (offline OR lost) RETURNING name, team
+    WITH held AS (
+        SELECT id, worker_name FROM edge.job WHERE worker_name = ANY (:names) AND state = 'running'
+    ), free AS (
+        SELECT j.id FROM edge.job j JOIN held h ON h.id = j.id AND h.worker_name = j.worker_name
+        WHERE j.state = 'running' FOR UPDATE OF j SKIP LOCKED
+    ), gone AS (
+        DELETE FROM edge.worker w WHERE name = ANY (:names) AND (offline OR lost) AND NOT EXISTS (
+            SELECT 1 FROM held h WHERE h.worker_name = w.name AND h.id NOT IN (SELECT id FROM free)
+        )
+        RETURNING name, team
     ), lost AS (
         UPDATE edge.job j
         SET state = 'lost', finished_at = now(), workload = NULL, event_pending = true,
             error = 'edge worker ' || g.name || ' was removed from the fleet'
-        FROM gone g WHERE j.worker_name = g.name AND j.state = 'running'
+        FROM gone g, free WHERE j.id = free.id AND j.worker_name = g.name
     ), tombstones AS (
         INSERT INTO edge.worker_removed (name, team) SELECT name, team FROM gone
         ON CONFLICT (name) DO UPDATE SET removed_at = now(), revision = DEFAULT, team = excluded.team
@@ -194,6 +202,6 @@ _REMOVE = text(
 def remove(names: Sequence[str]) -> Statement[ChangedWorker]:
     """Remove workers that are offline or lost, and revoke their credentials; their names are free from then on.
 
-    A live worker stays.
+    A live worker stays, and so does one of which another transaction has locked a job.
     """
     return Statement("remove", _REMOVE.bindparams(names=list(names)), ChangedWorker)
