@@ -19,6 +19,9 @@
   {{ $old }} was renamed. Use {{ $new }} instead; the keys in it are the same.
 {{- end }}
 {{- end }}
+{{- if hasKey .Values.edgeApi "service" }}
+  edgeApi.service was replaced. Use edgeApi.sitesService, the Service for workers outside the cluster (port 8801); the other one stays inside the cluster.
+{{- end }}
 {{- end -}}
 
 {{- define "airflow-edge.check.controlPlane" }}

@@ -22,7 +22,9 @@ def test_platform_is_complete() -> None:
     assert set(made.kind("Deployment")) == {*AIRFLOW, "edge-edge-api", "edge-operator"}
     assert set(made.kind("StatefulSet")) == {"edge-postgresql"}
     assert created_secrets(made) == ["airflow", "database", "edge-api-database", "operator-credential"]
-    assert set(made.kind("Service")) == {"edge-api-server", "edge-edge-api", "edge-operator", "edge-postgresql"}
+    assert set(made.kind("Service")) == {
+        *("edge-api-server", "edge-edge-api", "edge-edge-api-sites", "edge-operator", "edge-postgresql")
+    }
     for optional in ("Ingress", "NetworkPolicy", "HorizontalPodAutoscaler", "EdgeWorkerPool", "ServiceMonitor"):
         assert not made.kind(optional)
 
@@ -212,11 +214,30 @@ def test_the_ingress_leads_to_all_that_workers_call() -> None:
     ingress = render("everything").one("Ingress", "edge-ingress")
     (rule,) = ingress["spec"]["rules"]
     leads = {path["path"]: path["backend"]["service"]["name"] for path in rule["http"]["paths"]}
-    assert leads == {"/edge_worker": "edge-edge-api", "/": "edge-api-server"}
+    assert leads == {"/edge_worker": "edge-edge-api-sites", "/": "edge-api-server"}
     assert ingress["spec"]["tls"] == [{"hosts": ["edge.example.com"], "secretName": "edge-tls"}]
     assert int(ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-read-timeout"]) >= 3600
     settings = render("everything").one("ConfigMap", "edge-edge-api")["data"]
     assert settings["EDGE_API_EXECUTION_API_URL"] == "https://edge.example.com/execution/"
+
+
+@pytest.mark.parametrize("mode", ["platform", "existing", "everything"])
+def test_only_the_site_port_of_the_edge_api_is_reachable_from_outside(mode: str) -> None:
+    made = render(mode, "--set", "ingress.enabled=true,ingress.host=edge.example.com")
+    pod = made.one("Deployment", "edge-edge-api")["spec"]["template"]["spec"]["containers"][0]
+    ports = {port["name"]: port["containerPort"] for port in pod["ports"]}
+    settings = made.one("ConfigMap", "edge-edge-api")["data"]
+    assert (settings["EDGE_API_PORT"], settings["EDGE_API_SITE_PORT"]) == (str(ports["http"]), str(ports["sites"]))
+    # Whatever type the Service for sites has, the one with the whole admin API stays inside the cluster.
+    inside, sites = (made.one("Service", name)["spec"] for name in ("edge-edge-api", "edge-edge-api-sites"))
+    assert (inside["type"], sites["type"]) == ("ClusterIP", "LoadBalancer" if mode == "everything" else "ClusterIP")
+    assert [port["targetPort"] for port in (*inside["ports"], *sites["ports"])] == ["http", "sites"]
+    assert inside["selector"] == sites["selector"]
+    (rule,) = made.one("Ingress", "edge-ingress")["spec"]["rules"]
+    (backend,) = (path["backend"]["service"] for path in rule["http"]["paths"] if path["path"] == "/edge_worker")
+    assert backend == {"name": "edge-edge-api-sites", "port": {"name": "sites"}}
+    probes = [pod[probe]["httpGet"]["port"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
+    assert probes == ["http"] * 3
 
 
 def test_policies_select_every_pod_that_stays() -> None:
@@ -247,14 +268,17 @@ def test_who_reads_metrics_is_let_in_where_there_are_some() -> None:
         "edge-operator": [monitoring],
         "edge-api-server": [client],
     }.items():
-        (rule,) = render("everything").one("NetworkPolicy", name)["spec"]["ingress"]
+        rule, *others = render("everything").one("NetworkPolicy", name)["spec"]["ingress"]
         assert [peer for peer in rule["from"] if peer in (client, monitoring)] == expected, name
+        for other in others:  # the port for sites has no metrics
+            assert (client in other["from"], monitoring in other["from"]) == (True, False)
 
 
 def test_whoever_calls_is_let_in_where_no_clients_are_named() -> None:
     made = render("platform", "--set", "networkPolicy.enabled=true")
-    for name, port in {"edge-edge-api": 8800, "edge-operator": 8080, "edge-api-server": 8080}.items():
-        assert made.one("NetworkPolicy", name)["spec"]["ingress"] == [{"ports": [{"port": port, "protocol": "TCP"}]}]
+    for name, ports in {"edge-edge-api": [8800, 8801], "edge-operator": [8080], "edge-api-server": [8080]}.items():
+        expected = [{"ports": [{"port": port, "protocol": "TCP"}]} for port in ports]
+        assert made.one("NetworkPolicy", name)["spec"]["ingress"] == expected
 
 
 def test_notes_say_what_comes_next() -> None:

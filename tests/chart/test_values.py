@@ -80,7 +80,8 @@ def test_every_value_is_in_the_schema_with_its_description() -> None:
 def test_the_schema_has_no_value_that_values_yaml_lacks() -> None:
     known = set(paths(DEFAULTS))
     # Removed keys pass the schema, so that a template can refuse them with a helpful text.
-    free = {("global",), ("central",), ("pools",), ("edgeApi", "settings"), ("operator", "settings")}
+    free = {("global",), ("central",), ("pools",), ("edgeApi", "service")}
+    free |= {("edgeApi", "settings"), ("operator", "settings")}
 
     def lacking(node: dict[str, Any], before: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         reference = node.get("$ref", "").rpartition("/")[2]
@@ -151,6 +152,7 @@ REMOTE = ("--set", "edgeApi.enabled=false,airflow.enabled=false,postgresql.enabl
         # Removed keys.
         (("central.url=https://x",), "central was renamed", "Use controlPlane instead"),
         (("pools.north.replicas=1",), "pools was renamed", "Use workerPools instead"),
+        (("edgeApi.service.type=NodePort",), "edgeApi.service was replaced", "Use edgeApi.sitesService"),
         # Values that contradict each other.
         (
             ("controlPlane.url=https://x",),

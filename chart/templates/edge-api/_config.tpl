@@ -18,6 +18,7 @@ http://{{ include "airflow-edge.fullname" . }}-api-server.{{ .Release.Namespace 
 {{- define "airflow-edge.edgeApiSettings" -}}
 EDGE_API_HOST: 0.0.0.0
 EDGE_API_PORT: "8800"
+EDGE_API_SITE_PORT: "8801"
 EDGE_API_EXECUTION_API_URL: {{ include "airflow-edge.executionApiUrl" . | quote }}
 {{- if .Values.ingress.enabled }}
 EDGE_API_FORWARDED_ALLOW_IPS: {{ .Values.ingress.trustedProxies | join "," | quote }}

@@ -19,12 +19,24 @@ async def info() -> ApiInfo:
 
 
 def make_app(runtime: Runtime) -> FastAPI:
-    """Return the application; the caller runs the runtime's services beside it."""
+    """Return the application of the main port; the caller runs the runtime's services beside it."""
+    app = _make_app(runtime, runtime.admin.app())
+    for router in runtime.probes:
+        app.include_router(router)
+    return app
+
+
+def make_site_app(runtime: Runtime) -> FastAPI:
+    """Return the application of the site port: no probes, no metrics, and no credentials for the whole fleet."""
+    return _make_app(runtime, runtime.admin.app(scope_required=True))
+
+
+def _make_app(runtime: Runtime, admin: FastAPI) -> FastAPI:
     app = FastAPI(title="Airflow Edge API", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route(INFO_PATH, info)
     for router in runtime.routers:
         app.include_router(router)
-    app.mount(ADMIN_PATH, runtime.admin.app())
+    app.mount(ADMIN_PATH, admin)
     app.mount(V1_PATH, make_v1_app(runtime.v1_tokens, runtime.v1_workers, runtime.v1_jobs, runtime.refusals))
     problems.install(app)
     app.add_middleware(BodyLimit)

@@ -103,17 +103,11 @@ class Runtime:
         self._hints = Hints(database, registry, wakeups, desired, checks, authenticator, self.admin.changes)
         self._housekeeping = Housekeeping(database, settings, metrics)
         self._log_storage = LogStorage(database, metrics)
-        self.routers = tuple(
-            part.router
-            for part in (
-                Enrolment(database, settings, authenticator, refusals),
-                Rotation(database, settings, authenticator),
-                websocket,
-                long_poll,
-                Health(database, self._contact, self._hints, registry, metrics),
-                Scrape(database, metrics, settings.heartbeat_interval_s),
-            )
-        )
+        enrolment = Enrolment(database, settings, authenticator, refusals)
+        rotation = Rotation(database, settings, authenticator)
+        self.routers = tuple(part.router for part in (enrolment, rotation, websocket, long_poll))
+        health = Health(database, self._contact, self._hints, registry, metrics)
+        self.probes = (health.router, Scrape(database, metrics, settings.heartbeat_interval_s).router)
 
     @property
     def _batchers(self) -> tuple[Batcher[Any, Any], ...]:

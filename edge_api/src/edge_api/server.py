@@ -7,11 +7,13 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 import uvicorn
+from fastapi import FastAPI
 
-from edge_api.app import make_app
+from edge_api.app import make_app, make_site_app
 from edge_api.errors import EdgeApiError
 from edge_api.http.guard import patient_protocol
 from edge_api.runtime import Runtime
@@ -42,21 +44,47 @@ class _Server(uvicorn.Server):
         yield
 
 
-def listen(settings: ApiSettings) -> socket.socket:
-    """Return the listening socket.
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The listening sockets. The site port is a socket of its own, so that nothing that a client sends can choose."""
+
+    main: socket.socket
+    site: socket.socket | None
+
+    def __enter__(self) -> Self:
+        """Nothing is left to open."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close them."""
+        self.main.close()
+        if self.site is not None:
+            self.site.close()
+
+
+def listen(settings: ApiSettings) -> Listeners:
+    """Return the listening sockets.
 
     Raises:
-        AddressError: the address is in use, or not this machine's.
+        AddressError: an address is in use, or not this machine's.
 
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    main = _listen(settings.host, settings.port, "Choose another address with --host and --port.")
+    if settings.site_port is None:
+        return Listeners(main, None)
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+        return Listeners(main, _listen(settings.host, settings.site_port, "Choose another EDGE_API_SITE_PORT."))
+    except AddressError:
+        main.close()
+        raise
+
+
+def _listen(host: str, port: int, how_to_fix: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise AddressError(
-            f"Can't listen on {settings.host}:{settings.port} ({error.strerror or error}). "
-            "Choose another address with --host and --port."
-        ) from error
+        raise AddressError(f"Can't listen on {host}:{port} ({error.strerror or error}). {how_to_fix}") from error
 
 
 def check_tls(settings: ApiSettings) -> None:
@@ -79,10 +107,12 @@ def check_tls(settings: ApiSettings) -> None:
         ) from error
 
 
-async def serve(settings: ApiSettings, listener: socket.socket) -> None:
+async def serve(settings: ApiSettings, listeners: Listeners) -> None:
     """Run until SIGTERM or SIGINT; an error of any service ends the process."""
     runtime = Runtime(settings)
-    server = _Server(_config(settings, runtime))
+    servers = {"http": (_Server(_config(settings, runtime, make_app(runtime))), listeners.main)}
+    if listeners.site is not None:
+        servers["http-sites"] = (_Server(_config(settings, runtime, make_site_app(runtime))), listeners.site)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -90,15 +120,18 @@ async def serve(settings: ApiSettings, listener: socket.socket) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             services = runtime.start(group)
-            web = group.create_task(server.serve(sockets=[listener]), name="http")
-            host, port = listener.getsockname()[:2]
-            log.info("edge API listens", extra={"host": host, "port": port})
+            web = [
+                group.create_task(server.serve(sockets=[listener]), name=name)
+                for name, (server, listener) in servers.items()
+            ]
+            log.info("edge API listens", extra=_addresses(listeners))
             stopping = group.create_task(stop.wait(), name="stop")
-            await asyncio.wait({stopping, web}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stopping, *web}, return_when=asyncio.FIRST_COMPLETED)
             log.info("edge API stops", extra={"sessions": len(runtime.registry)})
             await runtime.drain()
-            server.should_exit = True
-            await web
+            for server, _ in servers.values():
+                server.should_exit = True
+            await asyncio.gather(*web)
             stop.set()
             for service in services:
                 service.cancel()
@@ -107,9 +140,15 @@ async def serve(settings: ApiSettings, listener: socket.socket) -> None:
         await runtime.database.close()
 
 
-def _config(settings: ApiSettings, runtime: Runtime) -> uvicorn.Config:
+def _addresses(listeners: Listeners) -> dict[str, str | int]:
+    host, port = listeners.main.getsockname()[:2]
+    site = {} if listeners.site is None else {"site_port": listeners.site.getsockname()[1]}
+    return {"host": host, "port": port, **site}
+
+
+def _config(settings: ApiSettings, runtime: Runtime, app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
-        make_app(runtime),
+        app,
         http=patient_protocol(runtime.refusals.note),
         ws="websockets-sansio",
         ws_max_size=FRAME_MAX_BYTES,

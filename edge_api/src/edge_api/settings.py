@@ -42,6 +42,10 @@ class ApiSettings(BaseSettings):
     port: int = Field(default=8800, ge=0, le=65535)
     """TCP port to listen on; 0 picks a free one and logs it."""
 
+    site_port: int | None = Field(default=None, ge=0, le=65535)
+    """A second TCP port, for sites: it serves workers, and of the admin API only credentials for a part of the fleet.
+    None: there is no such port."""
+
     forwarded_allow_ips: str = "127.0.0.1"
     """Proxies (addresses or networks, comma separated) whose X-Forwarded-For header is trusted."""
 

@@ -49,8 +49,8 @@ class AdminApi:
             )
         ]
 
-    def app(self) -> FastAPI:
-        """Return the application."""
+    def app(self, *, scope_required: bool = False) -> FastAPI:
+        """Return the application; `scope_required`: it refuses credentials for the whole fleet."""
         app = FastAPI(
             title="Airflow Edge admin API",
             version=__version__,
@@ -64,7 +64,13 @@ class AdminApi:
             app.include_router(router)
         problems.install(app)
         app.add_exception_handler(OutOfScopeError, self._on_out_of_scope)
-        app.add_middleware(Gate, callers=self._callers, refusals=self._refusals, open_path=OPENAPI_PATH)
+        app.add_middleware(
+            Gate,
+            callers=self._callers,
+            refusals=self._refusals,
+            open_path=OPENAPI_PATH,
+            scope_required=scope_required,
+        )
         describe(app, ADMIN_PATH, {"type": "http", "scheme": "bearer"})
         return app
 

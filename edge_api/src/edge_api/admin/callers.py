@@ -29,6 +29,11 @@ KNOWN_MOST: Final = 1000
 _READS: Final = frozenset({"GET", "HEAD"})
 
 _HOW_TO_FIX: Final = "Create one: edge-api credential create --role admin."
+_SCOPE_REQUIRED: Final = (
+    "This address is for sites: it refuses credentials for the whole fleet. Use one for a part of the fleet, as "
+    "`edge-api credential create --worker-pattern 'NAME-*'` makes it. Or call the edge API's main port "
+    "(EDGE_API_PORT), inside the control plane; with the chart that is the Service RELEASE-edge-api, port 8800."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +67,24 @@ class Callers:
         self._known: OrderedDict[UUID, bytes] = OrderedDict()
         """Credentials that were valid at their last call: failures of others at their address do not block them."""
 
-    async def find(self, authorization: str | None, address: str, *, writes: bool) -> Caller:
+    async def find(self, authorization: str | None, address: str, *, writes: bool, scope_required: bool) -> Caller:
         """Return who calls.
 
         Raises:
-            RefusedError: no valid credential (401), its role does not allow the call (403), too many failures (429).
+            RefusedError: no valid credential (401), its role or scope does not allow the call (403), too many failures
+                (429).
             DatabaseAwayError: it can't be looked up now.
 
         """
         try:
-            return await self._find(authorization, address, writes=writes)
+            caller = await self._find(authorization, address, writes=writes)
+            _check_scope(caller, required=scope_required)
         except RefusedError as refusal:
             self._metrics.failed_authentications.inc()
             if refusal.status == 401:
                 self._brake.failed(address, time.monotonic())
             raise
+        return caller
 
     async def _find(self, authorization: str | None, address: str, *, writes: bool) -> Caller:
         scheme, _, text = (authorization or "").partition(" ")
@@ -113,14 +121,22 @@ def _checked(row: credentials.CredentialSecret, *, writes: bool) -> Caller:
     return Caller(row.id, row.role, row.label, row.expires_at, Scope(row.worker_pattern, row.team, queues))
 
 
+def _check_scope(caller: Caller, *, required: bool) -> None:
+    if required and caller.scope.whole:
+        raise RefusedError(403, "scope_required", _SCOPE_REQUIRED)
+
+
 class Gate:
     """Finds the caller of each request, and answers requests that are refused."""
 
-    def __init__(self, app: ASGIApp, callers: Callers, refusals: Refusals, open_path: str) -> None:
+    def __init__(
+        self, app: ASGIApp, callers: Callers, refusals: Refusals, open_path: str, *, scope_required: bool
+    ) -> None:
         self._app = app
         self._callers = callers
         self._refusals = refusals
         self._open_path = open_path
+        self._scope_required = scope_required
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -141,7 +157,10 @@ class Gate:
         address = address_of(request)
         try:
             return await self._callers.find(
-                request.headers.get("authorization"), address, writes=request.method not in _READS
+                request.headers.get("authorization"),
+                address,
+                writes=request.method not in _READS,
+                scope_required=self._scope_required,
             )
         except RefusedError as refusal:
             what = f"{request.method} {request.url.path[:200]}"

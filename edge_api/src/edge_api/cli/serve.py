@@ -34,8 +34,8 @@ def _serve(settings: ApiSettings, _: argparse.Namespace) -> None:
     check_tls(settings)
     _wait_for_database(settings)
     _log_json_lines()
-    with listen(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, listener))
+    with listen(settings) as listeners, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, listeners))
 
 
 def _wait_for_database(settings: ApiSettings) -> None:

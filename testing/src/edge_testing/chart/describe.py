@@ -24,7 +24,9 @@ LINE = re.compile(r"^(?P<indent> *)(?:# ?(?P<comment>.*)|(?P<key>[A-Za-z0-9_./-]
 DEFINITION = re.compile(r"^#/\$defs/(\w+)$")
 
 SET_BY_CHART = {
-    "edgeApi": {"database_url", "host", "port", "execution_api_url", "forwarded_allow_ips", "v1_jwt_secret"},
+    "edgeApi": {
+        *("database_url", "host", "port", "site_port", "execution_api_url", "forwarded_allow_ips", "v1_jwt_secret"),
+    },
     "operator": {
         *("api_url", "admin_token_file", "ca_bundle", "worker_image", "namespaces", "namespace_bounds"),
         *("external_namespace", "kubeconfig"),
