@@ -155,6 +155,34 @@ def test_sync_reports_how_tasks_end(executor: EdgeExecutor, session: Session, wo
     assert executor.get_event_buffer() == {}
 
 
+def test_callbacks_go_to_the_default_queue_or_to_the_one_of_the_settings(
+    executor: EdgeExecutor, session: Session, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def queue_of(made: EdgeExecutor) -> str:
+        callback = make_callback()
+        queue(made, session, callback)
+        query = text("SELECT queue FROM edge.job WHERE id = :id")
+        return str(session.execute(query, {"id": callback.callback.id}).scalar_one())
+
+    assert queue_of(executor) == "default"
+    monkeypatch.setenv("AIRFLOW__EDGE__CALLBACK_QUEUE", "callbacks")
+    monkeypatch.setenv("AIRFLOW__RED___EDGE__CALLBACK_QUEUE", "red-callbacks")
+    assert queue_of(executor) == "callbacks"
+    assert queue_of(started(2, team="red")) == "red-callbacks"
+    # Tasks have a queue of their own.
+    task = make_task()
+    queue(executor, session, task)
+    assert worker.accept(task.ti.id)
+
+
+def test_a_callback_queue_that_no_job_can_have_stops_the_start(
+    executor: EdgeExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__EDGE__CALLBACK_QUEUE", "x" * 300)
+    with pytest.raises(SystemExit, match=r"\[edge\] callback_queue .* at most 256"):
+        executor.start()
+
+
 def test_callback_is_reported_as_running_and_ended(executor: EdgeExecutor, session: Session, worker: Worker) -> None:
     callback, other = make_callback(), make_callback()
     queue(executor, session, callback, other)

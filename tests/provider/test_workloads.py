@@ -66,7 +66,7 @@ def test_callback_goes_first_and_keeps_its_key() -> None:
         log_path="executor_callbacks/line/run/1",
         callback=CallbackDTO(id=str(callback_id), fetch_method=CallbackFetchMethod.IMPORT_PATH, data={"path": "a.b"}),
     )
-    job = callback_job(workload, owner="5", team=None, default_queue="default")
+    job = callback_job(workload, owner="5", team=None, queue="default")
     assert (job.id, job.kind, job.rank, job.slots, job.queue) == (callback_id, "callback", 0, 1, "default")
     assert key_of(adopted(job)) == CallbackKey(str(callback_id)) == workload.key
 

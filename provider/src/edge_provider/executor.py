@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from edge_protocol import JobState
+from edge_protocol.limits import QUEUE_NAME_MAX
 from edge_provider import database, log_reader
 from edge_provider.rollback import on_rollback
 from edge_provider.workloads import callback_job, failure_text, key_of, task_job
@@ -53,9 +54,14 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         """Check the database, and publish Airflow's version, with which workers' versions are compared.
 
         Raises:
-            SystemExit: The database can't be used. The message says why and how to fix it.
+            SystemExit: The database or a setting can't be used. The message says why and how to fix it.
 
         """
+        if len(self._callback_queue()) > QUEUE_NAME_MAX:
+            raise SystemExit(
+                f"EdgeExecutor can't start: [edge] callback_queue is too long. Give a name of at most {QUEUE_NAME_MAX} "
+                "characters, or leave it empty."
+            )
         try:
             with create_session(scoped=False) as session:
                 database.check(session)
@@ -67,11 +73,10 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
 
     def queue_workload(self, workload: Any, session: Session) -> None:
         """Write the job in the scheduler's transaction: it exists if, and only if, the scheduler commits."""
-        queue = conf.get_mandatory_value("operators", "default_queue")
         if isinstance(workload, ExecuteTask):
-            new = task_job(workload, owner=self.owner, team=self.team_name, default_queue=queue)
+            new = task_job(workload, owner=self.owner, team=self.team_name, default_queue=_default_queue())
         elif isinstance(workload, ExecuteCallback):
-            new = callback_job(workload, owner=self.owner, team=self.team_name, default_queue=queue)
+            new = callback_job(workload, owner=self.owner, team=self.team_name, queue=self._callback_queue())
         else:
             super().queue_workload(workload, session)  # raises, and names the supported kinds
             return
@@ -80,6 +85,10 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         if workload.key not in self.running:
             self.running.add(workload.key)
             on_rollback(session, lambda: self.running.discard(workload.key))
+
+    def _callback_queue(self) -> str:
+        """Return the queue of callbacks, of which Airflow does not say where they are to run."""
+        return self.conf.get("edge", "callback_queue", fallback="") or _default_queue()
 
     def sync(self) -> None:
         """Report the ends of jobs to the scheduler. Without events this costs one look into an empty index."""
@@ -160,3 +169,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
 
     def terminate(self) -> None:
         """Do nothing: jobs go on, as after `end`."""
+
+
+def _default_queue() -> str:
+    return str(conf.get_mandatory_value("operators", "default_queue"))

@@ -26,6 +26,10 @@ _OPTIONS = {
         "Base URL of the edge API for `airflow edge worker`; a path that begins with /edge_worker is ignored.",
         example="https://airflow.example.com",
     ),
+    "callback_queue": _option(
+        "Queue of callbacks that run on edge workers, such as those of deadlines. If empty, [operators] default_queue.",
+        example="callbacks",
+    ),
     "worker_concurrency": _option(
         "Slots of a worker that `airflow edge worker` starts; the worker's own default is 8."
     ),

@@ -37,12 +37,12 @@ def task_job(workload: ExecuteTask, *, owner: str, team: str | None, default_que
     )
 
 
-def callback_job(workload: ExecuteCallback, *, owner: str, team: str | None, default_queue: str) -> NewJob:
+def callback_job(workload: ExecuteCallback, *, owner: str, team: str | None, queue: str) -> NewJob:
     """Return the job of a callback. Airflow gives callbacks neither queue, slots nor priority."""
     return NewJob(
         id=UUID(workload.callback.id),
         kind="callback",
-        queue=default_queue,
+        queue=queue,
         team=team,
         rank=CALLBACK_RANK,
         priority=0,
