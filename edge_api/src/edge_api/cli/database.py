@@ -35,6 +35,19 @@ def connected(settings: ApiSettings) -> Iterator[Connection]:
         yield connection
 
 
+def check_for_service(settings: ApiSettings) -> None:
+    """Check all that the service needs of the database.
+
+    Raises:
+        UnreachableDatabaseError: it can't be reached now.
+        StoreError: it can't be used; the message says how to fix it.
+
+    """
+    engine.check_own_sessions(settings.database_url.get_secret_value())
+    with connected(settings) as connection:
+        migrate.check(connection)
+
+
 @contextmanager
 def transaction(settings: ApiSettings) -> Iterator[Connection]:
     """Open a transaction on a database whose schema is of this version.

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from edge_api.cli.arguments import duration
-from edge_api.cli.database import connected, transaction
+from edge_api.cli.database import check_for_service, connected, transaction
 from edge_api.errors import EdgeApiError
 from edge_api.settings import ApiSettings
 from edge_store.database import engine
@@ -31,7 +31,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add `db upgrade`, `check`, `wait` and `grant-role`."""
     database = commands.add_parser("db", help="the database schema").add_subparsers(required=True, metavar="COMMAND")
     database.add_parser("upgrade", help="bring the schema to this version").set_defaults(run=_upgrade)
-    database.add_parser("check", help="check that the schema is of this version").set_defaults(run=_check)
+    database.add_parser(
+        "check", help="check that the service can use the database, with the schema of this version"
+    ).set_defaults(run=_check)
     wait = database.add_parser("wait", help="wait until the database can be used with the schema of this version")
     wait.add_argument("--server", action="store_true", help="wait for the server only, not for the schema")
     wait.add_argument("--timeout", type=duration, default=timedelta(minutes=10), metavar="10m", help="s, m, h or d")
@@ -49,8 +51,7 @@ def _upgrade(settings: ApiSettings, _: argparse.Namespace) -> None:
 
 
 def _check(settings: ApiSettings, _: argparse.Namespace) -> None:
-    with connected(settings) as connection:
-        migrate.check(connection)
+    check_for_service(settings)
     sys.stdout.write(f"schema version {migrate.head_revision()}\n")
 
 

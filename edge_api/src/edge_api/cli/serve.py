@@ -7,11 +7,10 @@ import sys
 import time
 from typing import Final
 
-from edge_api.cli.database import connected
+from edge_api.cli.database import check_for_service
 from edge_api.settings import ApiSettings
 from edge_protocol.json_logs import JsonLines
 from edge_store.errors import UnreachableDatabaseError
-from edge_store.schema import migrate
 
 LOOK_S: Final = 1.0
 """Seconds between two looks at a database that is away."""
@@ -39,12 +38,11 @@ def _serve(settings: ApiSettings, _: argparse.Namespace) -> None:
 
 
 def _wait_for_database(settings: ApiSettings) -> None:
-    """Check the schema. A database that is away is waited for: it may be away for as long as a failover takes."""
+    """Check the database. One that is away is waited for: it may be away for as long as a failover takes."""
     printed = ""
     while True:
         try:
-            with connected(settings) as connection:
-                migrate.check(connection)
+            check_for_service(settings)
         except UnreachableDatabaseError as error:
             if str(error) != printed:
                 printed = str(error)

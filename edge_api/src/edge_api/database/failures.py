@@ -32,12 +32,6 @@ _AGAIN: Final = ("40", "55P03", "57014")
 statement timeout or `pg_cancel_backend` says nothing about the database."""
 _POOLER_STATES: Final = frozenset({"26000", "42P05"})
 
-POOLER_HELP: Final = (
-    "A connection pooler in transaction mode stands between the edge API and PostgreSQL. Connect to PostgreSQL "
-    "directly, or set the pooler to session mode: prepared statements, LISTEN and advisory locks need a connection of "
-    "their own."
-)
-
 
 def classify(sqlstate: str) -> Failure:
     """Return the kind of failure."""

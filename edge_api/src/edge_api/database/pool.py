@@ -19,11 +19,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from edge_api.database.failures import POOLER_HELP, Failure, classify
+from edge_api.database.failures import Failure, classify
 from edge_api.errors import BadDataError, DatabaseAwayError, DatabaseBrokenError, DatabaseRefusedError
 from edge_api.metrics import Metrics
 from edge_store.database import engine
 from edge_store.database.statement import Command, RowT, Statement, read
+from edge_store.errors import PooledSessionError
 from edge_store.jobs import leases
 from edge_store.schema import migrate
 
@@ -196,7 +197,7 @@ class Database:
             case Failure.BROKEN:
                 return DatabaseBrokenError(_first_line(error))
             case Failure.POOLER:
-                return DatabaseRefusedError(f"{_first_line(error)}. {POOLER_HELP}")
+                return DatabaseRefusedError(str(PooledSessionError(f"{_first_line(error)}. ")))
             case Failure.REFUSED:
                 return DatabaseRefusedError(_first_line(error))
 

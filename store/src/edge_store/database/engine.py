@@ -1,14 +1,16 @@
 """Connections to supported databases, and errors that say what to do about others."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from edge_store.errors import UnreachableDatabaseError, UnsupportedDatabaseError
+from edge_store.database.statement import Statement, first
+from edge_store.errors import PooledSessionError, UnreachableDatabaseError, UnsupportedDatabaseError
 
 MIN_SERVER_VERSION: Final = 130000
 """PostgreSQL 13, in the notation of `server_version_num`."""
@@ -40,6 +42,23 @@ def database_url(url: str) -> URL:
             "Give a URL like postgresql://user:password@host:5432/airflow."
         )
     return parsed.set(drivername="postgresql+psycopg")
+
+
+_POOLER_ROUNDS: Final = 3
+"""One finds an idle pooler; more count with one that is busy."""
+
+
+class ServerSession(NamedTuple):
+    """The session of the server that ran a statement, among those of all servers."""
+
+    pid: int
+    started: datetime
+    """When the server was started: a URL may name several servers."""
+
+
+_SERVER_SESSION: Final = Statement(
+    "server_session", text("SELECT pg_backend_pid() AS pid, pg_postmaster_start_time() AS started"), ServerSession
+)
 
 
 def make_engine(url: str) -> Engine:
@@ -81,6 +100,35 @@ def connect(engine: Engine) -> Connection:
         connection.close()
         raise
     return connection
+
+
+def check_own_sessions(url: str) -> None:
+    """Check that each connection has a session of the server for itself, as without a pooler or in its session mode.
+
+    A pooler in transaction mode gives a session to whichever connection runs a statement. So with two connections
+    either both are seen in the same session, or one is seen in several. Nothing else shows that: a connection keeps its
+    session for life, and no other one is in it meanwhile.
+
+    Raises:
+        PooledSessionError: A pooler shares sessions among connections.
+        UnreachableDatabaseError: No connection could be made.
+
+    """
+    # In statement mode a pooler refuses transactions; and a prepared statement would be missing in the next session.
+    options = {**CONNECT_ARGS, "autocommit": True, "prepare_threshold": None}
+    # The look-up of the type hstore is a transaction.
+    pooled = create_engine(database_url(url), connect_args=options, poolclass=NullPool, use_native_hstore=False)
+    try:
+        with pooled.connect() as one, pooled.connect() as other:
+            for _ in range(_POOLER_ROUNDS):
+                # A pooler hands out the session that it used last, or (round robin) the one that it used first.
+                mine = {first(one, _SERVER_SESSION) for _ in range(2)}
+                others = first(other, _SERVER_SESSION)
+                mine.add(first(one, _SERVER_SESSION))
+                if len(mine) > 1 or others in mine:
+                    raise PooledSessionError
+    except OperationalError as error:
+        raise unreachable(pooled.url, error) from error
 
 
 def check_server_version(version_num: int) -> None:

@@ -228,9 +228,19 @@ def _unpack_npm(package: str, folder: Path) -> None:
 
 
 def debian_program(package: str, program: str) -> Path:
-    """Unpack a program of a Debian package into the cache; nothing is installed, so this needs no root."""
+    """Return a program of a Debian package.
+
+    Raises:
+        UnavailableError: the package can't be had here.
+
+    """
     if not shutil.which("apt-get"):
         raise UnavailableError(f"no {program} here: put it on PATH")
+    return next(path for path in debian_package(package).rglob(program) if path.parent.name in ("bin", "sbin"))
+
+
+def debian_package(package: str) -> Path:
+    """Unpack a Debian package into the cache, and return its folder; nothing is installed, so this needs no root."""
     with locked(f"debian-{package}") as entry:
         if not entry.is_dir():
             with filling(entry) as fresh:
@@ -241,7 +251,7 @@ def debian_program(package: str, program: str) -> Path:
                     _run(["apt-get", "update", "-qq"])
                     _run(["apt-get", "download", package], cwd=fresh)
                 _run(["dpkg", "-x", next(fresh.glob("*.deb")).name, "."], cwd=fresh)
-        return next(path for path in entry.rglob(program) if path.parent.name in ("bin", "sbin"))
+        return entry
 
 
 def _write_program(path: Path, content: bytes) -> None:
