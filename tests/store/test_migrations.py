@@ -39,7 +39,7 @@ def test_upgrade_from_empty_gives_the_tables_of_the_code(empty_database: str) ->
     db.dispose()
 
 
-@pytest.mark.parametrize("version", ["0001", "0002", "0003"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004"])
 def test_upgrade_from_an_earlier_version_gives_the_tables_of_the_code(empty_database: str, version: str) -> None:
     db = engine.make_engine(empty_database)
     with db.begin() as connection:

@@ -95,6 +95,13 @@ def test_workers_their_jobs_and_their_tombstones(db: Connection, scope: Scope) -
     depths = {row.queue: row.depth for row in rows(db, job_views.queue_depths(scope))}
     teams = [team for team in TEAMS if scope.covers_team(team)]
     assert depths == {queue: len(teams) for queue in "abc" if scope.covers_queues([queue])}
+    traffic = rows(db, job_views.queue_traffic(timedelta(minutes=5), scope))
+    assert sum(row.arrived for row in traffic) == len(its_jobs)
+    groups = rows(db, worker_views.fleet_groups(timedelta(seconds=30), scope))
+    assert sum(group.workers for group in groups) == len(its_workers)
+    assert sum(group.slots_used for group in groups) == len(its_workers)
+    waiting_jobs = sum(depths.values())
+    assert one(db, job_views.held_jobs(scope)).jobs == len(its_jobs) - waiting_jobs
 
 
 def test_a_tombstone_names_the_team(db: Connection) -> None:

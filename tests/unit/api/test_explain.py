@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_api.fleet.explain import WORKERS_MOST, explain, reasons_against
-from edge_api.fleet.views import matches, queue_views
+from edge_api.fleet.views import QueueLoad, matches, queue_views
 from edge_protocol.admin import CordonView, JobView, Reason, ReasonCode, Verdict, WorkerFilter, WorkerView
 from edge_protocol.frames import Versions
 from edge_protocol.worker_state import WorkerState
@@ -134,7 +134,7 @@ def test_queue_statistics_leave_out_workers_that_are_gone_or_cordoned() -> None:
         worker("c", state="unknown", slots_free=0),
         worker("d", queues=["*"], slots_free=1, concurrency=1),
     ]
-    q, r = queue_views({"r": (3, 7.5)}, fleet)
+    q, r = queue_views({"r": QueueLoad(3, 7.5), "past": QueueLoad(finished_per_min=2)}, fleet)
     assert (q.queue, q.depth, q.slots_free, q.slots_used, q.workers_capable, q.workers_cordoned) == ("q", 0, 4, 3, 2, 1)
     assert (r.queue, r.depth, r.oldest_s, r.slots_free, r.workers_capable) == ("r", 3, 7.5, 1, 1)
 

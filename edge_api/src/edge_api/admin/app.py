@@ -11,6 +11,7 @@ from edge_api.admin.callers import Caller, Callers, Gate
 from edge_api.admin.changes import ChangesAdmin
 from edge_api.admin.identity import IdentityAdmin
 from edge_api.admin.jobs import JobsAdmin
+from edge_api.admin.summary import SummaryAdmin
 from edge_api.admin.workers import WorkersAdmin
 from edge_api.database.pool import Database
 from edge_api.errors import OutOfScopeError
@@ -26,7 +27,8 @@ DESCRIPTION: Final = (
     "description needs `Authorization: Bearer CREDENTIAL` with role admin, or with role read for GET. Create the first "
     "credential with `edge-api credential create`. A scoped credential covers a part of the fleet: everything else is "
     "answered as if it did not exist (404), and requests beyond it are refused (403 `out_of_scope`). Every change is "
-    "in the audit trail."
+    "in the audit trail. A program that many people use names the person behind a call with the header "
+    "`X-Edge-On-Behalf-Of` (percent-encoded UTF-8), if its credential was created for that (`on_behalf`)."
 )
 
 
@@ -43,6 +45,7 @@ class AdminApi:
             for part in (
                 workers,
                 JobsAdmin(database, workers),
+                SummaryAdmin(database, heartbeat_interval_s),
                 AuditAdmin(database),
                 IdentityAdmin(database),
                 ChangesAdmin(self.changes),

@@ -5,7 +5,7 @@ Each call looks its credential up: administrators are few, and a revocation coun
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -22,6 +22,7 @@ from edge_api.identity import tokens
 from edge_api.identity.authenticator import FailureBrake
 from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
+from edge_protocol.admin import ON_BEHALF_HEADER, InvalidNameError, decode_name
 from edge_store.identity import credentials
 from edge_store.identity.scopes import Scope
 
@@ -45,16 +46,21 @@ class Caller:
     label: str | None
     expires_at: datetime
     scope: Scope
+    names_people: bool
+    """Its calls may name the person behind them."""
+    on_behalf_of: str | None = None
+    """The person whom the program with this credential names, if any."""
 
     @property
     def actor(self) -> str:
         """The caller's name in the audit trail."""
-        return f"{self.role}:{self.label or ''}:{self.credential_id}"
+        credential = f"{self.role}:{self.label or ''}:{self.credential_id}"
+        return credential if self.on_behalf_of is None else f"user:{self.on_behalf_of} via {credential}"
 
     @property
     def name(self) -> str:
         """The caller's name for people."""
-        return self.label or f"{self.role} {self.credential_id}"
+        return self.on_behalf_of or self.label or f"{self.role} {self.credential_id}"
 
 
 class Callers:
@@ -67,12 +73,20 @@ class Callers:
         self._known: OrderedDict[UUID, bytes] = OrderedDict()
         """Credentials that were valid at their last call: failures of others at their address do not block them."""
 
-    async def find(self, authorization: str | None, address: str, *, writes: bool, scope_required: bool) -> Caller:
-        """Return who calls.
+    async def find(
+        self,
+        authorization: str | None,
+        address: str,
+        *,
+        writes: bool,
+        scope_required: bool,
+        on_behalf_of: str | None = None,
+    ) -> Caller:
+        """Return who calls; `on_behalf_of` is the header that names a person.
 
         Raises:
-            RefusedError: no valid credential (401), its role or scope does not allow the call (403), too many failures
-                (429).
+            RefusedError: no valid credential (401), its role or scope does not allow the call, or it may not name
+                a person (403), the name is invalid (422), too many failures (429).
             DatabaseAwayError: it can't be looked up now.
 
         """
@@ -84,7 +98,7 @@ class Callers:
             if refusal.status == 401:
                 self._brake.failed(address, time.monotonic())
             raise
-        return caller
+        return caller if on_behalf_of is None else _named(caller, on_behalf_of)
 
     async def _find(self, authorization: str | None, address: str, *, writes: bool) -> Caller:
         scheme, _, text = (authorization or "").partition(" ")
@@ -108,6 +122,21 @@ class Callers:
         return caller
 
 
+def _named(caller: Caller, header: str) -> Caller:
+    """Return the caller with the person whom it names."""
+    if not caller.names_people:
+        raise RefusedError(
+            403,
+            "on_behalf_refused",
+            f"This credential may not name the person behind a call. Leave out the header {ON_BEHALF_HEADER}, or "
+            "create a credential for that: edge-api credential create --on-behalf.",
+        )
+    try:
+        return replace(caller, on_behalf_of=decode_name(header))
+    except InvalidNameError as error:
+        raise RefusedError(422, "on_behalf_invalid", f"{ON_BEHALF_HEADER}: {error}") from error
+
+
 def _checked(row: credentials.CredentialSecret, *, writes: bool) -> Caller:
     if row.revoked_at is not None:
         raise RefusedError(401, "credential_revoked", f"The credential was revoked. {_HOW_TO_FIX}")
@@ -118,7 +147,9 @@ def _checked(row: credentials.CredentialSecret, *, writes: bool) -> Caller:
     if writes and row.role != "admin":
         raise RefusedError(403, "read_only", f"A credential of role read allows only GET. {_HOW_TO_FIX}")
     queues = None if row.queues is None else tuple(row.queues)
-    return Caller(row.id, row.role, row.label, row.expires_at, Scope(row.worker_pattern, row.team, queues))
+    return Caller(
+        row.id, row.role, row.label, row.expires_at, Scope(row.worker_pattern, row.team, queues), row.on_behalf
+    )
 
 
 def _check_scope(caller: Caller, *, required: bool) -> None:
@@ -155,12 +186,15 @@ class Gate:
 
     async def _caller(self, request: Request) -> Caller:
         address = address_of(request)
+        people = request.headers.getlist(ON_BEHALF_HEADER)
         try:
             return await self._callers.find(
                 request.headers.get("authorization"),
                 address,
                 writes=request.method not in _READS,
                 scope_required=self._scope_required,
+                # Two names are no name: the comma is refused.
+                on_behalf_of=",".join(people) if people else None,
             )
         except RefusedError as refusal:
             what = f"{request.method} {request.url.path[:200]}"

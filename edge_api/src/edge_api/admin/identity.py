@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from edge_api.admin import cursors
 from edge_api.admin.parameters import LIMIT, Cursor, Limit, Name, WhoCalls
-from edge_api.admin.scopes import check_queues, inside, unknown
+from edge_api.admin.scopes import check_on_behalf, check_queues, inside, unknown
 from edge_api.database.pool import Database
 from edge_api.errors import RefusedError
 from edge_api.identity import tokens
@@ -88,6 +88,7 @@ class IdentityAdmin:
     async def create_credential(self, caller: WhoCalls, body: CredentialRequest) -> CredentialCreated:
         """Create a credential of role admin or read; it is shown only now."""
         request = inside(caller, body)
+        check_on_behalf(caller, request)
         token = tokens.mint(tokens.ADMIN)
         new = new_credential(token, request)
         if not caller.scope.whole:
@@ -104,6 +105,7 @@ class IdentityAdmin:
             worker_pattern=request.worker_pattern,
             team=request.team,
             queues=request.queues,
+            on_behalf=request.on_behalf,
             created_at=datetime.now(UTC),
             expires_at=new.expires_at,
             rotated_at=None,

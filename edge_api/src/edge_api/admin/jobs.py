@@ -14,11 +14,14 @@ from edge_api.admin.scopes import check_queues, describe, unknown
 from edge_api.admin.workers import WorkersAdmin
 from edge_api.database.pool import Database
 from edge_api.fleet.explain import explain
-from edge_api.fleet.views import job_view, queue_view, queue_views
+from edge_api.fleet.views import TRAFFIC_WINDOW, QueueLoad, job_view, queue_loads, queue_view, queue_views
 from edge_protocol.admin import Explanation, JobPage, JobView, QueueList, QueueView
 from edge_protocol.job_state import JobState
 from edge_protocol.limits import QUEUE_NAME_MAX, WORKER_NAME_MAX, QueueName
 from edge_store.jobs import job_views
+
+Key = Annotated[str | None, Query(max_length=250)]
+Number = Annotated[int | None, Query(ge=-(2**31), lt=2**31)]
 
 
 class JobsAdmin:
@@ -36,7 +39,7 @@ class JobsAdmin:
 
     async def list_queues(self, caller: WhoCalls) -> QueueList:
         """List all queues that have a waiting job or a worker."""
-        views = queue_views(await self._depths(caller), await self._workers.all(caller))
+        views = queue_views(await self._loads(caller), await self._workers.all(caller))
         return QueueList(items=[view for view in views if caller.scope.covers_queues([view.queue])])
 
     async def get_queue(
@@ -46,22 +49,36 @@ class JobsAdmin:
     ) -> QueueView:
         """Get backlog and room of a queue; an unknown queue is empty."""
         check_queues(caller.scope, [queue])
-        depth, oldest_s = (await self._depths(caller)).get(queue, (0, 0.0))
-        return queue_view(queue, depth, oldest_s, await self._workers.all(caller))
+        load = (await self._loads(caller)).get(queue, QueueLoad())
+        return queue_view(queue, load, await self._workers.all(caller))
 
     async def list_jobs(
         self,
         caller: WhoCalls,
-        state: JobState | None = None,
+        state: Annotated[list[JobState] | None, Query(description="Any of these states.")] = None,
         queue: QueueName | None = None,
         worker: Annotated[str | None, Query(max_length=WORKER_NAME_MAX)] = None,
-        dag_id: Annotated[str | None, Query(max_length=250)] = None,
+        dag_id: Key = None,
+        run_id: Key = None,
+        task_id: Key = None,
+        map_index: Number = None,
+        try_number: Number = None,
         limit: Limit = LIMIT,
         cursor: Cursor = None,
     ) -> JobPage:
-        """List jobs, the newest first; finished ones are kept for a while."""
+        """List jobs, the newest first; all given conditions must hold. Finished jobs are kept for a while."""
         before = cursors.decode_id(cursor)
-        statement = job_views.jobs(limit + 1, before, state, queue, worker, dag_id, caller.scope)
+        conditions = job_views.JobFilter(
+            states=state,
+            queue=queue,
+            worker_name=worker,
+            dag_id=dag_id,
+            run_id=run_id,
+            task_id=task_id,
+            map_index=map_index,
+            try_number=try_number,
+        )
+        statement = job_views.jobs(limit + 1, before, conditions, caller.scope)
         items = [job_view(row) for row in await self._database.rows(statement)]
         more = len(items) > limit
         items = items[:limit]
@@ -84,6 +101,7 @@ class JobsAdmin:
             explanation.message += f" This credential sees only {describe(caller.scope)}: others may take the job."
         return explanation
 
-    async def _depths(self, caller: Caller) -> Mapping[str, tuple[int, float]]:
-        rows = await self._database.rows(job_views.queue_depths(caller.scope))
-        return {row.queue: (row.depth, max(0.0, float(row.oldest_s))) for row in rows}
+    async def _loads(self, caller: Caller) -> Mapping[str, QueueLoad]:
+        depths = await self._database.rows(job_views.queue_depths(caller.scope))
+        traffic = await self._database.rows(job_views.queue_traffic(TRAFFIC_WINDOW, caller.scope))
+        return queue_loads(depths, traffic)

@@ -66,5 +66,14 @@ def inside(caller: Caller, request: Request) -> Request:
     return request.model_copy(update=bound)
 
 
+def check_on_behalf(caller: Caller, request: CredentialRequest) -> None:
+    """Raise OutOfScopeError (403) unless the caller may create a credential that names the people behind its calls.
+
+    Only an administrator of the whole fleet may: such a credential puts names into the audit trail.
+    """
+    if request.on_behalf and not caller.scope.whole:
+        raise _refused(caller.scope, "It can't create a credential that calls on behalf of people.")
+
+
 def _refused(scope: Scope, why: str) -> OutOfScopeError:
     return OutOfScopeError(403, CODE, f"This credential is for {describe(scope)}. {why} {_HOW_TO_FIX}")

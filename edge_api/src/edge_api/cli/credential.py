@@ -41,6 +41,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     create.add_argument(
         "--queues", type=arguments.queues, metavar="A,B", help="only these queues may be added and granted"
     )
+    _add_on_behalf(create)
     create.set_defaults(run=_create)
     listing = credential.add_parser("list", help="list credentials, the newest first, without their secrets")
     listing.add_argument("--worker", metavar="NAME", help="only those of a worker")
@@ -55,6 +56,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     _add_role_and_expiry(ensure)
     ensure.add_argument("--label", type=arguments.label, required=True, help="who uses it")
+    _add_on_behalf(ensure)
     ensure.set_defaults(run=_ensure)
 
 
@@ -62,6 +64,12 @@ def _add_role_and_expiry(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--role", choices=("admin", "read"), required=True, help="admin: everything; read: GET only")
     parser.add_argument(
         "--expires", type=arguments.duration, default=timedelta(days=90), metavar="90d", help="s, m, h or d"
+    )
+
+
+def _add_on_behalf(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--on-behalf", action="store_true", help="its calls may name the person behind them: for Airflow's fleet page"
     )
 
 
@@ -75,6 +83,7 @@ def _create(settings: ApiSettings, options: argparse.Namespace) -> None:
         worker_pattern=options.worker_pattern,
         team=options.team,
         queues=options.queues,
+        on_behalf=options.on_behalf,
     )
     with transaction(settings) as connection:
         run(connection, credentials.add_credential(new_credential(token, request)))
@@ -85,7 +94,7 @@ def _create(settings: ApiSettings, options: argparse.Namespace) -> None:
 def _list(settings: ApiSettings, options: argparse.Namespace) -> None:
     with transaction(settings) as connection:
         found = rows(connection, credentials.credentials(ALL, worker=options.worker))
-    bounds = ("worker", "worker_pattern", "team", "queues")
+    bounds = ("worker", "worker_pattern", "team", "queues", "on_behalf")
     columns = ("id", "role", "label", *bounds, "expires_at", "rotated_at", "revoked_at")
     write([credential_view(row) for row in found], columns, options.output)
 
@@ -102,13 +111,13 @@ def _revoke(settings: ApiSettings, options: argparse.Namespace) -> None:
 def _ensure(settings: ApiSettings, options: argparse.Namespace) -> None:
     token = _read_token(options.secret_file)
     seconds = int(options.expires.total_seconds())
-    request = CredentialRequest(role=options.role, label=options.label, expires_s=seconds)
+    request = CredentialRequest(role=options.role, label=options.label, expires_s=seconds, on_behalf=options.on_behalf)
     with transaction(settings) as connection:
         row = first(connection, credentials.get_credential(token.id))
         if row is None:
             _add(connection, token, request)
         else:
-            _check(connection, row, token, options.role)
+            _check(connection, row, token, request)
     sys.stdout.write(f"credential {token.id} is {'valid' if row else 'created'}\n")
 
 
@@ -132,8 +141,10 @@ def _add(connection: Connection, token: tokens.Token, request: CredentialRequest
     record(connection, "credential.create", f"credential/{token.id}", detail)
 
 
-def _check(connection: Connection, row: credentials.CredentialSecret, token: tokens.Token, role: str) -> None:
-    if not token.matches(row.secret_hash) or row.role != role:
+def _check(
+    connection: Connection, row: credentials.CredentialSecret, token: tokens.Token, request: CredentialRequest
+) -> None:
+    if not token.matches(row.secret_hash) or (row.role, row.on_behalf) != (request.role, request.on_behalf):
         raise CredentialFileError(f"There is another credential {token.id}. Put a new one into the file.")
     if first(connection, credentials.still_valid([token.id])) is None:
         raise CredentialFileError(f"The credential {token.id} is revoked or expired. Put a new one into the file.")

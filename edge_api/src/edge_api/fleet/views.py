@@ -2,6 +2,7 @@
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,11 +18,14 @@ from edge_protocol.admin import (
 )
 from edge_protocol.frames import Versions
 from edge_protocol.worker_state import GONE_STATES, MISSED_HEARTBEATS, Desired, Observed, worker_state
-from edge_store.jobs.job_views import JobRow
-from edge_store.workers.worker_views import FleetRow, WorkerRow
+from edge_store.jobs.job_views import JobRow, QueueDepth, QueueTraffic
+from edge_store.workers.worker_views import FleetGroup, FleetRow, WorkerRow
 
 ANY_QUEUE: Final = "*"
 """Shown as the only queue of a worker that serves all of them."""
+
+TRAFFIC_WINDOW: Final = timedelta(minutes=5)
+"""Arrivals and ends of jobs are counted over this time."""
 
 
 def observed_of(row: WorkerRow | FleetRow, heartbeat_interval: timedelta) -> Observed:
@@ -48,7 +52,7 @@ def worker_view(row: WorkerRow, heartbeat_interval: timedelta) -> WorkerView:
         name=row.name,
         state=state,
         team=row.team,
-        queues=_queues(row),
+        queues=queues_served(row),
         queues_added=row.queues_added,
         queues_removed=row.queues_removed,
         concurrency=concurrency,
@@ -64,12 +68,13 @@ def worker_view(row: WorkerRow, heartbeat_interval: timedelta) -> WorkerView:
         sysinfo=row.sysinfo,
         first_online=row.first_online,
         last_heartbeat=row.last_heartbeat,
+        credential_expires_at=row.credential_expires_at,
         revision=row.revision,
     )
 
 
-def _queues(row: WorkerRow) -> list[str]:
-    """Return what the next claim goes by: as of the session, narrowed by what has changed since."""
+def queues_served(row: WorkerRow | FleetGroup) -> list[str]:
+    """Return the queues (ANY_QUEUE: all) that the next claim goes by: the session's, with what changed since."""
     if row.any_queue:
         return [ANY_QUEUE]
     added, removed = set(row.queues_added), set(row.queues_removed)
@@ -130,28 +135,49 @@ def job_view(row: JobRow) -> JobView:
 _JOB_FIELDS: Final = tuple(name for name in JobView.model_fields if name != "worker")
 
 
-def queue_views(depths: Mapping[str, tuple[int, float]], workers: Iterable[WorkerView]) -> list[QueueView]:
-    """Return backlog and room of each queue that has a job waiting or a worker, by name.
+@dataclass(frozen=True, slots=True)
+class QueueLoad:
+    """The jobs of a queue: how many wait, and what came and finished in the last minutes."""
 
-    `depths`: for a queue, how many jobs wait and for how many seconds the oldest has.
-    """
+    depth: int = 0
+    oldest_s: float = 0.0
+    arrived_per_min: float = 0.0
+    finished_per_min: float = 0.0
+
+
+def queue_loads(depths: Iterable[QueueDepth], traffic: Iterable[QueueTraffic]) -> dict[str, QueueLoad]:
+    """Return the load of each queue that has any; `traffic` is that of TRAFFIC_WINDOW."""
+    minutes = TRAFFIC_WINDOW.total_seconds() / 60
+    waiting = {row.queue: (row.depth, max(0.0, float(row.oldest_s))) for row in depths}
+    lately = {row.queue: (row.arrived / minutes, row.finished / minutes) for row in traffic}
+    return {
+        queue: QueueLoad(*waiting.get(queue, (0, 0.0)), *lately.get(queue, (0.0, 0.0)))
+        for queue in waiting.keys() | lately.keys()
+    }
+
+
+def queue_views(loads: Mapping[str, QueueLoad], workers: Iterable[WorkerView]) -> list[QueueView]:
+    """Return backlog and room of each queue that has a job waiting or a worker, by name."""
     there = [worker for worker in workers if worker.state not in GONE_STATES]
     named = {queue for worker in there for queue in worker.queues if queue != ANY_QUEUE}
-    return [queue_view(queue, *depths.get(queue, (0, 0.0)), there) for queue in sorted(named | depths.keys())]
+    waiting = {queue for queue, load in loads.items() if load.depth}
+    return [queue_view(queue, loads.get(queue, QueueLoad()), there) for queue in sorted(named | waiting)]
 
 
-def queue_view(queue: str, depth: int, oldest_s: float, workers: Sequence[WorkerView]) -> QueueView:
+def queue_view(queue: str, load: QueueLoad, workers: Sequence[WorkerView]) -> QueueView:
     """Return backlog and room of one queue."""
     serving = [worker for worker in workers if worker.state not in GONE_STATES and serves(worker, queue)]
     capable = [worker for worker in serving if not worker.cordon.reasons]
     return QueueView(
         queue=queue,
-        depth=depth,
-        oldest_s=oldest_s,
+        depth=load.depth,
+        oldest_s=load.oldest_s,
         slots_free=sum(worker.slots_free for worker in capable),
         slots_used=sum(worker.slots_used for worker in serving),
         workers_capable=len(capable),
         workers_cordoned=len(serving) - len(capable),
+        arrived_per_min=load.arrived_per_min,
+        finished_per_min=load.finished_per_min,
     )
 
 

@@ -36,6 +36,7 @@ def new_credential(token: tokens.Token, request: CredentialRequest) -> credentia
         expires_at=datetime.now(UTC) + timedelta(seconds=request.expires_s),
         label=request.label,
         worker_pattern=request.worker_pattern,
+        on_behalf=request.on_behalf,
     )
 
 

@@ -3,11 +3,20 @@
 Every request except for the OpenAPI description carries `Authorization: Bearer CREDENTIAL` with role admin (everything)
 or read (GET only). Errors are `edge_protocol.rest.Problem`. Lists are paged: pass `next` back as `cursor` until it is
 None.
+
+A credential that is made for it may name the person behind a call: see `edge_protocol.admin.on_behalf`.
 """
 
 from edge_protocol.admin.common import (
     Comment,
     Lifetime,
+)
+from edge_protocol.admin.history import (
+    WorkerEvent,
+    WorkerEventKind,
+    WorkerEventPage,
+    WorkerMetrics,
+    WorkerSample,
 )
 from edge_protocol.admin.identity import (
     LABEL_MAX,
@@ -29,24 +38,36 @@ from edge_protocol.admin.jobs import (
     JobView,
     QueueList,
     QueueView,
+    Summary,
     Verdict,
     WorkerVerdict,
+)
+from edge_protocol.admin.on_behalf import (
+    NAME_MAX,
+    ON_BEHALF_HEADER,
+    InvalidNameError,
+    decode_name,
+    encode_name,
 )
 from edge_protocol.admin.paths import (
     ADMIN_PATH,
     AUDIT_PATH,
     CHANGES_PATH,
     CREDENTIALS_PATH,
+    DOCS_PATH,
     JOBS_PATH,
     OPENAPI_PATH,
     PAGE_DEFAULT,
     PAGE_MAX,
     QUEUES_PATH,
+    SUMMARY_PATH,
     TOKENS_PATH,
     WORKERS_PATH,
     token_path,
     worker_credentials_path,
+    worker_events_path,
     worker_maintenance_path,
+    worker_metrics_path,
     worker_path,
     worker_shutdown_path,
 )
@@ -77,12 +98,16 @@ __all__ = [
     "AUDIT_PATH",
     "CHANGES_PATH",
     "CREDENTIALS_PATH",
+    "DOCS_PATH",
     "JOBS_PATH",
     "LABEL_MAX",
+    "NAME_MAX",
+    "ON_BEHALF_HEADER",
     "OPENAPI_PATH",
     "PAGE_DEFAULT",
     "PAGE_MAX",
     "QUEUES_PATH",
+    "SUMMARY_PATH",
     "TEAM_MAX",
     "TOKENS_PATH",
     "WORKERS_PATH",
@@ -101,6 +126,7 @@ __all__ = [
     "CredentialRequest",
     "CredentialView",
     "Explanation",
+    "InvalidNameError",
     "JobPage",
     "JobView",
     "Lifetime",
@@ -112,19 +138,29 @@ __all__ = [
     "ReasonCode",
     "RemovedWorker",
     "RevokedCredentials",
+    "Summary",
     "TokenCreated",
     "TokenPage",
     "TokenRequest",
     "TokenView",
     "Verdict",
+    "WorkerEvent",
+    "WorkerEventKind",
+    "WorkerEventPage",
     "WorkerFilter",
+    "WorkerMetrics",
     "WorkerPage",
     "WorkerPatch",
+    "WorkerSample",
     "WorkerVerdict",
     "WorkerView",
+    "decode_name",
+    "encode_name",
     "token_path",
     "worker_credentials_path",
+    "worker_events_path",
     "worker_maintenance_path",
+    "worker_metrics_path",
     "worker_path",
     "worker_shutdown_path",
 ]

@@ -81,6 +81,8 @@ class CredentialRequest(BaseModel):
     """The only team whose workers and jobs it can see."""
     queues: list[QueueName] | None = Field(default=None, min_length=1, max_length=256)
     """The only queues that it may add and grant, and whose waiting jobs it can see."""
+    on_behalf: bool = False
+    """Its calls may name the person behind them (`X-Edge-On-Behalf-Of`): for programs that many people use."""
     expires_s: Lifetime = 90 * 86_400
 
 
@@ -95,6 +97,8 @@ class CredentialView(BaseModel):
     """For role admin or read: the only workers that it can see. None: all workers."""
     team: str | None
     queues: list[str] | None
+    on_behalf: bool
+    """Its calls may name the person behind them."""
     created_at: datetime
     expires_at: datetime
     rotated_at: datetime | None

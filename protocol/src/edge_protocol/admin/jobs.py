@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from edge_protocol.admin.common import example
 from edge_protocol.admin.workers import Reason
 from edge_protocol.job_state import JobState
+from edge_protocol.worker_state import WorkerState
 
 _JOB_EXAMPLE: dict[str, Any] = {
     "id": "0198c2a0-0000-7000-8000-000000000001",
@@ -25,6 +26,7 @@ _JOB_EXAMPLE: dict[str, Any] = {
     "map_index": -1,
     "try_number": 1,
     "worker": None,
+    "lease_id": None,
     "queued_at": "2026-11-21T20:00:00Z",
     "leased_at": None,
     "started_at": None,
@@ -46,6 +48,8 @@ class QueueView(BaseModel):
             "slots_used": 1,
             "workers_capable": 2,
             "workers_cordoned": 1,
+            "arrived_per_min": 3.4,
+            "finished_per_min": 2.8,
         }
     )
 
@@ -62,6 +66,10 @@ class QueueView(BaseModel):
     """Live workers that serve the queue and may be given jobs."""
     workers_cordoned: int
     """Live workers that serve the queue and may not be given jobs."""
+    arrived_per_min: float = 0
+    """Jobs that were queued in the last five minutes, per minute. A job that was queued again counts once."""
+    finished_per_min: float = 0
+    """Jobs that finished in the last five minutes, per minute; those that Airflow took back do not count."""
 
 
 class QueueList(BaseModel):
@@ -88,9 +96,13 @@ class JobView(BaseModel):
     map_index: int | None
     try_number: int | None
     worker: str | None
+    lease_id: UUID | None
+    """The claim of `worker`. None: the job waits, or was never given to a worker."""
     queued_at: datetime
     leased_at: datetime | None
+    """When it was given to `worker`."""
     started_at: datetime | None
+    """When the worker accepted it. Its task starts right after that, within moments if a runner is warm."""
     finished_at: datetime | None
     exit_code: int | None
     error: str | None
@@ -101,6 +113,42 @@ class JobPage(BaseModel):
 
     items: list[JobView]
     next: str | None = None
+
+
+class Summary(BaseModel):
+    """The fleet in one line, as far as the caller may see it."""
+
+    model_config = example(
+        {
+            "at": "2026-11-21T20:00:00Z",
+            "version": "0.1.0",
+            "workers": dict.fromkeys(WorkerState, 0) | {"running": 9, "idle": 3, "unknown": 1},
+            "slots": 96,
+            "slots_used": 41,
+            "jobs_queued": 12,
+            "jobs_running": 41,
+            "oldest_s": 4.2,
+            "queues_unserved": ["paint"],
+        }
+    )
+
+    at: datetime
+    """Time of the database."""
+    version: str
+    """Version of the edge API."""
+    workers: dict[WorkerState, int]
+    """Number of workers in each of the twelve states."""
+    slots: int
+    """All slots of connected workers."""
+    slots_used: int
+    """Those of them that jobs use."""
+    jobs_queued: int
+    jobs_running: int
+    """Jobs that workers hold: running, or given to a worker that has not accepted yet."""
+    oldest_s: float
+    """Seconds that the oldest waiting job has waited; 0 if none waits."""
+    queues_unserved: list[str]
+    """Queues with waiting jobs that no worker takes now, by name, at most 100."""
 
 
 class Verdict(StrEnum):

@@ -26,7 +26,8 @@ class AuditEntry(BaseModel):
     id: int
     at: datetime
     actor: str
-    """`ROLE:LABEL:CREDENTIAL_ID`, `worker:NAME`, `command line`, or the address of a caller who was refused."""
+    """`ROLE:LABEL:CREDENTIAL_ID`, `user:NAME via ROLE:LABEL:CREDENTIAL_ID` (a program called on behalf of a person),
+    `worker:NAME`, `command line`, or the address of a caller who was refused."""
     action: str
     object: str
     detail: dict[str, Any]

@@ -31,6 +31,7 @@ _WORKER_EXAMPLE: dict[str, Any] = {
     "sysinfo": {"cpu_percent": 12.5},
     "first_online": "2026-11-20T08:00:00Z",
     "last_heartbeat": "2026-11-21T20:00:03Z",
+    "credential_expires_at": "2027-02-18T08:00:00Z",
     "revision": 81234,
 }
 
@@ -112,6 +113,8 @@ class WorkerView(BaseModel):
     sysinfo: dict[str, Any]
     first_online: datetime
     last_heartbeat: datetime
+    credential_expires_at: datetime | None = None
+    """When its credential expires, or the successor that it has got meanwhile. None: a v1 worker, which has none."""
     revision: int
     """Grows with every visible change. Views of a worker with the same revision differ in times only."""
 

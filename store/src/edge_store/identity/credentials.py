@@ -55,6 +55,7 @@ class NewCredential:
     expires_at: datetime
     label: str | None = None
     worker_pattern: str | None = None
+    on_behalf: bool = False
 
 
 def add_join_token(new: NewJoinToken) -> Command:
@@ -125,6 +126,7 @@ class CredentialSecret(NamedTuple):
     label: str | None
     rotated_to: UUID | None
     worker_pattern: str | None
+    on_behalf: bool
 
 
 def get_credential(credential_id: UUID) -> Statement[CredentialSecret]:
@@ -180,6 +182,7 @@ class CredentialRow(NamedTuple):
     rotated_at: datetime | None
     rotated_to: UUID | None
     worker_pattern: str | None
+    on_behalf: bool
 
 
 _TOKEN_COLUMNS = tuple(join_token.c[name] for name in JoinTokenRow._fields)

@@ -1,11 +1,14 @@
 """Statements on `edge.job` for people: never the workload, which holds the task's token."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy.types import Interval
 
 from edge_store.database.statement import Statement
 from edge_store.identity.scopes import WHOLE, Scope, of_jobs
@@ -43,27 +46,34 @@ class JobRow(NamedTuple):
 _JOBS = select(*(job.c[name] for name in JobRow._fields if name != "now"), func.now().label("now"))
 
 
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Selects jobs: all given conditions must hold."""
+
+    states: Sequence[str] | None = None
+    """Any of these."""
+    queue: str | None = None
+    worker_name: str | None = None
+    dag_id: str | None = None
+    run_id: str | None = None
+    task_id: str | None = None
+    map_index: int | None = None
+    try_number: int | None = None
+
+
 def jobs(
-    limit: int,
-    before: UUID | None = None,
-    state: str | None = None,
-    queue: str | None = None,
-    worker: str | None = None,
-    dag_id: str | None = None,
-    scope: Scope = WHOLE,
+    limit: int, before: UUID | None = None, conditions: JobFilter = JobFilter(), scope: Scope = WHOLE
 ) -> Statement[JobRow]:
     """Return jobs by id, largest first, below the id `before`; ids grow with time."""
     chosen = _JOBS.where(of_jobs(scope)).order_by(job.c.id.desc()).limit(limit)
     if before is not None:
         chosen = chosen.where(job.c.id < before)
-    for column, value in (
-        (job.c.state, state),
-        (job.c.queue, queue),
-        (job.c.worker_name, worker),
-        (job.c.dag_id, dag_id),
-    ):
+    if conditions.states is not None:
+        chosen = chosen.where(job.c.state.in_(list(conditions.states)))
+    for name in ("queue", "worker_name", "dag_id", "run_id", "task_id", "map_index", "try_number"):
+        value = getattr(conditions, name)
         if value is not None:
-            chosen = chosen.where(column == value)
+            chosen = chosen.where(job.c[name] == value)
     return Statement("jobs", chosen, JobRow)
 
 
@@ -94,3 +104,47 @@ def queue_depths(scope: Scope = WHOLE) -> Statement[QueueDepth]:
         .group_by(job.c.queue)
     )
     return Statement("queue_depths", executable, QueueDepth)
+
+
+class QueueTraffic(NamedTuple):
+    """What came into a queue lately, and what finished."""
+
+    queue: str
+    arrived: int
+    finished: int
+    """Without jobs that Airflow took back."""
+
+
+def queue_traffic(window: timedelta, scope: Scope = WHOLE) -> Statement[QueueTraffic]:
+    """Return the traffic of each queue in the last `window`.
+
+    No index on the time of arrival is needed, which each job would pay for several times: a job that came lately is
+    waiting, held, or finished lately.
+    """
+    since = func.now() - bindparam("window", window, type_=Interval)
+    late = job.c.finished_at > since
+    executable = (
+        select(
+            job.c.queue,
+            func.count().filter(job.c.queued_at > since).label("arrived"),
+            func.count().filter(late, job.c.state != "removed").label("finished"),
+        )
+        .where(or_(job.c.state == "queued", job.c.state.in_(("leased", "running")), late), of_jobs(scope))
+        .group_by(job.c.queue)
+    )
+    return Statement("queue_traffic", executable, QueueTraffic)
+
+
+class HeldJobs(NamedTuple):
+    """Jobs that workers hold."""
+
+    jobs: int
+    now: datetime
+    """Of the database."""
+
+
+def held_jobs(scope: Scope = WHOLE) -> Statement[HeldJobs]:
+    """Return the number of jobs of the scope that workers hold."""
+    counted = select(func.count().label("jobs"), func.now().label("now"))
+    executable = counted.where(job.c.state.in_(("leased", "running")), of_jobs(scope))
+    return Statement("held_jobs", executable, HeldJobs)

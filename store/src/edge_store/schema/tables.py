@@ -23,7 +23,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
 
 from edge_protocol.job_state import FINISHED_STATES, HELD_STATES, JobState
 from edge_protocol.limits import COMMENT_MAX, QUEUE_NAME_MAX, WORKER_NAME_MAX
@@ -112,6 +112,9 @@ job = Table(
     Index("uq_job_lease_id", "lease_id", unique=True, postgresql_where=text("lease_id IS NOT NULL")),
     Index("ix_job_holder", "worker_name", postgresql_where=text(_HELD)),
     Index("ix_job_lease_expiry", "lease_expires_at", postgresql_where=text("state = 'leased'")),
+    # People look for a task instance or for the jobs of a worker; without these, each look reads the whole table.
+    Index("ix_job_task", "dag_id", "run_id", "task_id"),
+    Index("ix_job_worker", "worker_name", "id", postgresql_where=text("worker_name IS NOT NULL")),
     Index("ix_job_event", "owner", postgresql_where=text("event_pending")),
     Index("ix_job_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
 )
@@ -190,6 +193,38 @@ worker_removed = Table(
     comment="tombstones of removed workers, for followers of the change stream",
 )
 
+worker_event = Table(
+    "worker_event",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _time("at", nullable=False, default_now=True),
+    Column("worker_name", _NAME, nullable=False),
+    Column("team", Text, comment="team of the worker at that time: only that team sees it"),
+    Column("kind", String(32), nullable=False),
+    Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Index("ix_worker_event_worker_name", "worker_name", "at"),
+    Index("ix_worker_event_at", "at"),
+    comment="changes of a worker's observed state; what people requested is in the audit trail",
+)
+
+worker_sample = Table(
+    "worker_sample",
+    metadata,
+    Column("worker_name", _NAME, primary_key=True),
+    Column("minute", SmallInteger, primary_key=True, comment="of the hour: each sample replaces that of an hour ago"),
+    _time("at", nullable=False),
+    Column("slots", Integer, nullable=False, comment="effective number of slots"),
+    Column("slots_free", Integer, nullable=False),
+    Column("jobs_active", Integer, nullable=False),
+    Column("load1", REAL),
+    Column("cpu_percent", REAL),
+    Column("memory_percent", REAL),
+    Column("disk_free_bytes", BigInteger),
+    CheckConstraint("minute BETWEEN 0 AND 59", name="minute_of_an_hour"),
+    comment="samples of the last hour; unlogged, so a crash of the database empties it",
+    prefixes=["UNLOGGED"],
+)
+
 worker_desired = Table(
     "worker_desired",
     metadata,
@@ -227,11 +262,19 @@ credential = Table(
     Column(
         "worker_pattern", Text, comment="the only workers visible to role admin or read: PREFIX* or a name; NULL: any"
     ),
+    Column(
+        "on_behalf",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="its calls may name the person who made them",
+    ),
     CheckConstraint("role IN ('worker', 'admin', 'read')", name="role_known"),
     CheckConstraint(
         "(role = 'worker') = (worker_name IS NOT NULL AND identity IS NOT NULL)", name="worker_role_has_a_worker"
     ),
     CheckConstraint("role <> 'worker' OR worker_pattern IS NULL", name="worker_role_has_no_pattern"),
+    CheckConstraint("role <> 'worker' OR NOT on_behalf", name="worker_role_acts_for_itself"),
     # `edge_store.identity.scopes` can compare only such patterns.
     CheckConstraint("worker_pattern ~ '^[A-Za-z0-9][A-Za-z0-9._-]*[*]?$'", name="worker_pattern_is_a_prefix"),
     Index("ix_credential_worker_name", "worker_name"),

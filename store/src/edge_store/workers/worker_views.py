@@ -1,7 +1,7 @@
 """Statements on workers for everyone who looks at the fleet: people, the change stream, metrics."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -54,8 +54,13 @@ class WorkerRow(NamedTuple):
     """By unfinished leases."""
     granted_queues: list[str] | None
     """Granted by the credential of the session; None: any."""
+    credential_expires_at: datetime | None
+    """Of that credential, or of its successor if it has one."""
     now: datetime
     """Of the database."""
+
+
+_successor = credential.alias("successor")
 
 
 def _select() -> Select[Any]:
@@ -64,16 +69,20 @@ def _select() -> Select[Any]:
         .where(job.c.worker_name == worker.c.name, job.c.state.in_(("leased", "running")))
         .scalar_subquery()
     )
-    granted = select(credential.c.queues).where(credential.c.id == worker.c.credential_id).scalar_subquery()
     return select(
         *(column for column in worker.c if column.name != "revision"),
         *(column for column in worker_desired.c if column.name not in ("worker_name", "concurrency", "revision")),
         worker_desired.c.concurrency.label("concurrency_override"),
         func.greatest(worker.c.revision, worker_desired.c.revision).label("revision"),
         used.label("slots_used"),
-        granted.label("granted_queues"),
+        credential.c.queues.label("granted_queues"),
+        func.coalesce(_successor.c.expires_at, credential.c.expires_at).label("credential_expires_at"),
         func.now().label("now"),
-    ).join(worker_desired, worker_desired.c.worker_name == worker.c.name)
+    ).select_from(
+        worker.join(worker_desired, worker_desired.c.worker_name == worker.c.name)
+        .outerjoin(credential, credential.c.id == worker.c.credential_id)
+        .outerjoin(_successor, _successor.c.id == credential.c.rotated_to)
+    )
 
 
 _WORKERS = _select()
@@ -109,6 +118,89 @@ def changed_since(revision: int) -> Statement[WorkerRow]:
     )
     chosen = _WORKERS.where(worker.c.name.in_(changed)).order_by(worker.c.name)
     return Statement("changed_workers", chosen, WorkerRow)
+
+
+class FleetGroup(NamedTuple):
+    """Workers that are alike in everything that decides their state and what they may be given."""
+
+    workers: int
+    slots: int
+    slots_used: int
+    """By unfinished leases."""
+    silent: bool
+    initialised: bool
+    busy: bool
+    maintenance_acknowledged: bool
+    terminating: bool
+    offline: bool
+    maintenance: bool
+    shutdown: bool
+    cordon_reason: str | None
+    any_queue: bool
+    queues: list[str]
+    queues_added: list[str]
+    queues_removed: list[str]
+    granted_queues: list[str] | None
+    now: datetime
+    """Of the database."""
+
+
+_ALIKE = (
+    "silent",
+    "initialised",
+    "busy",
+    "maintenance_acknowledged",
+    "terminating",
+    "offline",
+    "maintenance",
+    "shutdown",
+    "cordon_reason",
+    "any_queue",
+    "queues",
+    "queues_added",
+    "queues_removed",
+    "granted_queues",
+)
+
+
+def fleet_groups(window: timedelta, scope: Scope = WHOLE) -> Statement[FleetGroup]:
+    """Return the fleet as groups of equal workers: a few rows, however many workers there are.
+
+    A worker that was not heard for `window` (a v1 worker: for a time of its own) is silent.
+    """
+    used = (
+        select(job.c.worker_name, func.sum(job.c.slots).label("slots"))
+        .where(job.c.state.in_(("leased", "running")))
+        .group_by(job.c.worker_name)
+        .subquery("used")
+    )
+    silence = func.coalesce(func.make_interval(0, 0, 0, 0, 0, 0, worker.c.silent_after_s), window)
+    derived = {
+        "silent": worker.c.last_heartbeat <= func.now() - silence,
+        "busy": worker.c.jobs_active > 0,
+        "granted_queues": credential.c.queues,
+    }
+    alike = [
+        derived[name] if name in derived else worker.c[name] if name in worker.c else worker_desired.c[name]
+        for name in _ALIKE
+    ]
+    executable = (
+        select(
+            func.count().label("workers"),
+            func.sum(func.coalesce(worker_desired.c.concurrency, worker.c.concurrency)).label("slots"),
+            func.coalesce(func.sum(used.c.slots), 0).label("slots_used"),
+            *(column.label(name) for name, column in zip(_ALIKE, alike, strict=True)),
+            func.now().label("now"),
+        )
+        .select_from(
+            worker.join(worker_desired, worker_desired.c.worker_name == worker.c.name)
+            .outerjoin(credential, credential.c.id == worker.c.credential_id)
+            .outerjoin(used, used.c.worker_name == worker.c.name)
+        )
+        .where(of_workers(scope))
+        .group_by(*alike)
+    )
+    return Statement("fleet_groups", executable, FleetGroup)
 
 
 class WorkerName(NamedTuple):

@@ -44,7 +44,8 @@ class Db:
 
     def empty(self) -> None:
         """Delete the jobs, workers and credentials of earlier tests."""
-        for table in (tables.job, tables.lease, tables.worker, tables.credential):
+        of_workers = (tables.worker, tables.worker_event, tables.worker_sample)
+        for table in (tables.job, tables.lease, *of_workers, tables.credential):
             self.rows(delete(table))
 
     def enqueue(self, count: int = 1, **changes: Any) -> list[UUID]:
