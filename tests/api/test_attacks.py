@@ -7,13 +7,13 @@ import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import aiohttp
 import pytest
 from yarl import URL
 
 from edge_protocol.admin import ADMIN_PATH
+from edge_protocol.limits import FRAME_MAX_BYTES
 from edge_protocol.rest import ENROLL_PATH, SESSION_PATH, SYNC_PATH
 from edge_testing.database.db import Db
 from edge_testing.edge_api.commands import join_token
@@ -213,7 +213,7 @@ async def test_a_compressed_body(attacked: ApiProcess, db: Db) -> None:
 
 async def test_an_oversized_frame_ends_its_session(attacked: ApiProcess, db: Db) -> None:
     async with session(attacked.url, worker_credential(db, "w1")) as worker:
-        await worker.send(log_frame(uuid4(), 0, b"x" * (2 << 20)))
+        await worker.announce(FRAME_MAX_BYTES + 1)
         assert await worker.closed() == 1009
 
 

@@ -65,6 +65,16 @@ class Client:
         self.seen.append(found)
         return found
 
+    async def announce(self, size: int) -> None:
+        """Send the header of a text frame of this many bytes, and nothing of the frame itself.
+
+        A server that refuses a frame for its length does so now. A client that still sends would be interrupted by the
+        end of the connection, at a time that nobody knows, and could miss the close code.
+        """
+        transport = self._socket.get_extra_info("transport") or self._socket._writer.transport  # noqa: SLF001
+        fin_and_text, masked_64_bit_length, mask = 0x81, 0xFF, bytes(4)
+        transport.write(bytes([fin_and_text, masked_64_bit_length]) + size.to_bytes(8, "big") + mask)
+
     async def expect(self, type_: str, **fields: Any) -> dict[str, Any]:
         """Return the next frame with this type and these fields; other frames are kept for later calls."""
         expected = frame(type_, **fields)
