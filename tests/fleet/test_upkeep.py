@@ -121,16 +121,22 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+def fill(folder: Path) -> Path:
+    """Fill the file system of a folder, and return the file that does."""
+    filler = folder / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    return filler
+
+
 async def test_full_disk_fails_few_jobs_and_the_rest_waits(
     small_disk: Path, api: ApiProcess, make_worker: Any, admin: AdminClient, db: Db
 ) -> None:
     worker: Worker = make_worker(api.url, folder=small_disk)
     await worker.start("--concurrency", "2")
     await reaches(admin, "idle")
-    filler = small_disk / "filler"
-    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-        while True:
-            file.write(b"x" * 4096)
+    filler = fill(small_disk)
     jobs = [job for _ in range(50) for job in db.enqueue(workload="true")]
     shown = await reaches(admin, "maintenance mode")
     assert shown["maintenance"]["by"] == "worker health check"
@@ -145,6 +151,26 @@ async def test_full_disk_fails_few_jobs_and_the_rest_waits(
     filler.unlink()
     others = set(jobs) - set(failed)
     await until(lambda: {db.state(job) for job in others} == {"succeeded"}, "the other jobs have run", 60)
+
+
+async def test_maintenance_that_the_disk_cannot_keep_is_an_error_that_says_so(
+    small_disk: Path, api: ApiProcess, make_worker: Any, admin: AdminClient
+) -> None:
+    worker: Worker = make_worker(api.url, folder=small_disk)
+    await worker.start()
+    await reaches(admin, "idle")
+    filler = fill(small_disk)
+    for wait in ((), ("--wait",)):
+        result = await worker.command("maintenance", "on", "-c", "new disk", *wait)
+        assert (result.code, result.out, result.err.count("\n")) == (1, "", 1), result
+        assert f"{worker.state_dir / 'maintenance.json'} cannot be written (No space left on device)" in result.err
+        assert "Free disk space or make the folder writable, and repeat the command" in result.err
+    # As the error says, it is in effect all the same.
+    shown = await reaches(admin, "maintenance mode")
+    assert (shown["maintenance"]["comment"], shown["maintenance"]["by"]) == ("new disk", "worker host")
+    filler.unlink()
+    assert (await worker.command("maintenance", "off", "--wait")).code == 0
+    await reaches(admin, "idle")
 
 
 async def test_wrong_health_check_is_one_clear_line(api: ApiProcess, make_worker: Any) -> None:

@@ -167,7 +167,13 @@ class MaintenanceControl:
         frame = self.state.request(on=on, comment=comment)
         self._connection.send(frame)
         self._apply()
-        await self._save()
+        try:
+            await self._save()
+        except StateFolderError as error:
+            raise StateFolderError(
+                f"{error}: the request is in effect, but a restart of the worker could forget it. "
+                "Free disk space or make the folder writable, and repeat the command"
+            ) from error
 
     async def watch_health(self) -> None:
         """Check the host once per heartbeat interval and follow the result, until cancelled."""

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
+from edge_worker.errors import StateFolderError
 from edge_worker.host.control.address import ControlFiles
 from edge_worker.host.control.messages import LINE_MAX, Answer, Request, WorkerStatus, verdict
 
@@ -27,7 +28,12 @@ class Controllable(Protocol):
         """Return the status of the worker."""
 
     async def request_maintenance(self, *, on: bool, comment: str | None) -> None:
-        """Request to enter or to leave maintenance; the request is durable on return."""
+        """Request to enter or to leave maintenance; the request is durable on return.
+
+        Raises:
+            StateFolderError: it has taken effect, but is not durable. The message says why and how to fix it.
+
+        """
 
     def request_stop(self) -> None:
         """Drain and stop; a repeated request changes nothing."""
@@ -88,7 +94,11 @@ class ControlServer:
             return
         if request.command == "maintenance":
             log.info("maintenance %s, requested on this host", "on" if request.on else "off")
-            await self._worker.request_maintenance(on=request.on, comment=request.comment)
+            try:
+                await self._worker.request_maintenance(on=request.on, comment=request.comment)
+            except StateFolderError as error:
+                await _send(writer, Answer(final=True, reached=False, problem=str(error)))
+                return
         elif request.command == "stop":
             self._worker.request_stop()
         if request.wait:
