@@ -71,6 +71,16 @@ format: setup  ## Format the code and fix what the linter can fix
 bench: setup  ## Measure this project, edge3 and LocalExecutor side by side
 	@$(RUN) python -m bench $(ARGS)
 
+SEEDS ?= 1-20
+
+.PHONY: faults
+faults: setup  ## Break a real platform, seed by seed, and go on where it stopped: SEEDS=1-20
+	@$(RUN) python -m edge_testing.faults $(SEEDS)
+
+.PHONY: faults-table
+faults-table: setup  ## Put the campaign's results into docs/reliability.md
+	@$(RUN) python -m edge_testing.faults --table
+
 EXPORT := $(UV) export --quiet --frozen --no-emit-workspace --no-header --no-annotate
 
 .PHONY: lock

@@ -1,13 +1,16 @@
-"""A TCP relay that can stop forwarding: the network is gone, and all connections stay open."""
+"""A TCP relay that can stop forwarding (the network is gone, and all connections stay open), delay, and cut."""
 
 import contextlib
 import selectors
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Self
 
 LOCALHOST = "127.0.0.1"
+SEND_TIMEOUT_S = 5.0
+"""A peer that takes nothing for this long is cut off, so that the relay's other connections go on."""
 
 
 class Relay:
@@ -17,7 +20,12 @@ class Relay:
         self._target = target
         self._listener = socket.create_server((LOCALHOST, 0))
         self.port: int = self._listener.getsockname()[1]
+        self.delay_s = 0.0
+        """Each piece of data takes this much longer."""
         self._peers: dict[socket.socket, socket.socket] = {}
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._forwarding = threading.Lock()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
@@ -26,35 +34,53 @@ class Relay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop_forwarding()
+        self._end.set()
+        if self._forwarding.locked():
+            self.resume_forwarding()
+        self._thread.join(timeout=10)
         for connection in (self._listener, *self._peers):
             connection.close()
+        self._selector.close()
 
     def stop_forwarding(self) -> None:
         """Forward nothing from now on and close nothing, as a firewall that drops all packets."""
-        self._end.set()
-        self._thread.join(timeout=10)
+        if not self._forwarding.acquire(timeout=2 * SEND_TIMEOUT_S):
+            raise TimeoutError("the relay is stuck")
+
+    def resume_forwarding(self) -> None:
+        """Forward again, also what was sent meanwhile."""
+        self._forwarding.release()
+
+    def cut(self) -> None:
+        """Close all connections; new ones are accepted."""
+        with self._forwarding:
+            for connection in list(self._peers):
+                self._close(connection)
 
     def _run(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._listener, selectors.EVENT_READ)
-            while not self._end.is_set():
-                for key, _ in selector.select(timeout=0.1):
+        while not self._end.is_set():
+            ready = self._selector.select(timeout=0.1)
+            if not ready:
+                continue
+            with self._forwarding:
+                for key, _ in ready:
                     if key.fileobj is self._listener:
-                        self._accept(selector)
+                        self._accept()
                     elif isinstance(key.fileobj, socket.socket) and key.fileobj in self._peers:
-                        self._forward(selector, key.fileobj)
+                        self._forward(key.fileobj)
 
-    def _accept(self, selector: selectors.BaseSelector) -> None:
+    def _accept(self) -> None:
         near, _ = self._listener.accept()
         try:
             far = self._connect()
         except OSError:
             near.close()
             return
+        for connection in (near, far):
+            connection.settimeout(SEND_TIMEOUT_S)
         self._peers |= {near: far, far: near}
-        selector.register(near, selectors.EVENT_READ)
-        selector.register(far, selectors.EVENT_READ)
+        self._selector.register(near, selectors.EVENT_READ)
+        self._selector.register(far, selectors.EVENT_READ)
 
     def _connect(self) -> socket.socket:
         if isinstance(self._target, int):
@@ -67,15 +93,19 @@ class Relay:
             raise
         return far
 
-    def _forward(self, selector: selectors.BaseSelector, source: socket.socket) -> None:
-        peer = self._peers[source]
-        data = b""
+    def _forward(self, source: socket.socket) -> None:
+        if self.delay_s:
+            time.sleep(self.delay_s)
         with contextlib.suppress(OSError):
             data = source.recv(65536)
             if data:
-                peer.sendall(data)
+                self._peers[source].sendall(data)
                 return
+        self._close(source)
+
+    def _close(self, source: socket.socket) -> None:
+        peer = self._peers.get(source)
         for connection in (source, peer):
-            del self._peers[connection]
-            selector.unregister(connection)
-            connection.close()
+            if connection is not None and self._peers.pop(connection, None) is not None:
+                self._selector.unregister(connection)
+                connection.close()
