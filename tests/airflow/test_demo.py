@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +14,7 @@ import pytest
 from edge_demo import runs
 from edge_demo.platform import Platform
 from edge_demo.processes import wait_until
+from edge_testing.airflow.held_run import HeldRun
 
 DEMO = str(Path(sys.executable).parent / "airflow-edge-demo")
 TIMEOUT_S = 180
@@ -69,13 +70,49 @@ def test_examples_run_on_edge_workers(scratch: Path, tmp_path_factory: pytest.Te
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
-def test_interrupted_demo_stops_everything(scratch: Path, number: signal.Signals, code: int) -> None:
+def test_terminated_demo_stops_everything(scratch: Path) -> None:
     demo = start(scratch)
     read_until(demo, "airflow db migrate")
-    demo.send_signal(number)
+    demo.send_signal(signal.SIGTERM)
     output, _ = demo.communicate(timeout=60)
-    assert demo.returncode == code, output
+    assert demo.returncode == 130, output
+
+
+ENDLESS = """
+import time
+from airflow.sdk import dag, task
+
+@dag(schedule=None)
+def endless():
+    @task
+    def first():
+        return 1
+
+    @task
+    def last(_):
+        time.sleep(3600)
+
+    last(first())
+
+endless()
+"""
+
+
+def test_ctrl_c_while_a_task_runs_prints_the_table_and_stops_everything(scratch: Path) -> None:
+    dags = scratch / "dags"
+    dags.mkdir()
+    (dags / "endless.py").write_text(ENDLESS)
+    demo = start(scratch, "--dags", str(dags), "--timeout", "900")
+    read_until(demo, "tasks: 1 running, 1 success")
+    demo.send_signal(signal.SIGINT)
+    output, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 130, output
+    rows = [line.split() for line in output.splitlines() if line.startswith("endless")]
+    assert [(row[1], row[3], row[-1]) for row in rows] == [
+        ("first", "worker-1", "success"),
+        ("last", "worker-1", "running"),
+    ]
+    assert output.endswith("Interrupted; everything is stopped.\n")
 
 
 def test_killed_demo_leaves_no_process(scratch: Path) -> None:
@@ -94,6 +131,7 @@ def test_killed_demo_leaves_no_process(scratch: Path) -> None:
     [
         (["--concurrency", "0"], "'0' is not a number from 1 to"),
         (["--workers", "x"], "'x' is not a number from 1 to"),
+        (["--timeout", "0"], "'0' is not a number of seconds from 1"),
         (["--dags", "/nowhere"], "'/nowhere' is not a folder"),
     ],
 )
@@ -107,6 +145,14 @@ def test_bad_options_are_refused_at_once(scratch: Path, arguments: list[str], me
 def test_unknown_dag_is_named(platform: Platform) -> None:
     with pytest.raises(runs.RunError, match=r"does not have nothing_like_it\. It has deadline, "):
         runs.choose_dags(platform, ["nothing_like_it"])
+
+
+def test_runs_that_take_too_long_are_named_with_the_option(hold: Callable[..., HeldRun], platform: Platform) -> None:
+    held = hold()
+    run = runs.Run("hold", held.run_id, "success")
+    with pytest.raises(runs.RunError, match=r"Not ended after 1 s: hold\. .*--timeout SECONDS"):
+        runs.watch(platform, [run], lambda _: None, 1)
+    held.release()
 
 
 def read_until(demo: "subprocess.Popen[str]", text: str) -> None:

@@ -44,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dag", action="append", default=[], metavar="ID", help="run only this DAG (repeatable)")
     parser.add_argument("--workers", type=_count, default=1, metavar="N", help="edge workers to start (default 1)")
     parser.add_argument("--concurrency", type=_count, default=8, metavar="N", help="slots of each worker (default 8)")
+    parser.add_argument(
+        "--timeout", type=_seconds, default=600, metavar="S", help="seconds that the runs may take (default 600)"
+    )
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to a file")
     return parser
@@ -52,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
 def _count(value: str) -> int:
     if not value.isdecimal() or not 1 <= int(value) <= CONCURRENCY_MAX:
         raise argparse.ArgumentTypeError(f"{value!r} is not a number from 1 to {CONCURRENCY_MAX}")
+    return int(value)
+
+
+def _seconds(value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number of seconds from 1")
     return int(value)
 
 
@@ -117,7 +126,13 @@ def _run(platform: Platform, arguments: argparse.Namespace, screen: _Screen) -> 
     began = time.monotonic()
     started = runs.start(platform, dag_ids)
     screen.say(f"running {', '.join(dag_ids)}")
-    states = runs.watch(platform, started, screen.progress)
+    try:
+        states = runs.watch(platform, started, screen.progress, arguments.timeout)
+    except (KeyboardInterrupt, runs.RunError):
+        # What has run so far is worth seeing, above all when something takes too long.
+        screen.say("the runs have not ended")
+        print(f"\n{report.table(runs.results(platform, started))}\n", flush=True)
+        raise
     wall_s = time.monotonic() - began
     screen.say(f"all runs ended {wall_s:.1f} s after the first was triggered")
     tasks = runs.results(platform, started)

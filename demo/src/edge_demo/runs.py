@@ -14,7 +14,6 @@ from edge_demo.processes import ProcessError
 EXPECT_TAG = "expect:"
 """Runs of a DAG with the tag `expect:failed` should fail. Without such a tag they should succeed."""
 
-RUN_TIMEOUT_S = 600.0
 POLL_S = 0.5
 SETTLED_S = 2.0
 """The folder counts as parsed when no new DAG has appeared for this long."""
@@ -95,14 +94,16 @@ def start(platform: Platform, dag_ids: Sequence[str]) -> list[Run]:
     return runs
 
 
-def watch(platform: Platform, runs: Sequence[Run], progress: Callable[[Counter[str]], None]) -> dict[Run, str]:
+def watch(
+    platform: Platform, runs: Sequence[Run], progress: Callable[[Counter[str]], None], timeout_s: float
+) -> dict[Run, str]:
     """Wait until all runs have ended and return their states; `progress` gets the number of tasks in each state.
 
     Raises:
-        RunError: they have not ended after ten minutes, or a part of the platform has ended.
+        RunError: they have not ended after `timeout_s`, or a part of the platform has ended.
 
     """
-    deadline = time.monotonic() + RUN_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     while True:
         states = {run: platform.airflow.run_state(run.dag_id, run.run_id) for run in runs}
         tasks = [one for run in runs for one in platform.airflow.task_instances(run.dag_id, run.run_id)]
@@ -116,7 +117,7 @@ def watch(platform: Platform, runs: Sequence[Run], progress: Callable[[Counter[s
             raise RunError(str(error)) from error
         if time.monotonic() > deadline:
             late = ", ".join(run.dag_id for run, state in states.items() if state not in FINISHED_RUN_STATES)
-            raise RunError(f"Not ended after {RUN_TIMEOUT_S:g} s: {late}")
+            raise RunError(f"Not ended after {timeout_s:g} s: {late}. Give them more time with --timeout SECONDS.")
         time.sleep(POLL_S)
 
 
