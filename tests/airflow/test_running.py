@@ -27,6 +27,24 @@ def test_log_is_readable_while_the_task_runs(platform: Platform, hold: "Callable
     assert list((platform.folder / "airflow" / "logs").glob(f"**/run_id={run.run_id}/**/*.log*")) == []
 
 
+def test_a_running_log_is_followed_with_continuation_tokens(platform: Platform, hold: "Callable[..., HeldRun]") -> None:
+    run = hold("hold_one")
+    run.wait_for("start", ["a"])
+    path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/a/logs/1"
+    token = ""
+    seen: list[str] = []
+    while len(seen) < 30:
+        answer = platform.airflow.request("GET", path, params={"token": token} if token else {})
+        events = [str(entry["event"]) for entry in answer["content"]]
+        # Airflow's own handler would ask the executor, which returns this source.
+        assert not any("runs on an edge worker" in each for each in events)
+        seen += [each for each in events if each.startswith("line ")]
+        token = answer["continuation_token"]
+        assert token
+    assert seen == [f"line {number}" for number in range(len(seen))]
+    assert run.finish() == "success"
+
+
 def test_task_marked_failed_while_it_runs_is_killed(
     platform: Platform, hold: "Callable[..., HeldRun]", gone: Callable[[int], bool]
 ) -> None:

@@ -179,7 +179,7 @@ def test_log_is_append_only_at_its_end(db: Connection) -> None:
     assert append(5, b"gap") is None
     assert append(3, b"foreign", who="w2") is None
     assert append(10, b"xyz", skipped=7) == 13
-    assert [tuple(row) for row in rows(db, logs.chunks_after(lease, 0, 10))] == [(0, b"abc"), (10, b"xyz")]
+    assert [tuple(row) for row in rows(db, logs.chunks(lease, 0, logs.OPEN_END, 10))] == [(0, b"abc"), (10, b"xyz")]
     assert one(db, logs.leases_of_path(job.log_path or "")).id == lease
 
 
@@ -205,7 +205,7 @@ def test_of_a_log_beyond_its_limit_only_the_end_is_stored(db: Connection) -> Non
             assert size - row.discarded == new_size - len(before[row.lease_id]) - row.truncated * len(notice)
 
     def stored(lease: UUID) -> bytes:
-        return b"".join(chunk.data for chunk in rows(db, logs.chunks_after(lease, 0, 100_000)))
+        return b"".join(chunk.data for chunk in rows(db, logs.chunks(lease, 0, logs.OPEN_END, 100_000)))
 
     def check() -> None:
         for lease, data in written.items():

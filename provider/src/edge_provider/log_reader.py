@@ -16,13 +16,16 @@ from airflow.logging_config import get_remote_task_log
 from airflow.utils.session import create_session
 from airflow.utils.state import State
 
+from edge_provider import log_parts
 from edge_provider.log_lines import LineSplitter
+from edge_provider.log_parts import Part, Position
 from edge_store.database.statement import RowT, Statement, rows, run
 from edge_store.jobs import logs
 
-PAGE = 16
-"""Chunks read in one short transaction; a chunk has at most 256 KiB, so this bounds memory and lock time."""
+PAGE = 8
+"""Chunks read in one short transaction; a chunk has at most 1 MiB, so this bounds memory and lock time."""
 
+LONG_LINE_BYTES = 1 << 20
 UPLOAD_CHUNK_BYTES = 256 * 1024
 TRIGGER_WRITER = "triggerer"
 TRIGGER_LIMIT = logs.LogLimit(
@@ -63,10 +66,10 @@ class EdgeTaskLog:
         While the task is unfinished, an incomplete last line is held back: Airflow asks again from the number of lines
         that it has, so half a line would never be completed.
         """
-        leases = _rows(logs.leases_of_path(relative_path))
+        leases = leases_of(relative_path)
         if not leases:
             return [], []  # not an edge task: Airflow looks elsewhere
-        return _sources(leases), [_lines([lease.id for lease in leases], whole=ti.state not in State.unfinished)]
+        return sources_of(leases), [lines(log_parts.everything(leases), whole=ti.state not in State.unfinished)]
 
     def read(self, relative_path: str, ti: Any) -> tuple[list[str], list[str] | None]:
         """Return the result of `stream` as one text."""
@@ -84,10 +87,16 @@ def read_job(job_id: UUID) -> tuple[list[str], list[str]]:
     leases = _rows(logs.leases_of_job(job_id))
     if not leases:
         return ["The task waits for an edge worker"], []
-    return _sources(leases), ["\n".join(_lines([lease.id for lease in leases], whole=False))]
+    return sources_of(leases), ["\n".join(lines(log_parts.everything(leases), whole=False))]
 
 
-def _sources(leases: Sequence[logs.LeaseLog]) -> list[str]:
+def leases_of(path: str) -> list[logs.LeaseLog]:
+    """Return the leases that wrote a log, oldest first; none if it is not of an edge task."""
+    return _rows(logs.leases_of_path(path))
+
+
+def sources_of(leases: Sequence[logs.LeaseLog]) -> list[str]:
+    """Return where a log comes from, for people."""
     written = [lease for lease in leases if lease.log_bytes] or leases[-1:]
     return [f"edge://{lease.worker_name}/{lease.log_path} ({lease.log_bytes} bytes)" for lease in written]
 
@@ -97,17 +106,48 @@ def _rows(statement: Statement[RowT]) -> list[RowT]:
         return rows(session, statement)
 
 
-def _lines(leases: Sequence[UUID], *, whole: bool) -> Generator[str, None, None]:
-    """Yield the lines of some leases. `whole`: also an incomplete last line."""
-    for lease in leases:
+def lines(parts: Sequence[Part], *, whole: bool) -> Generator[str, None, None]:
+    """Yield the lines of parts of logs, page by page. `whole`: also an incomplete last line."""
+    for part in parts:
         splitter = LineSplitter()
-        start = 0
-        while page := _rows(logs.chunks_after(lease, start, PAGE)):
-            for chunk in page:
-                yield from splitter.feed(chunk.start, bytes(chunk.data))
-            start = page[-1].start + 1
-        if whole or lease != leases[-1]:
+        found = _lines_of(part, splitter)
+        if part.within_line:
+            next(found, None)
+        yield from found
+        if whole or part is not parts[-1]:
             yield from splitter.flush()
+
+
+def _lines_of(part: Part, splitter: LineSplitter) -> Generator[str, None, None]:
+    start = part.start
+    while page := _rows(logs.chunks(part.lease, start, part.end, PAGE)):
+        for chunk in page:
+            data = bytes(chunk.data)[max(0, start - chunk.start) : part.end - chunk.start]
+            if data:
+                yield from splitter.feed(max(start, chunk.start), data)
+        if len(page) < PAGE:
+            return
+        start = page[-1].start + len(page[-1].data)
+
+
+def end_of_lines(leases: Sequence[logs.LeaseLog]) -> Position:
+    """Return where the last complete line of a log ends.
+
+    A line of more than `LONG_LINE_BYTES` that is not complete does not count as one to wait for.
+    """
+    last = next((lease for lease in reversed(leases) if lease.log_bytes), leases[-1])
+    end = last.log_bytes
+    limit = 1  # nearly always enough
+    while page := _rows(logs.chunks_before(last.id, end, limit)):
+        for chunk in page:
+            newline = bytes(chunk.data).rfind(b"\n")
+            if newline >= 0:
+                return last.id, chunk.start + newline + 1
+        end = page[-1].start
+        limit = PAGE
+        if last.log_bytes - end > LONG_LINE_BYTES:
+            return last.id, last.log_bytes
+    return last.id, 0
 
 
 def _store_file(file: Path, job_id: UUID, log_path: str) -> None:

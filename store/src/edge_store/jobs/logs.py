@@ -96,10 +96,11 @@ _APPEND = text(
         SELECT id, start, substring(data FROM CAST(length(data) - (ending - start) + 1 AS integer)) FROM tail
         RETURNING lease_id, length(data) AS bytes
     ), counted AS (
-        SELECT id AS lease_id, ending AS log_bytes, length(data) AS bytes,
-            (SELECT CAST(coalesce(sum(w.bytes), 0) AS bigint) FROM written w WHERE w.lease_id = id) AS stored,
-            (SELECT CAST(coalesce(sum(o.bytes), 0) AS bigint) FROM outdated o WHERE o.lease_id = id) AS outdated
-        FROM moved
+        SELECT m.id AS lease_id, m.ending AS log_bytes, length(m.data) AS bytes,
+            coalesce(w.bytes, 0) AS stored, coalesce(o.bytes, 0) AS outdated
+        FROM moved m
+        LEFT JOIN (SELECT lease_id, CAST(sum(bytes) AS bigint) AS bytes FROM written GROUP BY 1) w ON w.lease_id = m.id
+        LEFT JOIN (SELECT lease_id, CAST(sum(bytes) AS bigint) AS bytes FROM outdated GROUP BY 1) o ON o.lease_id = m.id
     )
     SELECT lease_id, log_bytes, stored, bytes - stored + outdated AS discarded,
         lease_id IN (SELECT lease_id FROM notice) AS truncated
@@ -188,15 +189,37 @@ class StoredChunk(NamedTuple):
     data: bytes
 
 
-def chunks_after(lease_id: UUID, start: int, limit: int) -> Statement[StoredChunk]:
-    """Return at most `limit` chunks from offset `start` on, in order."""
+_CHUNKS = text(
+    """
+    SELECT start, data FROM edge.log
+    WHERE lease_id = CAST(:lease AS uuid) AND start < :ending AND start >= coalesce(
+        (SELECT max(start) FROM edge.log WHERE lease_id = CAST(:lease AS uuid) AND start <= :start), 0)
+    ORDER BY start LIMIT :limit
+    """
+)
+
+OPEN_END: Final = 2**63 - 1
+"""As the end of a range: the end of the log, wherever it is by then."""
+
+
+def chunks(lease_id: UUID, start: int, ending: int, limit: int) -> Statement[StoredChunk]:
+    """Return at most `limit` chunks, in order, of those with bytes from offset `start` up to, not including, `ending`.
+
+    The first one may begin before `start`, or even end before it if bytes are missing there.
+    """
+    executable = _CHUNKS.bindparams(lease=str(lease_id), start=start, ending=ending, limit=limit)
+    return Statement("log_chunks", executable, StoredChunk)
+
+
+def chunks_before(lease_id: UUID, ending: int, limit: int) -> Statement[StoredChunk]:
+    """Return at most `limit` chunks that start before an offset, the last one first."""
     executable = (
         select(log.c.start, log.c.data)
-        .where(log.c.lease_id == lease_id, log.c.start >= start)
-        .order_by(log.c.start)
+        .where(log.c.lease_id == lease_id, log.c.start < ending)
+        .order_by(log.c.start.desc())
         .limit(limit)
     )
-    return Statement("log_chunks", executable, StoredChunk)
+    return Statement("log_chunks_before", executable, StoredChunk)
 
 
 class LogStorage(NamedTuple):
