@@ -34,13 +34,28 @@ demo: setup  ## Run a real Airflow with an edge worker, and show its tasks
 	@$(RUN) airflow-edge-demo $(ARGS)
 
 # Most tests wait for other processes, so two run in parallel; tests/conftest.py keeps costly folders together.
+PYTEST := $(RUN) pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
+
 .PHONY: test
-test: setup  ## Run all tests
-	@$(RUN) python -m edge_testing.programs $(ARGS)
-	@$(RUN) pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+test: setup prepare  ## Run all tests, except the slow ones
+	@$(PYTEST) $(ARGS)
+
+.PHONY: test-quick
+test-quick: setup  ## Run the tests that need no Kubernetes, no Airflow and no containers
+	@$(PYTEST) tests/unit tests/store tests/api tests/worker $(ARGS)
+
+.PHONY: test-slow
+test-slow: setup  ## Run the slow tests and write their results to tests/slow-results.json
+	@$(RUN) python -m edge_testing.prepare --slow $(ARGS)
+	@$(RUN) pytest -m slow --results tests/slow-results.json $(ARGS)
+
+.PHONY: prepare
+prepare: setup  ## Prepare what tests need and what takes minutes: Kubernetes programs, images
+	@$(RUN) python -m edge_testing.prepare $(ARGS)
 
 .PHONY: e2e
 e2e: setup  ## Run the tests on a real cluster: CLUSTER=node (root), kind (Docker) or kubeconfig
+	@$(RUN) python -m edge_testing.prepare tests/e2e
 	@$(RUN) pytest tests/e2e $(ARGS)
 
 .PHONY: images

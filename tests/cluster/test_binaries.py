@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from edge_images.commands import UnavailableError
+from edge_testing.prepare import chosen, main
 from edge_testing.programs import binaries
-from edge_testing.programs.__main__ import main
 from edge_testing.programs.binaries import CONTROL_PLANE, find_binaries
 
 
@@ -91,7 +91,7 @@ def builds(machine: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_no_test_waits_for_a_build(builds: Path) -> None:
     """A build takes minutes, more than a test may."""
-    with pytest.raises(UnavailableError, match=r"python -m edge_testing\.programs"):
+    with pytest.raises(UnavailableError, match=r"python -m edge_testing\.prepare"):
         find_binaries()
     assert not builds.exists()
 
@@ -99,9 +99,9 @@ def test_no_test_waits_for_a_build(builds: Path) -> None:
 def test_the_build_runs_before_the_tests_once_and_shows_its_progress(
     builds: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["--durations=25"])
+    main(["tests/kube", "--durations=25"])
     assert "Compiling" in capsys.readouterr().out
-    main([])
+    main(["tests/kube"])
     assert "Compiling" not in capsys.readouterr().out
     assert builds.read_text().splitlines() == ["built"]
     assert "the cache" in find_binaries().source
@@ -114,9 +114,20 @@ def test_a_run_of_other_tests_prepares_nothing(builds: Path) -> None:
     assert builds.exists()
 
 
+def test_what_is_prepared_depends_on_the_tests() -> None:
+    def folders(*arguments: str) -> set[str]:
+        return {folder for step in chosen(arguments) for folder in step.folders}
+
+    assert folders("tests/unit", "tests/store/test_jobs.py", "--durations=5") == set()
+    assert folders("tests/hosts", "-k", "x") == {"hosts"}
+    everything = {"chart", "kube", "e2e", "hosts"}
+    assert folders("--durations=25") == folders("tests/", "-x") == everything
+    assert folders("--slow") == everything | {"v1"}
+
+
 def test_a_failed_build_is_reported_and_other_tests_run(builds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     binaries.BUILD_SCRIPT.write_text("#!/bin/sh\necho no Go here\nexit 1\n")
-    main([])
+    main(["tests/chart"])
     assert "no Go here" in capsys.readouterr().out
     with pytest.raises(UnavailableError):
         find_binaries()

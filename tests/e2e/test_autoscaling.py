@@ -28,6 +28,7 @@ ON = (
     f"--set=edgeApi.autoscaling.minReplicas={LEAST},edgeApi.autoscaling.maxReplicas={MOST}",
     f"--set=edgeApi.pod.resources.requests.cpu={REQUEST}",
 )
+pytestmark = pytest.mark.slow
 PATIENCE_S = 120
 """The controller's interval is 15 seconds, and new pods have to become ready."""
 

@@ -2,9 +2,13 @@
 
 from functools import partial
 
+import pytest
+
 from edge_testing.release.release import NAME, Hold, Release
 from edge_testing.repository import CHART
 from edge_testing.waiting import eventually
+
+pytestmark = pytest.mark.slow
 
 
 def test_upgrade_and_rollback_while_tasks_run(release: Release, worker: str) -> None:

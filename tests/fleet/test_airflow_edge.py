@@ -38,9 +38,15 @@ class Airflow:
         return result.out
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of Airflow for all tests, so that its command can be started warm."""
+    return tmp_path_factory.mktemp("airflow")
+
+
 @pytest.fixture
-def airflow(api: ApiProcess, db: Db, tmp_path: Path) -> Airflow:
-    return Airflow(tmp_path / "airflow", admin_api_url=api.url, admin_token=admin_credential(db))
+def airflow(api: ApiProcess, db: Db, home: Path) -> Airflow:
+    return Airflow(home, admin_api_url=api.url, admin_token=admin_credential(db))
 
 
 def one_line(result: Result, code: int, *parts: str) -> None:
@@ -192,27 +198,27 @@ async def test_comment_is_required(airflow: Airflow) -> None:
         ({"admin_api_url": "http://127.0.0.1:1", "admin_token_file": "/nowhere"}, 2, "/nowhere cannot be read"),
     ],
 )
-async def test_settings_that_do_not_do(tmp_path: Path, settings: dict[str, str], code: int, part: str) -> None:
-    result = await Airflow(tmp_path, **settings).edge("list-workers")
+async def test_settings_that_do_not_do(home: Path, settings: dict[str, str], code: int, part: str) -> None:
+    result = await Airflow(home, **settings).edge("list-workers")
     one_line(result, code, part)
     assert "secret" not in result.err
 
 
-async def test_credentials_from_file_and_command(api: ApiProcess, db: Db, tmp_path: Path) -> None:
+async def test_credentials_from_file_and_command(api: ApiProcess, db: Db, home: Path, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(f"{admin_credential(db)}\n")
     for settings in ({"admin_token_file": str(file)}, {"admin_token_cmd": f"cat {file}"}):
         # The API path, which users of the edge3 provider append to the URL, is accepted.
         url = f"{api.url}/edge_worker/v1/rpcapi"
-        airflow = Airflow(tmp_path / "airflow", admin_api_url=url, **settings)
+        airflow = Airflow(home, admin_api_url=url, **settings)
         assert json.loads(await airflow.done("list-workers", "-o", "json")) == []
 
 
-async def test_credential_that_may_not_write(api: ApiProcess, db: Db, tmp_path: Path) -> None:
-    airflow = Airflow(tmp_path / "airflow", admin_api_url=api.url, admin_token=admin_credential(db, "read"))
+async def test_credential_that_may_not_write(api: ApiProcess, db: Db, home: Path) -> None:
+    airflow = Airflow(home, admin_api_url=api.url, admin_token=admin_credential(db, "read"))
     assert json.loads(await airflow.done("list-workers", "-o", "json")) == []
     one_line(await airflow.edge("set-worker-concurrency", "-H", "w1", "-c", "1"), 1, "read allows only GET")
-    revoked = Airflow(tmp_path / "airflow", admin_api_url=api.url, admin_token="nonsense")
+    revoked = Airflow(home, admin_api_url=api.url, admin_token="nonsense")
     one_line(await revoked.edge("list-workers"), 1, "not an admin credential")
 
 

@@ -191,7 +191,12 @@ async def test_all_of_it_over_long_polls(api: ApiProcess, make_worker: Any, admi
     await reaches(admin, "idle")
     result = await worker.command("maintenance", "on", "-c", "new disk", "--wait", "-o", "json")
     assert (result.code, result.status["state"], result.status["transport"]) == (0, "maintenance mode", "sync")
-    assert result.status["maintenance_stored"] is True
+
+    async def stored() -> bool:
+        return bool((await worker.status())["maintenance_stored"])
+
+    # The worker does not wait for that: the maintenance is in effect before the edge API knows it.
+    await until(stored, "the edge API has stored the maintenance")
     assert (await worker.command("maintenance", "off", "--wait")).code == 0
     assert (await worker.command("stop", "--wait")).code == 0
     await reaches(admin, "offline")

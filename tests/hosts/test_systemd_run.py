@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from edge_images.commands import UnavailableError
-from edge_testing.cluster.companions import build_systemd_image
+from edge_testing.cluster.companions import SYSTEMD_IMAGE, build_systemd_image
 from edge_testing.database.db import Db
 from edge_testing.edge_api.commands import edge_api, join_token
 from edge_testing.edge_api.process import ApiProcess
@@ -39,13 +39,12 @@ pytestmark = pytest.mark.timeout(1200)
 
 @pytest.fixture(scope="module")
 def image() -> str:
-    name = "localhost/systemd:bookworm"
     try:
         install_podman_packages()
-        build_systemd_image(name)
+        build_systemd_image(SYSTEMD_IMAGE)
     except UnavailableError as error:
         cannot_run(error)
-    return name
+    return SYSTEMD_IMAGE
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,7 @@ def test_no_writes_while_nothing_changes(bare_site: Site) -> None:
     eventually(quiet, f"{QUIET_S:g} s without a write", 60)
 
 
+@pytest.mark.slow
 def test_many_objects_come_and_go(site: Site) -> None:
     site.node.schedules = False
     workers = [

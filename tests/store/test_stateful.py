@@ -248,12 +248,13 @@ def connection(database: str) -> Iterator[Connection]:
         yield opened
 
 
-def test_random_lives_of_a_fleet(connection: Connection) -> None:
+@pytest.mark.parametrize("lives", [10, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_lives_of_a_fleet(connection: Connection, lives: int) -> None:
     Fleet.connection = connection
     run_state_machine_as_test(
         Fleet,
         settings=settings(
-            max_examples=60,
+            max_examples=lives,
             stateful_step_count=50,
             deadline=None,
             database=None,

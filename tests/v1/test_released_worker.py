@@ -20,6 +20,8 @@ DAG = "both_wires"
 NAME = "released"
 SECRET = secrets.token_urlsafe(64)
 
+pytestmark = pytest.mark.slow
+
 
 class V1Platform(Platform):
     """A platform with an edge3 worker (v1) and one of this project."""

@@ -56,12 +56,33 @@ def open_cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-def _node() -> Iterator[Cluster]:
+def prepare_cluster() -> None:
+    """Build the images of the chosen cluster; a cluster then finds their layers.
+
+    Raises:
+        UnavailableError: this machine can't do that; the message says what to install.
+
+    """
+    choice = os.environ.get("CLUSTER", "node")
+    if choice == "node":
+        _node_images()
+    elif choice == "kind":
+        build(REGISTRY, TAG)
+
+
+def _node_images() -> dict[str, str]:
+    """Install the node's packages, build the images and those of companions, and return the former by target."""
     install_node_packages()
     images = build(REGISTRY, TAG)
-    postgres, nginx = companions = [f"{REGISTRY}/{name}" for name in COMPANIONS]
+    postgres, nginx = (f"{REGISTRY}/{name}" for name in COMPANIONS)
     build_postgres_image(postgres)
     build_nginx_image(nginx)
+    return images
+
+
+def _node() -> Iterator[Cluster]:
+    images = _node_images()
+    companions = [f"{REGISTRY}/{name}" for name in COMPANIONS]
     binaries = find_binaries(may_build=True)
     # The paths of sockets are limited in length, and the folder contains some.
     folder = Path(tempfile.mkdtemp(prefix="airflow-edge-node-", dir="/var/tmp"))

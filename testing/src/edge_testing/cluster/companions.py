@@ -14,6 +14,7 @@ from edge_testing.programs.binaries import debian_program
 from edge_testing.repository import REPOSITORY
 
 RECIPES = Path(__file__).with_name("recipes")
+SYSTEMD_IMAGE = "localhost/systemd:bookworm"
 
 
 def build_postgres_image(name: str) -> None:

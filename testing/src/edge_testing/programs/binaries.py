@@ -2,7 +2,7 @@
 
 The apiserver comes from the first of these that works: `KUBEBUILDER_ASSETS`, the cache folder, the archive
 `KUBE_ASSETS_ARCHIVE`, a build of Debian's source package (in a container if Docker is available, otherwise on this
-machine as root). The build takes minutes, so it runs before the tests (`python -m edge_testing.programs`). A kind
+machine as root). The build takes minutes, so it runs before the tests (`python -m edge_testing.prepare`). A kind
 cluster is not used, since tests stop the apiserver and read its audit log. etcd comes from the same place, PATH or
 Debian's package; kubectl from the same place, an npm package, PATH or Debian's package; helm from PATH or that npm
 package.
@@ -37,7 +37,7 @@ PROGRESS_S = 15.0
 HOW_TO_FIX = (
     "no Kubernetes control plane here: set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, "
     "kube-controller-manager and kubectl, or KUBE_ASSETS_ARCHIVE to an archive of them, "
-    "or start Docker, or run as root on Debian, and build them with: python -m edge_testing.programs"
+    "or start Docker, or run as root on Debian, and build them with: python -m edge_testing.prepare"
 )
 
 
