@@ -77,14 +77,25 @@ def test_read_is_the_same_as_one_text(session: Session) -> None:
 
 def test_log_of_a_trigger_is_stored_between_the_leases_of_its_task(session: Session, tmp_path: Path) -> None:
     job = uuid4()
-    write(session, "a.log", b"deferred\n", job=job)
+    path = f"{tmp_path.name}/a.log"
+    write(session, path, b"deferred\n", job=job)
     base = Path(conf.get_mandatory_value("logging", "base_log_folder"))
-    relative = f"{tmp_path.name}/a.log.trigger.7.log"
+    relative = f"{path}.trigger.7.log"
     (base / relative).parent.mkdir(parents=True)
     (base / relative).write_bytes(b"triggered\n" * 30_000)
     EdgeTaskLog().upload(relative, SimpleNamespace(id=job))
-    write(session, "a.log", b"resumed\n", job=job)
-    assert lines("a.log", ENDED) == ["deferred", *["triggered"] * 30_000, "resumed"]
+    write(session, path, b"resumed\n", job=job)
+    assert lines(path, ENDED) == ["deferred", *["triggered"] * 30_000, "resumed"]
+
+
+def test_tries_of_one_job_have_logs_of_their_own(session: Session) -> None:
+    """Airflow keeps the task instance's ID, if a task fails before its process has said that it runs."""
+    job = uuid4()
+    write(session, "a/attempt=1.log", b"first\n", job=job)
+    write(session, "a/attempt=2.log", b"second\n", job=job)
+    write(session, "a/attempt=2.log.trigger.7.log", b"triggered\n", job=job)
+    assert lines("a/attempt=1.log", ENDED) == ["first"]
+    assert lines("a/attempt=2.log", ENDED) == ["second", "triggered"]
 
 
 @pytest.mark.parametrize(("path", "job"), [("a.log", uuid4()), ("a.log.trigger.7.log", None)])

@@ -172,9 +172,12 @@ def leases_of_path(log_path: str) -> Statement[LeaseLog]:
     """Return the logs that were written for a log path, oldest first.
 
     A task that was deferred or rescheduled writes one path under several leases, and its triggers write next to it.
+    The job alone does not decide: Airflow repeats a task that failed before it ran under the same ID.
     """
+    # By the job first, which has an index: a job has few leases.
     jobs_of_path = select(lease.c.job_id).where(lease.c.log_path == log_path)
-    return Statement("leases_of_path", _LEASE_LOGS.where(lease.c.job_id.in_(jobs_of_path)), LeaseLog)
+    of_path = (lease.c.log_path == log_path) | lease.c.log_path.startswith(f"{log_path}.trigger.", autoescape=True)
+    return Statement("leases_of_path", _LEASE_LOGS.where(lease.c.job_id.in_(jobs_of_path), of_path), LeaseLog)
 
 
 def leases_of_job(job_id: UUID) -> Statement[LeaseLog]:
