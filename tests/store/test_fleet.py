@@ -265,7 +265,7 @@ def test_audit_filters_and_pages(db: Connection) -> None:
     assert len(rows(db, audit.entries(10, action="worker."))) == 2
     assert len(rows(db, audit.entries(10, object_="worker/w2"))) == 1
     assert len(rows(db, audit.entries(10, since=all_of_them[0].at + timedelta(hours=1)))) == 0
-    assert one(db, retention.audit_entries(timedelta(seconds=-1)).statement).deleted == 3
+    assert one(db, retention.audit_entries(timedelta(seconds=-1))).deleted == 3
     assert rows(db, audit.entries(10)) == []
 
 

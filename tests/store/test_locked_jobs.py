@@ -145,5 +145,5 @@ def test_candidates_and_retention(fleet: Fleet, scheduler: Connection) -> None:
     lock(fleet, scheduler)
     demand = claims.Demand("default", None, 1, 4, 4)
     assert [row.id for row in rows(fleet.db, claims.candidates([demand]))] == [fleet.jobs[1].id]
-    [deleted] = rows(fleet.db, retention.orphaned_jobs(NOTHING).statement)
+    [deleted] = rows(fleet.db, retention.orphaned_jobs(NOTHING))
     assert deleted.deleted <= 1

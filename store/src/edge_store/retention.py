@@ -1,10 +1,9 @@
 """What is deleted after a time, in batches: a statement over millions of rows would never end within its time limit.
 
-Each statement returns the number of rows that it deleted; the caller repeats it until that is less than the limit.
+Each statement returns the number of rows that it deleted; the caller repeats it until that is zero.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +14,8 @@ from edge_store.database.statement import Statement
 
 LIMIT: Final = 1000
 LEASES_LIMIT: Final = 50
-"""With each lease goes its log, which may be large."""
+LOG_BYTES_LIMIT: Final = 256 << 20
+"""With each lease goes its log. A batch has fewer leases, but at least one, where their logs are larger than this."""
 
 UNTAKEN_FACTOR: Final = 7
 """A finished job is kept this many times longer while its event was not taken."""
@@ -27,24 +27,15 @@ class Deleted(NamedTuple):
     deleted: int
 
 
-@dataclass(frozen=True, slots=True)
-class Purge:
-    """One kind of rows that are deleted."""
-
-    statement: Statement[Deleted]
-    limit: int
-    """Fewer rows deleted: there are no more for now."""
-
-
-def _purge(name: str, sql: str, older_than: timedelta, limit: int = LIMIT, **values: Any) -> Purge:
+def _purge(name: str, sql: str, older_than: timedelta, limit: int = LIMIT, **values: Any) -> Statement[Deleted]:
     statement = text(f"WITH gone AS ({sql}) SELECT count(*) AS deleted FROM gone")  # noqa: S608  (constant texts)
     intervals = {"older_than": older_than, **values}
     bound: Mapping[str, Any] = {**intervals, "limit": limit}
     executable = statement.bindparams(*(bindparam(each, type_=Interval) for each in intervals)).bindparams(**bound)
-    return Purge(Statement(name, executable, Deleted), limit)
+    return Statement(name, executable, Deleted)
 
 
-def finished_jobs(older_than: timedelta) -> Purge:
+def finished_jobs(older_than: timedelta) -> Statement[Deleted]:
     """Delete finished jobs whose event was taken, and much older ones whose event nobody will take.
 
     A scheduler that died leaves the latter: nobody adopts a task that Airflow already knows to have succeeded.
@@ -59,7 +50,7 @@ def finished_jobs(older_than: timedelta) -> Purge:
     return _purge("purge_jobs", sql, older_than, untaken=UNTAKEN_FACTOR * older_than)
 
 
-def orphaned_jobs(older_than: timedelta) -> Purge:
+def orphaned_jobs(older_than: timedelta) -> Statement[Deleted]:
     """Delete jobs that have waited in a queue for so long that no scheduler can want them any more.
 
     Airflow itself takes a task back whose job waits longer than `[scheduler] task_queued_timeout`; what is left was
@@ -74,21 +65,25 @@ def orphaned_jobs(older_than: timedelta) -> Purge:
     return _purge("purge_orphaned_jobs", sql, older_than)
 
 
-def leases(older_than: timedelta) -> Purge:
+def leases(older_than: timedelta) -> Statement[Deleted]:
     """Delete leases that were granted long ago, and with them their logs; never one of an unfinished job."""
-    sql = """
+    sql = f"""
         DELETE FROM edge.lease WHERE id IN (
-            SELECT id FROM edge.lease l
-            WHERE granted_at < now() - :older_than AND NOT EXISTS (
-                SELECT 1 FROM edge.job j WHERE j.lease_id = l.id AND j.state IN ('leased', 'running')
-            )
-            ORDER BY granted_at LIMIT :limit FOR UPDATE SKIP LOCKED
+            SELECT id FROM (
+                SELECT id, sum(log_bytes) OVER (ORDER BY granted_at, id) - log_bytes AS bytes_before FROM (
+                    SELECT id, granted_at, log_bytes FROM edge.lease l
+                    WHERE granted_at < now() - :older_than AND NOT EXISTS (
+                        SELECT 1 FROM edge.job j WHERE j.lease_id = l.id AND j.state IN ('leased', 'running')
+                    )
+                    ORDER BY granted_at LIMIT :limit FOR UPDATE SKIP LOCKED
+                ) old
+            ) old WHERE bytes_before < {LOG_BYTES_LIMIT}
         ) RETURNING id
-    """
+    """  # noqa: S608  (a constant)
     return _purge("purge_logs", sql, older_than, LEASES_LIMIT)
 
 
-def audit_entries(older_than: timedelta) -> Purge:
+def audit_entries(older_than: timedelta) -> Statement[Deleted]:
     """Delete old entries of the audit trail."""
     sql = """
         DELETE FROM edge.audit WHERE id IN (
@@ -98,7 +93,7 @@ def audit_entries(older_than: timedelta) -> Purge:
     return _purge("purge_audit", sql, older_than)
 
 
-def join_tokens(older_than: timedelta) -> Purge:
+def join_tokens(older_than: timedelta) -> Statement[Deleted]:
     """Delete join tokens that expired or were revoked long ago."""
     sql = """
         DELETE FROM edge.join_token WHERE id IN (
@@ -108,7 +103,7 @@ def join_tokens(older_than: timedelta) -> Purge:
     return _purge("purge_join_tokens", sql, older_than)
 
 
-def credentials(older_than: timedelta) -> Purge:
+def credentials(older_than: timedelta) -> Statement[Deleted]:
     """Delete credentials that expired or were revoked long ago.
 
     They must be kept as long as the audit trail: they tell whose team a worker of an entry was.

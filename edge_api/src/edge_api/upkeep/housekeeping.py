@@ -19,7 +19,7 @@ from edge_api.upkeep.contact import STALL
 from edge_api.upkeep.grace import Grace
 from edge_store import retention
 from edge_store.database import locks
-from edge_store.database.statement import read
+from edge_store.database.statement import Statement, read
 from edge_store.jobs import leases
 from edge_store.workers import agents, changes
 
@@ -174,11 +174,11 @@ class Housekeeping:
             try:
                 await self._purge_in_batches(purge)
             except (DatabaseAwayError, DatabaseRefusedError):
-                log.exception("%s failed; the next pass tries again", purge.statement.name)
+                log.exception("%s failed; the next pass tries again", purge.name)
         await self._database.run(changes.purge_tombstones(TOMBSTONES_KEPT))
 
-    async def _purge_in_batches(self, purge: retention.Purge) -> None:
+    async def _purge_in_batches(self, purge: Statement[retention.Deleted]) -> None:
         while self.leadership.held.is_set():
-            [batch] = await self._database.rows(purge.statement)
-            if batch.deleted < purge.limit:
+            [batch] = await self._database.rows(purge)
+            if not batch.deleted:
                 return
