@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from edge_api.database.pool import Database
+from edge_api.held_bytes import HeldBytes
 from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
 from edge_api.sessions.registry import Registry
@@ -123,7 +124,7 @@ async def test_one_write_that_fails_is_one_failure(database: str, postgres: Embe
     metrics = Metrics()
     pool = Database(database, 1, metrics)
     settings = ApiSettings(database_url=SecretStr(database))
-    registry = Registry(settings, metrics, Refusals(pool), lambda: None)
+    registry = Registry(settings, metrics, HeldBytes(settings.held_bytes_max, metrics), Refusals(pool), lambda: None)
     contact = DatabaseContact(pool, registry, settings.heartbeat_interval_s)
     with only_reads(postgres):
         writing = asyncio.create_task(contact.run(), name="canary")

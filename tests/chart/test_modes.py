@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from edge_api.settings import ApiSettings
 from edge_testing.chart.render import NAMESPACE, Rendered, containers, env, image, render
 from edge_testing.repository import CHART
 
@@ -205,7 +206,7 @@ def test_settings_of_pods_reach_each_component() -> None:
         assert pod["priorityClassName"] == "high", name
         (spread,) = pod["topologySpreadConstraints"]
         assert spread["labelSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
-        assert pod["containers"][0]["resources"] == {"requests": {"cpu": "100m"}}, name
+        assert pod["containers"][0]["resources"]["requests"]["cpu"] == "100m", name
         if name != "edge-postgresql":
             assert env(pod["containers"][0])["FROM_POD"] == "2", name
 
@@ -297,3 +298,15 @@ def test_names_are_of_the_release() -> None:
                 "ConfigMap",
             ), meta["name"]
             assert meta.get("namespace", NAMESPACE) in (NAMESPACE, "site")
+
+
+def test_the_edge_api_has_memory_for_what_it_may_hold() -> None:
+    """Beside its own 120 MB, and a batch of logs that the database driver has several copies of while it writes."""
+    deployments = render("everything").kind("Deployment")
+    resources = {
+        name: deployments[name]["spec"]["template"]["spec"]["containers"][0]["resources"]
+        for name in ("edge-edge-api", "edge-operator")
+    }
+    assert all({"requests", "limits"} <= each.keys() for each in resources.values())
+    requested = int(resources["edge-edge-api"]["requests"]["memory"].removesuffix("Mi")) << 20
+    assert requested >= ApiSettings.model_fields["held_bytes_max"].default + (224 << 20)

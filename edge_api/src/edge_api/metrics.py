@@ -44,11 +44,15 @@ class Metrics:
             "log_bytes_discarded", "Bytes of task logs that are not stored, because their log exceeds its limit."
         )
         self.logs_truncated = self._counter("logs_truncated", "Task logs that have exceeded their limit.")
+        self.deferred_logs = self._counter(
+            "deferred_logs", "Pieces of task logs that were put off because too many bytes were held."
+        )
         self.workers_lost = self._counter("workers_lost", "Workers declared unknown because of their silence.")
         self.refused_frames = self._counter("refused_frames", "Frames that could not be read.")
         self.failed_authentications = self._counter("failed_authentications", "Calls refused for their credential.")
         self.passes = self._counter("housekeeping_passes", "Passes of housekeeping duties.", "duty")
         self.sessions = self._gauge("sessions", "Workers connected to this process.", "transport")
+        self.held_bytes = self._gauge("held_bytes", "Bytes held for workers; EDGE_API_HELD_BYTES_MAX is the bound.")
         self.queue_depth = self._gauge("queue_depth", "Jobs queued.", "queue")
         self.queue_oldest = self._gauge("queue_oldest_seconds", "Time that the oldest queued job has waited.", "queue")
         self.workers = self._gauge("workers", "Workers of the whole fleet by state.", "state")

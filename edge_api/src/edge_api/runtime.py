@@ -17,6 +17,7 @@ from edge_api.frames.log import LogHandler
 from edge_api.frames.maintenance import MaintenanceHandler
 from edge_api.frames.receive import Receiver
 from edge_api.frames.report import ReportHandler
+from edge_api.held_bytes import HeldBytes
 from edge_api.identity.authenticator import Authenticator
 from edge_api.identity.enrolment import Enrolment
 from edge_api.identity.refusals import Refusals
@@ -57,7 +58,8 @@ class Runtime:
 
         # Sessions, and what keeps them in step with the database.
         wakeups = Wakeups()
-        self.registry = registry = Registry(settings, metrics, refusals, wakeups.room_freed)
+        self.held = held = HeldBytes(settings.held_bytes_max, metrics)
+        self.registry = registry = Registry(settings, metrics, held, refusals, wakeups.room_freed)
         self._desired = desired = DesiredUpdates(database)
         self._checks = checks = LeaseChecks(database)
         self._versions = versions = VersionPolicy(database, settings, registry.cordon)
@@ -70,7 +72,7 @@ class Runtime:
         )
         self._accepts = AcceptHandler(database, metrics, checks)
         self._reports = ReportHandler(database, metrics)
-        self._logs = LogHandler(database, metrics, settings.log_max_bytes)
+        self._logs = LogHandler(database, metrics, held, settings.log_max_bytes, settings.log_window_bytes)
         receiver = Receiver(
             hello=HelloHandler(database, settings, metrics, registry, refusals, versions, desired, maintenance),
             bye=ByeHandler(database),
@@ -126,6 +128,7 @@ class Runtime:
         runs = {
             "dispatcher": self._dispatcher.run(),
             "heartbeats": self._heartbeats.run(),
+            "log-room": self._logs.run(),
             "hints": self._hints.run(),
             "database-canary": self._contact.run(),
             "database-contact": self._contact.watch(),

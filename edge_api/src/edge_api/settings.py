@@ -74,7 +74,11 @@ class ApiSettings(BaseSettings):
     """Largest piece of task log that a worker may send in one frame."""
 
     log_window_bytes: int = Field(default=2 * 1024 * 1024, ge=1024)
-    """Log bytes that a worker may send before they are acknowledged; bounds what the API holds in memory."""
+    """Log bytes that a worker may send before they are acknowledged."""
+
+    held_bytes_max: int = Field(default=128 * 1024 * 1024, ge=4 * 1024 * 1024)
+    """Bytes of frames that this process holds in memory for all workers together, for example while the database is
+    slow. Task logs may fill three quarters; beyond that, workers keep their logs and are asked for them in turn."""
 
     log_max_bytes: int = Field(default=MAX_BYTES, ge=1024)
     """Most bytes stored of one log; of what exceeds them only the last 64 KiB or more are stored."""

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from edge_api.database.storable import storable_values
 from edge_api.fleet.desired import DesiredState, effective_concurrency, effective_queues
 from edge_api.frames.log import merge, unstored_rest
+from edge_api.held_bytes import HeldBytes
 from edge_api.identity import tokens
 from edge_api.identity.authenticator import FAILURES_BURST, FailureBrake
+from edge_api.metrics import Metrics
 from edge_api.sessions.session import FRAMES_MOST, Outbox
 from edge_protocol.frames import Ack, parse_server_frame
 from edge_protocol.json_logs import JsonLines
@@ -122,11 +124,14 @@ def test_the_rest_of_an_overlap_continues_the_log(start: int, data: bytes, end: 
 
 
 async def test_an_outbox_is_bounded_and_can_be_closed() -> None:
-    outbox = Outbox()
+    held = HeldBytes(1 << 10, Metrics())
+    outbox = Outbox(held)
     ack = Ack(of="report", lease_id=LEASE)
     assert all(outbox.put(ack) for _ in range(FRAMES_MOST))
     assert not outbox.put(ack)
+    assert held.full
     outbox.close()
+    assert held.fits(1 << 10)
     assert outbox.put(ack)
     frames = outbox.take()
     assert len(frames) == FRAMES_MOST

@@ -1,20 +1,24 @@
 """`log`: a piece of a task's log. Pieces of all workers are appended in one statement, then acknowledged.
 
 A piece that does not fit is answered with where the log really ends, so that the worker goes on from there. A piece
-beyond the log's limit is acknowledged like any other, so that the worker frees its spool and its task goes on.
+beyond the log's limit is acknowledged like any other, so that the worker frees its spool and its task goes on. A piece
+for which the process has no room is not kept, and the worker is asked for it later, by the same answer.
 """
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Final, NoReturn
 from uuid import UUID
 
 from edge_api.database.batcher import Batcher
 from edge_api.database.pool import Database
+from edge_api.held_bytes import HeldBytes
 from edge_api.metrics import Metrics
-from edge_api.sessions.session import Session
+from edge_api.sessions.log_room import LogRoom
+from edge_api.sessions.session import ITEM_OVERHEAD, Session
 from edge_protocol.frames import Ack, Fenced, Log
 from edge_store.jobs import logs
 
@@ -22,6 +26,8 @@ MERGED_BYTES_MAX: Final = 1 << 20
 """Adjacent chunks are stored as one row up to this size."""
 
 OFFSETS: Final = range(2**62)
+
+GIVE_S: Final = 1.0
 
 _BATCH_BYTES: Final = 4 << 20
 _ROW_OVERHEAD: Final = 512
@@ -47,13 +53,17 @@ class _Run:
 class LogHandler:
     """Handles `log` frames."""
 
-    def __init__(self, database: Database, metrics: Metrics, max_bytes: int) -> None:
+    def __init__(
+        self, database: Database, metrics: Metrics, held: HeldBytes, max_bytes: int, window_bytes: int
+    ) -> None:
         self._database = database
         self._limit = logs.LogLimit(max_bytes, notice(max_bytes))
         self._metrics = metrics
         self.batcher: Batcher[logs.LogChunk, LogResult] = Batcher(
             "logs", self._append_all, most=_BATCH_BYTES, weigh=lambda chunk: len(chunk.data) + _ROW_OVERHEAD
         )
+        self._room: LogRoom[Session] = LogRoom(held, metrics, window_bytes, self._ask)
+        held.freed = self._room.give
 
     def handle(self, session: Session, frame: Log) -> None:
         """Append to the task's log, then send where it ends."""
@@ -61,7 +71,22 @@ class LogHandler:
             session.complain("log.offset: Input should be less than 2^62")
             return
         chunk = logs.LogChunk(frame.lease_id, session.worker, frame.offset, frame.skipped, frame.data)
-        session.track(self.batcher.submit(chunk), partial(self._answer, session, frame.lease_id), len(frame.data))
+        if not chunk.data or self._room.admits(session, chunk.lease_id, len(chunk.data) + ITEM_OVERHEAD):
+            self._submit(session, chunk)
+
+    def _submit(self, session: Session, chunk: logs.LogChunk) -> None:
+        session.track(self.batcher.submit(chunk), partial(self._answer, session, chunk.lease_id), len(chunk.data))
+
+    def _ask(self, session: Session, leases: set[UUID]) -> None:
+        """Send where logs end, so that the worker sends what follows."""
+        for lease in leases:
+            self._submit(session, logs.LogChunk(lease, session.worker, 0, 0, b""))
+
+    async def run(self) -> NoReturn:
+        """Give room away forever, also when nothing happens that frees some: a worker may not use its own."""
+        while True:
+            await asyncio.sleep(GIVE_S)
+            self._room.give()
 
     def _answer(self, session: Session, lease: UUID, result: LogResult) -> None:
         if result.end is None:

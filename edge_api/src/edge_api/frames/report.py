@@ -37,7 +37,8 @@ class ReportHandler:
             error=None if frame.error is None else storable_text(frame.error),
         )
         session.leases.reporting(frame.lease_id, begun=True)
-        session.track(self.batcher.submit(report), partial(self._answer, session, frame.lease_id))
+        weight = 0 if report.error is None else len(report.error)
+        session.track(self.batcher.submit(report), partial(self._answer, session, frame.lease_id), weight)
 
     async def _write(self, items: Sequence[leases.JobReport]) -> list[bool | Later]:
         """Return for each report whether it counts: the first one, or a repeat of it, by the holder of the lease."""

@@ -6,6 +6,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edge_api.held_bytes import HeldBytes
 from edge_api.http.problems import problem
 from edge_api.metrics import Metrics
 from edge_protocol.rest import SYNC_PATH
@@ -14,18 +15,25 @@ BODY_MAX_BYTES: Final = 4 * 1024 * 1024
 """Bytes of a request body: a long-poll call with some full log frames is the largest there is."""
 
 
-class BodyLimit:
-    """Answers 413 to a body that is too long, before it fills the memory."""
+SMALL_BYTES: Final = 64 * 1024
+"""A body of this size is always taken: heartbeats must not wait for room."""
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class BodyLimit:
+    """Answers 413 to a body that is too long, and 503 to a large one while too many bytes are held."""
+
+    def __init__(self, app: ASGIApp, held: HeldBytes) -> None:
         self._app = app
+        self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif _declared_length(scope) > BODY_MAX_BYTES:
+        elif (length := _declared_length(scope)) > BODY_MAX_BYTES:
             await _too_large(scope, receive, send)
+        elif length > SMALL_BYTES and not self._held.fits(length):
+            await _busy(scope, receive, send)
         else:
             await self._bounded(scope, receive, send)
 
@@ -36,7 +44,9 @@ class BodyLimit:
         async def counting() -> Message:
             nonlocal taken
             message = await receive()
-            taken += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            taken += size
+            self._held.add(size)
             # The call ends as if the client had gone; whatever it answers is replaced below.
             return message if taken <= BODY_MAX_BYTES else {"type": "http.disconnect"}
 
@@ -49,6 +59,9 @@ class BodyLimit:
         except ClientDisconnect:
             if taken <= BODY_MAX_BYTES:
                 raise
+        finally:
+            # What was parsed of it lives as long as the call.
+            self._held.remove(taken)
         if taken > BODY_MAX_BYTES:
             await _too_large(scope, receive, send)
 
@@ -58,6 +71,13 @@ def _declared_length(scope: Scope) -> int:
         if name == b"content-length":
             return int(value) if value.isdigit() else 0
     return 0
+
+
+async def _busy(scope: Scope, receive: Receive, send: Send) -> None:
+    answer = problem(503, "busy", "Too many bytes of other calls and logs wait for the database. Try again.")
+    answer.headers["Connection"] = "close"
+    answer.headers["Retry-After"] = "1"
+    await answer(scope, receive, send)
 
 
 async def _too_large(scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,6 +7,7 @@ from typing import NoReturn, TypeVar
 from uuid import UUID
 
 from edge_api.errors import RefusedError
+from edge_api.held_bytes import HeldBytes
 from edge_api.identity.authenticator import Principal
 from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
@@ -20,13 +21,19 @@ class Registry:
     """Makes sessions, and has those whose hello was accepted."""
 
     def __init__(
-        self, settings: ApiSettings, metrics: Metrics, refusals: Refusals, room_freed: Callable[[], None]
+        self,
+        settings: ApiSettings,
+        metrics: Metrics,
+        held: HeldBytes,
+        refusals: Refusals,
+        room_freed: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._surroundings = Surroundings(
             accept_timeout_s=settings.accept_timeout_s,
             pending_bytes_most=2 * settings.log_window_bytes,
+            held=held,
             metrics=metrics,
             refusals=refusals,
             room_freed=room_freed,

@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 from edge_api.errors import DatabaseAwayError, EdgeApiError
 from edge_api.fleet.desired import DesiredState, effective_concurrency, effective_queues
+from edge_api.held_bytes import HeldBytes
 from edge_api.identity.authenticator import Grant, Principal
 from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
@@ -26,6 +27,9 @@ from edge_store.jobs.leases import HeldJob
 
 PENDING_MOST: Final = 10_000
 """Frames whose effect is not durable yet; the session's reader waits while there are more."""
+
+ITEM_OVERHEAD: Final = 1024
+"""Bytes that a frame takes besides its content while it waits for the database."""
 
 FRAMES_MOST: Final = 20_000
 """A worker that does not read for so long is gone; its frames must not fill the memory."""
@@ -39,10 +43,12 @@ log = logging.getLogger(__name__)
 class Outbox:
     """Frames on their way to one worker, oldest first; after the close, what is in it is still taken.
 
-    They are few and small: nothing here waits behind log bytes.
+    They are few and small: nothing here waits behind log bytes. Their bytes are counted while it is open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held: HeldBytes) -> None:
+        self._held = held
+        self._bytes = 0
         self._frames: deque[str] = deque()
         self._changed = asyncio.Event()
         self.closed = False
@@ -53,13 +59,17 @@ class Outbox:
             return True
         if len(self._frames) >= FRAMES_MOST:
             return False
-        self._frames.append(frame.model_dump_json())
+        text = frame.model_dump_json()
+        self._frames.append(text)
+        self._bytes += len(text)
+        self._held.add(len(text))
         self._changed.set()
         return True
 
     def close(self) -> None:
         """Take no more frames."""
         self.closed = True
+        self._uncount(self._bytes)
         self._changed.set()
 
     def nudge(self) -> None:
@@ -75,7 +85,21 @@ class Outbox:
         """Return all frames."""
         frames = list(self._frames)
         self._frames.clear()
+        self._uncount(self._bytes)
         return frames
+
+    def next(self) -> str | None:
+        """Return the oldest frame."""
+        if not self._frames:
+            return None
+        text = self._frames.popleft()
+        self._uncount(len(text))
+        return text
+
+    def _uncount(self, size: int) -> None:
+        size = min(size, self._bytes)
+        self._bytes -= size
+        self._held.remove(size)
 
     async def changed(self) -> None:
         """Wait until something may have changed; look at `ready` before each wait."""
@@ -98,6 +122,7 @@ class Surroundings:
     accept_timeout_s: float
     pending_bytes_most: int
     """Bytes of log frames that one session may have under way."""
+    held: HeldBytes
     metrics: Metrics
     refusals: Refusals
     room_freed: Callable[[], None]
@@ -117,7 +142,7 @@ class Session:
         self.worker = principal.worker
         self.id: UUID = uuid4()
         self.hello: Hello | None = None
-        self.outbox = Outbox()
+        self.outbox = Outbox(surroundings.held)
         self.leases = LeaseView(0, surroundings.accept_timeout_s)
         self.desired = DesiredState()
         self.queues: frozenset[str] = frozenset()
@@ -151,7 +176,13 @@ class Session:
             and not self.desired.cordoned
             and self.cordon_reason is None
             and self.heard_since(heard_after)
+            and not self._around.held.full
         )
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is out of service."""
+        return self.ending is not None
 
     def heard_since(self, moment: float) -> bool:
         """Return whether the worker gave a sign of life at or after a moment."""
@@ -284,14 +315,17 @@ class Session:
     # ---- what is under way ----
 
     def track(self, future: asyncio.Future[Result], then: Callable[[Result], None], weight: int = 0) -> None:
-        """Call `then` with the result of a batch item; `weight` is the number of bytes that it keeps in memory."""
+        """Call `then` with the result of a batch item; `weight` is the number of bytes of its content."""
+        weight += ITEM_OVERHEAD
         self._pending += 1
         self._pending_bytes += weight
+        self._around.held.add(weight)
         future.add_done_callback(partial(self._done, then, weight))
 
     def _done(self, then: Callable[[Result], None], weight: int, future: asyncio.Future[Result]) -> None:
         self._pending -= 1
         self._pending_bytes -= weight
+        self._around.held.remove(weight)
         self._progress.set()
         if future.cancelled():
             return
@@ -306,9 +340,16 @@ class Session:
             raise error
 
     async def room_for_frames(self) -> None:
-        """Wait while more of the worker's frames are under way than it should send."""
+        """Wait while more of the worker's frames are under way than it should send, or the process holds too much.
+
+        The latter happens only if frames other than logs fill what logs leave; who has none of them does not wait.
+        """
         most_bytes = self._around.pending_bytes_most
-        while (self._pending > PENDING_MOST or self._pending_bytes > most_bytes) and self.ending is None:
+        while self.ending is None and (
+            self._pending > PENDING_MOST
+            or self._pending_bytes > most_bytes
+            or (self._pending and self._around.held.full)
+        ):
             self._progress.clear()
             await self._progress.wait()
 

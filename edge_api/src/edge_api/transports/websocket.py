@@ -89,7 +89,7 @@ async def _write(websocket: WebSocket, session: Session) -> None:
         while not outbox.ready:
             await outbox.changed()
         async with asyncio.timeout(WRITE_TIMEOUT_S):
-            for text in outbox.take():
+            while (text := outbox.next()) is not None:
                 await websocket.send({"type": "websocket.send", "text": text})
         if outbox.closed and session.ending is not None:
             await websocket.close(session.ending.close_code, session.ending.code)

@@ -1,5 +1,6 @@
 """Gauges that come from the database: looked up when Prometheus asks, at most every few seconds."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from edge_store.jobs import job_views
 from edge_store.workers import worker_views
 
 CACHE_S: Final = 5.0
+PATIENCE_S: Final = 5.0
+"""Prometheus waits 10 s by default; in a stall of the database the metrics of this process are needed most."""
 QUEUES_MOST: Final = 500
 """Queues shown one by one, with jobs and slots alike; jobs of the rest are summed up as `(others)`."""
 OTHERS: Final = "(others)"
@@ -48,9 +51,10 @@ class Scrape:
 
     async def _look(self) -> None:
         try:
-            depths = await self._database.rows(job_views.queue_depths())
-            fleet = await self._database.rows(worker_views.fleet())
-        except DatabaseAwayError:
+            async with asyncio.timeout(PATIENCE_S):
+                depths = await self._database.rows(job_views.queue_depths())
+                fleet = await self._database.rows(worker_views.fleet())
+        except (DatabaseAwayError, TimeoutError):
             # Old numbers would look like true ones.
             depths, fleet = [], []
             self._metrics.database_up.set(0)
