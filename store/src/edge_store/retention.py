@@ -13,6 +13,8 @@ from sqlalchemy.types import Interval
 from edge_store.database.statement import Statement
 
 LIMIT: Final = 1000
+SAMPLES_LIMIT: Final = 50_000
+"""They are small, and no index finds the old ones, so that each batch reads the whole table."""
 LEASES_LIMIT: Final = 50
 LOG_BYTES_LIMIT: Final = 256 << 20
 """With each lease goes its log. A batch has fewer leases, but at least one, where their logs are larger than this."""
@@ -114,3 +116,23 @@ def credentials(older_than: timedelta) -> Statement[Deleted]:
         ) RETURNING id
     """
     return _purge("purge_credentials", sql, older_than)
+
+
+def worker_events(older_than: timedelta) -> Statement[Deleted]:
+    """Delete old changes of the state of workers."""
+    sql = """
+        DELETE FROM edge.worker_event WHERE id IN (
+            SELECT id FROM edge.worker_event WHERE at < now() - :older_than ORDER BY at LIMIT :limit
+        ) RETURNING id
+    """
+    return _purge("purge_worker_events", sql, older_than)
+
+
+def worker_samples(older_than: timedelta) -> Statement[Deleted]:
+    """Delete samples that no newer one has replaced: those of workers that are gone."""
+    sql = """
+        DELETE FROM edge.worker_sample WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM edge.worker_sample WHERE at < now() - :older_than LIMIT :limit
+        )) RETURNING worker_name
+    """
+    return _purge("purge_worker_samples", sql, older_than, SAMPLES_LIMIT)

@@ -9,6 +9,7 @@ from edge_api.admin import scopes
 from edge_api.admin.audit import AuditAdmin
 from edge_api.admin.callers import Caller, Callers, Gate
 from edge_api.admin.changes import ChangesAdmin
+from edge_api.admin.history import HistoryAdmin
 from edge_api.admin.identity import IdentityAdmin
 from edge_api.admin.jobs import JobsAdmin
 from edge_api.admin.summary import SummaryAdmin
@@ -17,6 +18,7 @@ from edge_api.database.pool import Database
 from edge_api.errors import OutOfScopeError
 from edge_api.fleet.changes import ChangeFeed
 from edge_api.http import problems
+from edge_api.http.docs import docs_router, open_paths
 from edge_api.http.openapi import PROBLEMS, describe
 from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
@@ -44,6 +46,7 @@ class AdminApi:
             part.router
             for part in (
                 workers,
+                HistoryAdmin(database),
                 JobsAdmin(database, workers),
                 SummaryAdmin(database, heartbeat_interval_s),
                 AuditAdmin(database),
@@ -65,13 +68,14 @@ class AdminApi:
         )
         for router in self._routers:
             app.include_router(router)
+        app.include_router(docs_router(app.title))
         problems.install(app)
         app.add_exception_handler(OutOfScopeError, self._on_out_of_scope)
         app.add_middleware(
             Gate,
             callers=self._callers,
             refusals=self._refusals,
-            open_path=OPENAPI_PATH,
+            open_paths=frozenset({OPENAPI_PATH}) | open_paths(ADMIN_PATH),
             scope_required=scope_required,
         )
         describe(app, ADMIN_PATH, {"type": "http", "scheme": "bearer"})

@@ -161,17 +161,17 @@ class Gate:
     """Finds the caller of each request, and answers requests that are refused."""
 
     def __init__(
-        self, app: ASGIApp, callers: Callers, refusals: Refusals, open_path: str, *, scope_required: bool
+        self, app: ASGIApp, callers: Callers, refusals: Refusals, open_paths: frozenset[str], *, scope_required: bool
     ) -> None:
         self._app = app
         self._callers = callers
         self._refusals = refusals
-        self._open_path = open_path
+        self._open_paths = open_paths
         self._scope_required = scope_required
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http" or scope["path"] == self._open_path:
+        if scope["type"] != "http" or scope["path"] in self._open_paths:
             await self._app(scope, receive, send)
             return
         request = Request(scope)

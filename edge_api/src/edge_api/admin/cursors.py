@@ -2,12 +2,15 @@
 
 import base64
 import binascii
+import re
 from datetime import datetime
 from uuid import UUID
 
 from edge_api.errors import RefusedError
 
 CURSOR_MAX = 2048
+
+_PLACE = re.compile(r"(\S{1,64}) ([a-z]{1,16}) ([0-9]{1,18})")
 
 
 def encode(place: str) -> str:
@@ -66,6 +69,27 @@ def decode_moment(cursor: str | None) -> tuple[datetime, UUID] | None:
     if moment.tzinfo is None:
         raise _refused()
     return place
+
+
+def encode_place(at: datetime, source: str, key: int) -> str:
+    """Return the cursor of a row of a list from several sources."""
+    return encode(f"{at.isoformat()} {source} {key}")
+
+
+def decode_place(cursor: str | None) -> tuple[datetime, str, int] | None:
+    """Return the place of a cursor of `encode_place`; errors as of `decode`."""
+    if cursor is None:
+        return None
+    match = _PLACE.fullmatch(decode(cursor))
+    if match is None:
+        raise _refused()
+    try:
+        moment = datetime.fromisoformat(match[1])
+    except ValueError as error:
+        raise _refused() from error
+    if moment.tzinfo is None:
+        raise _refused()
+    return moment, match[2], int(match[3])
 
 
 def _refused() -> RefusedError:

@@ -17,6 +17,7 @@ from edge_api.database.batcher import LOCKED, Batcher, Later
 from edge_api.database.pool import Database
 from edge_api.database.storable import storable_values
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
+from edge_api.fleet.samples import sample_of
 from edge_api.metrics import Metrics
 from edge_api.sessions.lease_checks import LeaseChecks
 from edge_api.sessions.session import Session
@@ -54,6 +55,7 @@ class HeartbeatHandler:
 
     def handle(self, session: Session, frame: Heartbeat) -> None:
         """Keep the heartbeat for the next write, and compare the leases."""
+        minute = int(time.time() // 60)
         self._keep(
             agents.Beat(
                 name=session.worker,
@@ -65,9 +67,11 @@ class HeartbeatHandler:
                 initialised=frame.initialised,
                 worked=session.worked,
                 sysinfo=storable_values(frame.sysinfo),
+                sample=None if minute == session.sampled_minute else sample_of(frame.sysinfo),
             )
         )
         session.worked = False
+        session.sampled_minute = minute
         if session.principal.expired:
             session.end_expired()
             return
@@ -79,8 +83,9 @@ class HeartbeatHandler:
     def _keep(self, beat: agents.Beat) -> None:
         """Replace an earlier heartbeat of the worker that is not written yet."""
         before = self._latest.get(beat.name)
-        worked = beat.worked or (before is not None and before.worked)
-        self._latest[beat.name] = dataclasses.replace(beat, worked=worked)
+        if before is not None:
+            beat = dataclasses.replace(beat, worked=beat.worked or before.worked, sample=beat.sample or before.sample)
+        self._latest[beat.name] = beat
 
     # ---- leases ----
 

@@ -157,6 +157,8 @@ class Session:
         """The store refused a claim for it; the dispatcher leaves it out until its next tick."""
         self.worked = False
         """Its leases have changed since the last heartbeat."""
+        self.sampled_minute = 0
+        """The minute of the last heartbeat of which a sample was kept."""
         self.last_heard = time.monotonic()
         self.ending: Ending | None = None
         self._regranted = False

@@ -26,6 +26,8 @@ from edge_store.workers import agents, changes
 LOCK_PERIOD_S: Final = 1.0
 FAST_PERIOD_S: Final = 1.0
 RETENTION_PERIOD_S: Final = 3600.0
+EVENTS_KEPT: Final = timedelta(days=30)
+SAMPLES_KEPT: Final = timedelta(hours=2)
 TOMBSTONES_KEPT: Final = timedelta(days=1)
 """A follower of the change stream that was away for longer gets the whole fleet again."""
 
@@ -168,6 +170,8 @@ class Housekeeping:
             retention.orphaned_jobs(timedelta(seconds=settings.queued_retention_s)),
             retention.leases(settings.log_retention),
             retention.audit_entries(audit_retention),
+            retention.worker_events(EVENTS_KEPT),
+            retention.worker_samples(SAMPLES_KEPT),
             retention.join_tokens(audit_retention),
             retention.credentials(audit_retention),
         ):

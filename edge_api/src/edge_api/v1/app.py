@@ -10,6 +10,7 @@ from edge_api import __version__
 from edge_api.errors import RefusedError
 from edge_api.http import problems
 from edge_api.http.address import address_of
+from edge_api.http.docs import docs_router, open_paths
 from edge_api.http.openapi import PROBLEMS, describe
 from edge_api.identity.refusals import Refusals
 from edge_api.v1.auth import V1Tokens
@@ -56,13 +57,14 @@ class Gate:
     """Checks the token of each call, except of those that need none."""
 
     def __init__(self, app: ASGIApp, tokens: V1Tokens, refusals: Refusals) -> None:
+        self._open_paths = frozenset({HEALTH_PATH, OPENAPI_PATH}) | (open_paths(V1_PATH) if tokens.enabled else set())
         self._app = app
         self._tokens = tokens
         self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http" or scope["path"] in (HEALTH_PATH, OPENAPI_PATH):
+        if scope["type"] != "http" or scope["path"] in self._open_paths:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
@@ -168,6 +170,8 @@ def make_v1_app(tokens: V1Tokens, workers: V1Workers, jobs: V1Jobs, refusals: Re
     app.state.workers = workers
     app.state.jobs = jobs
     app.include_router(router)
+    if tokens.enabled:
+        app.include_router(docs_router(app.title))
     problems.install(app)
     app.add_middleware(Gate, tokens=tokens, refusals=refusals)
     security: dict[str, Any] = {"type": "apiKey", "in": "header", "name": "Authorization"}

@@ -21,6 +21,11 @@ class V1Tokens:
         self._secret = secret
         self._brake = FailureBrake()
 
+    @property
+    def enabled(self) -> bool:
+        """Whether v1 is on."""
+        return self._secret is not None
+
     def check(self, token: str | None, method: str, address: str) -> None:
         """Check the token of a call. `method` is the path after `/edge_worker/v1/`, which the token must name.
 

@@ -9,6 +9,7 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 from edge_api.database.pool import Database
 from edge_api.database.storable import storable_text
 from edge_api.errors import RefusedError
+from edge_api.fleet.samples import sample_of
 from edge_api.fleet.version_policy import VersionPolicy
 from edge_api.settings import ApiSettings
 from edge_api.v1 import state as words
@@ -233,6 +234,7 @@ def _beat(name: str, session_id: UUID, body: WorkerStateBody, *, acknowledged: b
         free_slots=min(CONCURRENCY_MAX, max(0, free)) if isinstance(free, int) else 0,
         maintenance_acknowledged=acknowledged,
         terminating=body.state is WorkerState.TERMINATING,
+        sample=sample_of(body.sysinfo),
         sysinfo={_text(key, 128): _plain(value) for key, value in body.sysinfo.items()},
     )
 

@@ -10,6 +10,6 @@ from sqlalchemy.types import Text
 TEXTS: Final = ARRAY(Text)
 
 
-def texts(values: Iterable[str | UUID | int | None]) -> list[str | None]:
+def texts(values: Iterable[str | UUID | float | None]) -> list[str | None]:
     """Return values as an array of text, which every driver sends in the same way; the statement casts it."""
     return [None if value is None else str(value) for value in values]

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql import ColumnCollection
 from sqlalchemy.types import Text
 
-from edge_store.schema.tables import audit, credential, job, join_token, worker
+from edge_store.schema.tables import audit, credential, job, join_token, worker, worker_event
 
 STAR: Final = "*"
 
@@ -109,6 +109,11 @@ def of_credentials(scope: Scope) -> ColumnElement[bool]:
         credential.c.role == "worker", _names(scope, credential.c.worker_name), _team(scope, credential.c.team)
     )
     return or_(of_worker, and_(credential.c.role != "worker", _grants(scope, credential.c)))
+
+
+def of_worker_events(scope: Scope) -> ColumnElement[bool]:
+    """Return the condition on `edge.worker_event`: of a worker that was in the scope at that time."""
+    return and_(_names(scope, worker_event.c.worker_name), _team(scope, worker_event.c.team))
 
 
 def of_audit(scope: Scope) -> ColumnElement[bool]:

@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Integer, Interval, Text
 
+from edge_store.database.arrays import texts
 from edge_store.database.statement import Command, Statement
 from edge_store.schema import platform
 from edge_store.schema.tables import worker, worker_desired
@@ -64,7 +65,13 @@ _REGISTER = text(
             lost = false, last_heartbeat = now(), revision = excluded.revision
         WHERE w.identity = excluded.identity OR w.offline
            OR w.last_heartbeat < now() - coalesce(make_interval(secs => w.silent_after_s), :window)
-        RETURNING w.name, w.session_id
+        RETURNING w.name, w.session_id, w.team, w.instance, w.versions, w.cordon_reason
+    ), event AS (
+        -- The worker's row as it was before this statement says whether its process is another one.
+        INSERT INTO edge.worker_event (worker_name, team, kind, detail)
+        SELECT r.name, r.team, 'connected', jsonb_build_object(
+            'started', old.instance IS DISTINCT FROM r.instance, 'versions', r.versions, 'cordon', r.cordon_reason)
+        FROM registered r LEFT JOIN edge.worker old ON old.name = r.name
     ), hinted AS (
         SELECT pg_notify('edge', 'session ' || name || ' ' || session_id) FROM registered
     ), desired AS (
@@ -108,6 +115,16 @@ def register(new: Registration, window: timedelta) -> Statement[RegisteredWorker
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """How a worker's host is doing; None: it does not report that. The values must fit into their columns."""
+
+    load1: float | None = None
+    cpu_percent: float | None = None
+    memory_percent: float | None = None
+    disk_free_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """A heartbeat."""
 
@@ -122,6 +139,8 @@ class Beat:
     """False while the worker cannot start tasks yet."""
     worked: bool = False
     """Its leases have changed since the heartbeat before, so followers of the change stream see something new."""
+    sample: Sample | None = None
+    """To be kept for an hour; once a minute."""
 
 
 class CurrentWorker(NamedTuple):
@@ -149,17 +168,50 @@ _HEARTBEATS = text(
                     CAST(:worked AS bool[]), :sysinfo)
             AS b(name, session_id, active, free, acknowledged, terminating, initialised, worked, sysinfo)
         WHERE w.name = b.name AND w.session_id = b.session_id
-        RETURNING w.name, w.revision = CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS changed
+        RETURNING w.name, w.revision = CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS changed, w.team,
+            w.maintenance_acknowledged, w.jobs_active, w.terminating, w.concurrency, w.free_slots
+    ), event AS (
+        -- Few workers have changed; their rows as they were before this statement say how.
+        INSERT INTO edge.worker_event (worker_name, team, kind)
+        SELECT new.name, new.team, happened.kind
+        FROM beaten new JOIN edge.worker old ON old.name = new.name CROSS JOIN LATERAL (VALUES
+            ('recovered', old.lost),
+            ('maintenance_reached', new.maintenance_acknowledged AND new.jobs_active = 0
+                AND NOT (old.maintenance_acknowledged AND old.jobs_active = 0)),
+            ('maintenance_left', old.maintenance_acknowledged AND NOT new.maintenance_acknowledged),
+            ('terminating', new.terminating AND NOT old.terminating)
+        ) AS happened(kind, true_now)
+        WHERE new.changed AND happened.true_now
+    ), sampled AS (
+        INSERT INTO edge.worker_sample AS kept (worker_name, minute, at, slots, slots_free, jobs_active, load1,
+                                                cpu_percent, memory_percent, disk_free_bytes)
+        SELECT b.name, extract(minute FROM now() AT TIME ZONE 'UTC'), now(), b.concurrency, b.free_slots, b.jobs_active,
+            s.load1, s.cpu, s.memory, s.disk
+        FROM unnest(:sampled, CAST(:load1 AS real[]), CAST(:cpu AS real[]), CAST(:memory AS real[]),
+                    CAST(:disk AS bigint[])) AS s(name, load1, cpu, memory, disk)
+        JOIN beaten b ON b.name = s.name
+        ON CONFLICT (worker_name, minute) DO UPDATE SET
+            at = excluded.at, slots = excluded.slots, slots_free = excluded.slots_free,
+            jobs_active = excluded.jobs_active, load1 = excluded.load1, cpu_percent = excluded.cpu_percent,
+            memory_percent = excluded.memory_percent, disk_free_bytes = excluded.disk_free_bytes
     ), hinted AS (
         SELECT pg_notify('edge', 'fleet changed') FROM beaten WHERE changed LIMIT 1
     )
     SELECT name, (SELECT count(*) FROM hinted) AS hints FROM beaten
     """
-).bindparams(bindparam("names", type_=ARRAY(Text)), bindparam("sysinfo", type_=ARRAY(Text)))
+).bindparams(
+    bindparam("names", type_=ARRAY(Text)),
+    bindparam("sysinfo", type_=ARRAY(Text)),
+    bindparam("sampled", type_=ARRAY(Text)),
+)
 
 
 def heartbeats(beats: Sequence[Beat]) -> Statement[CurrentWorker]:
-    """Write heartbeats, at most one per worker; one of a session that is not current returns no row."""
+    """Write heartbeats, at most one per worker; one of a session that is not current returns no row.
+
+    Their samples and what they show to have happened are written by the same statement.
+    """
+    sampled = {beat.name: beat.sample for beat in beats if beat.sample is not None}
     executable = _HEARTBEATS.bindparams(
         names=[beat.name for beat in beats],
         sessions=[str(beat.session_id) for beat in beats],
@@ -170,6 +222,11 @@ def heartbeats(beats: Sequence[Beat]) -> Statement[CurrentWorker]:
         initialised=[str(beat.initialised) for beat in beats],
         worked=[str(beat.worked) for beat in beats],
         sysinfo=[json.dumps(beat.sysinfo) for beat in beats],
+        sampled=list(sampled),
+        load1=texts(sample.load1 for sample in sampled.values()),
+        cpu=texts(sample.cpu_percent for sample in sampled.values()),
+        memory=texts(sample.memory_percent for sample in sampled.values()),
+        disk=texts(sample.disk_free_bytes for sample in sampled.values()),
     )
     return Statement("heartbeats", executable, CurrentWorker)
 
@@ -180,7 +237,11 @@ _DISCONNECT = text(
         UPDATE edge.worker SET offline = true, terminating = false, jobs_active = 0, free_slots = 0,
             session_id = NULL, last_heartbeat = now(), revision = DEFAULT
         WHERE name = :name AND session_id = CAST(:session_id AS uuid)
-        RETURNING name
+        RETURNING name, team
+    ), event AS (
+        INSERT INTO edge.worker_event (worker_name, team, kind, detail)
+        SELECT g.name, g.team, 'disconnected', jsonb_build_object('requested', d.shutdown)
+        FROM gone g JOIN edge.worker_desired d ON d.worker_name = g.name
     )
     UPDATE edge.worker_desired SET shutdown = false, version = version + 1, revision = DEFAULT
     WHERE shutdown AND worker_name IN (SELECT name FROM gone)
@@ -224,7 +285,7 @@ _LOSE_SILENT = text(
         WHERE w.name = s.name AND NOT EXISTS (
             SELECT 1 FROM held h WHERE h.worker_name = s.name AND h.id NOT IN (SELECT id FROM free)
         )
-        RETURNING w.name, w.last_heartbeat
+        RETURNING w.name, w.last_heartbeat, w.team
     ), lost AS (
         UPDATE edge.job j
         SET state = 'lost', finished_at = now(), workload = NULL, event_pending = true,
@@ -232,6 +293,11 @@ _LOSE_SILENT = text(
                     || to_char(m.last_heartbeat AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
         FROM marked m, free WHERE j.id = free.id AND j.worker_name = m.name
         RETURNING j.id, j.worker_name
+    ), event AS (
+        INSERT INTO edge.worker_event (worker_name, team, kind, detail)
+        SELECT m.name, m.team, 'lost', jsonb_build_object('last_heartbeat', m.last_heartbeat, 'jobs_lost',
+            (SELECT count(*) FROM lost l WHERE l.worker_name = m.name))
+        FROM marked m
     ), hinted AS (
         -- A worker that is connected after all stops the tasks.
         SELECT pg_notify('edge', 'cancel ' || worker_name) FROM (SELECT DISTINCT worker_name FROM lost) w
@@ -379,10 +445,18 @@ class CordonedWorker(NamedTuple):
 
 _SET_CORDON_REASONS = text(
     """
-    UPDATE edge.worker w SET cordon_reason = r.reason, revision = DEFAULT
-    FROM unnest(:names, :reasons) AS r(name, reason)
-    WHERE w.name = r.name AND w.cordon_reason IS DISTINCT FROM r.reason
-    RETURNING w.name
+    WITH changed AS (
+        UPDATE edge.worker w SET cordon_reason = r.reason, revision = DEFAULT
+        FROM unnest(:names, :reasons) AS r(name, reason)
+        WHERE w.name = r.name AND w.cordon_reason IS DISTINCT FROM r.reason
+        RETURNING w.name, w.team, w.cordon_reason
+    ), event AS (
+        INSERT INTO edge.worker_event (worker_name, team, kind, detail)
+        SELECT name, team, CASE WHEN cordon_reason IS NULL THEN 'uncordoned' ELSE 'cordoned' END,
+            jsonb_strip_nulls(jsonb_build_object('reason', cordon_reason))
+        FROM changed
+    )
+    SELECT name FROM changed
     """
 ).bindparams(bindparam("names", type_=ARRAY(Text)), bindparam("reasons", type_=ARRAY(Text)))
 

@@ -184,6 +184,8 @@ _REMOVE = text(
         SET state = 'lost', finished_at = now(), workload = NULL, event_pending = true,
             error = 'edge worker ' || g.name || ' was removed from the fleet'
         FROM gone g, free WHERE j.id = free.id AND j.worker_name = g.name
+    ), samples AS (
+        DELETE FROM edge.worker_sample WHERE worker_name IN (SELECT name FROM gone)
     ), tombstones AS (
         INSERT INTO edge.worker_removed (name, team) SELECT name, team FROM gone
         ON CONFLICT (name) DO UPDATE SET removed_at = now(), revision = DEFAULT, team = excluded.team
