@@ -40,6 +40,9 @@ class EmbeddedPostgres:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.cleanup()
+        if (self._folder / "postmaster.pid").exists():
+            # The package knows only the server that it has started, not the one after a restart.
+            self._pg_ctl("-w", "-m", "fast", "stop")
 
     def url(self, database: str = "postgres") -> str:
         """Return the URL of a database, for SQLAlchemy with psycopg 3."""
@@ -74,9 +77,11 @@ class EmbeddedPostgres:
     def restart(self) -> None:
         """Stop the server at once, as a crash would (no waiting for clients), and start it again."""
         # pg_ctl reuses the options of the running server.
-        options = ["-D", str(self._folder), "-w", "-m", "immediate", "-l", str(self._folder / "log"), "restart"]
+        self._pg_ctl("-w", "-m", "immediate", "-l", str(self._folder / "log"), "restart")
+
+    def _pg_ctl(self, *arguments: str) -> None:
         subprocess.run(
-            [str(self._server.bin_path / "pg_ctl"), *options],
+            [str(self._server.bin_path / "pg_ctl"), "-D", str(self._folder), *arguments],
             check=True,
             user=self._server.system_user,
             capture_output=True,
