@@ -23,11 +23,11 @@ class Injected:
     began: float
     ended: float
     task: str = ""
-    """`dag~task~map~try` of a task that was killed."""
+    """`run~task~map~try` of a task that was killed."""
 
 
 class NothingToBreakError(Exception):
-    """The fault has no target now: no task runs on that worker, or the machine can't do it."""
+    """The fault has no target now: no task runs, the process is about to be restarted, or the machine can't do it."""
 
 
 class Breaker:
@@ -83,9 +83,11 @@ class Breaker:
         templates[0].kill()
 
     def _kill_task(self, fault: Fault, _: ExitStack) -> None:
-        worker = worker_name(fault.target)
-        for execution in read_executions(self._site.executions):
-            if execution.worker == worker and execution.last_event in ("start", "tick"):
+        # One of that worker if it has any.
+        executions = read_executions(self._site.executions)
+        executions.sort(key=lambda one: one.worker != worker_name(fault.target))
+        for execution in executions:
+            if execution.last_event in ("start", "tick"):
                 with suppress(psutil.Error):
                     process = psutil.Process(execution.pid)
                     # The task may have been killed before, and its process id belong to somebody else.

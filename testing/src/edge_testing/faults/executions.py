@@ -11,7 +11,7 @@ class Execution:
     """One execution of one section of a task; a deferred task has two sections."""
 
     task: str
-    """`dag~task~map`."""
+    """`run~task~map`."""
     try_number: int
     section: str
     pid: int
@@ -25,7 +25,7 @@ class Execution:
 
     @property
     def try_key(self) -> str:
-        """`dag~task~map~try`."""
+        """`run~task~map~try`."""
         return f"{self.task}~{self.try_number}"
 
 
@@ -44,9 +44,9 @@ def _read(path: Path) -> Execution | None:
     notes = [json.loads(line) for line in path.read_text().splitlines()]
     if not notes:
         return None
-    dag, task, map_index, try_number, section, pid, _ = path.name.split("~")
+    run, task, map_index, try_number, section, pid, _ = path.name.split("~")
     return Execution(
-        task=f"{dag}~{task}~{map_index}",
+        task=f"{run}~{task}~{map_index}",
         try_number=int(try_number),
         section=section,
         pid=int(pid),

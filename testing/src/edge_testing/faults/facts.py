@@ -1,9 +1,11 @@
 """What is true when all faults are over, read from outside: Airflow's tables, schema `edge`, logs, processes, disks."""
 
+import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -11,29 +13,42 @@ import psutil
 from edge_protocol.job_state import FINISHED_STATES
 from edge_testing.faults.executions import Execution, read_executions
 from edge_testing.faults.plan import WORKERS, worker_name
-from edge_testing.faults.site import Site
+from edge_testing.faults.site import DAG_ID, Site
 
+GUARD = "edge_demo.guard"
+"""The process that stops PostgreSQL if the platform is killed."""
 _LINE = re.compile(r"^line ([ab]) (\d+)$")
 
 
 @dataclass(frozen=True)
 class Try:
-    """One try of a task, as Airflow has it, and the job of the edge executor that ran it."""
+    """One try of a task."""
 
     task: str
+    """`run~task~map`."""
     try_number: int
     state: str
     current: bool
     """It is the try that Airflow shows; the others are history."""
-    worker: str
-    leased_at: float
-    finished_at: float
-    error: str
+    in_airflow: bool = True
+    """Airflow keeps no history of a try that failed before its process had said that it runs."""
+    worker: str = ""
+    """The worker that had the try last."""
+    leased_at: float = 0.0
+    ended_before: float = float("inf")
+    """When the next try was given to a worker."""
 
     @property
     def key(self) -> str:
-        """`dag~task~map~try`."""
+        """`run~task~map~try`."""
         return f"{self.task}~{self.try_number}"
+
+    @property
+    def log_path(self) -> str:
+        """Airflow's path of the log."""
+        run, task, map_index = self.task.split("~")
+        of_map = f"map_index={map_index}/" if map_index != "-1" else ""
+        return f"dag_id={DAG_ID}/run_id={run}/task_id={task}/{of_map}attempt={self.try_number}.log"
 
 
 @dataclass(frozen=True)
@@ -51,17 +66,17 @@ class Facts:
     """By edge API: before the first task, and now."""
 
 
-def read_facts(site: Site, runs: dict[str, str], memory_before: dict[str, float]) -> Facts:
+def read_facts(site: Site, runs: Sequence[str], memory_before: dict[str, float]) -> Facts:
     """Read everything; the site is quiet, and all its parts run."""
     tries = read_tries(site)
     executions = read_executions(site.executions)
     executed = {execution.try_key for execution in executions}
     after = read_memory(site)
     return Facts(
-        runs={dag: site.airflow.run_state(dag, run) for dag, run in runs.items()},
+        runs={run: site.airflow.run_state(DAG_ID, run) for run in runs},
         tries=tries,
         executions=executions,
-        logs={one.key: _log(site, runs, one) for one in tries if one.key in executed},
+        logs={one.key: _log(site, one) for one in tries if one.key in executed},
         unfinished=list(unfinished(site)),
         left_running=list(left_running(site)),
         memory_mb={name: (before, after[name]) for name, before in memory_before.items()},
@@ -70,28 +85,27 @@ def read_facts(site: Site, runs: dict[str, str], memory_before: dict[str, float]
 
 def read_tries(site: Site) -> list[Try]:
     """Return all tries of all tasks."""
-    rows = site.rows(
-        "SELECT one.*, coalesce(job.worker_name, '') AS worker_name, coalesce(job.error, '') AS error,"
-        " coalesce(extract(epoch FROM job.leased_at), 0) AS leased_at,"
-        " coalesce(extract(epoch FROM job.finished_at), 0) AS finished_at"
-        " FROM (SELECT id, dag_id, task_id, map_index, try_number, state, true AS current FROM task_instance"
-        " UNION ALL SELECT task_instance_id, dag_id, task_id, map_index, try_number, state, false"
-        " FROM task_instance_history) AS one"
-        " LEFT JOIN edge.job ON job.id = one.id"
-    )
-    return [
-        Try(
-            task=f"{row.dag_id}~{row.task_id}~{row.map_index}",
-            try_number=row.try_number,
-            state=str(row.state),
-            current=row.current,
-            worker=row.worker_name,
-            leased_at=float(row.leased_at),
-            finished_at=float(row.finished_at),
-            error=row.error,
+    states = {
+        (f"{row.run_id}~{row.task_id}~{row.map_index}", row.try_number): row
+        for row in site.rows(
+            "SELECT run_id, task_id, map_index, try_number, state, false AS current FROM task_instance_history"
+            " UNION ALL SELECT run_id, task_id, map_index, try_number, state, true FROM task_instance"
         )
-        for row in rows
-    ]
+    }
+    leases = defaultdict(list)
+    for lease in site.rows("SELECT log_path, worker_name, granted_at FROM edge.lease ORDER BY granted_at"):
+        leases[lease.log_path].append(lease)
+    tries = []
+    for (task, last), row in states.items():
+        for number in range(1, last + 1) if row.current else ():
+            known = states.get((task, number))
+            one = Try(task, number, str(known.state if known else "failed"), number == last, known is not None)
+            if held := leases[one.log_path]:
+                one = replace(one, worker=held[-1].worker_name, leased_at=held[-1].granted_at.timestamp())
+            if following := leases[replace(one, try_number=number + 1).log_path]:
+                one = replace(one, ended_before=following[0].granted_at.timestamp())
+            tries.append(one)
+    return tries
 
 
 def read_memory(site: Site) -> dict[str, float]:
@@ -143,11 +157,21 @@ def left_running(site: Site) -> Iterator[str]:
                     yield f"{name} has the process of a task, {child.pid}: {' '.join(child.cmdline())}"
     for process in site.processes_left():
         with suppress(psutil.Error):
-            if process.pid not in known:
+            if process.pid not in known and GUARD not in process.cmdline():
                 yield f"orphan {process.pid}: {' '.join(process.cmdline())}"
 
 
-def _log(site: Site, runs: dict[str, str], one: Try) -> list[str]:
-    dag, task, map_index = one.task.split("~")
-    events = site.airflow.log_events(dag, runs[dag], task, one.try_number, int(map_index))
+def _log(site: Site, one: Try) -> list[str]:
+    """Return the numbered lines of a log, as Airflow shows it; what Airflow does not show is read from the database."""
+    run, task, map_index = one.task.split("~")
+    if one.in_airflow:
+        events = site.airflow.log_events(DAG_ID, run, task, one.try_number, int(map_index))
+    else:
+        chunks = site.rows(
+            "SELECT data FROM edge.log JOIN edge.lease ON id = lease_id WHERE log_path = :path"
+            " ORDER BY granted_at, id, start",
+            path=one.log_path,
+        )
+        lines = b"".join(bytes(chunk.data) for chunk in chunks).splitlines()
+        events = [json.loads(line).get("event", "") for line in lines if line.startswith(b"{")]
     return [" ".join(match.groups()) for event in events if (match := _LINE.match(event))]

@@ -15,8 +15,10 @@ SPACING_S = 2.0
 """Mean time between the beginnings of two faults."""
 OUTAGE_MAX_S = 20.0
 """Longest outage: all of them together must not cost a try."""
-RECOVERY_S = 12.0
-"""Time between two outages of one part: to detect a dead connection, reconnect and be heard."""
+REPLICA_CUT_MAX_S = 10.0
+"""Shorter, since a worker here knows one edge API, and silence counts from its last heartbeat that was stored."""
+RECOVERY_S = 6.0
+"""Least time between two outages of one part; `run` waits until it was heard, too."""
 AIRFLOW = "airflow"
 """The name of Airflow among the parts that a fault silences."""
 SMALL_DISK = 3
@@ -47,6 +49,9 @@ class Kind(StrEnum):
     REPLICA_CUT = "edge API cut off from PostgreSQL"
 
 
+FAULTS_PER_WAVE = 5
+"""The tasks are started in waves, one per so many faults, so that faults always meet tasks that run."""
+
 MAY_COST_A_TRY = frozenset({Kind.KILL_AGENT, Kind.KILL_TEMPLATE, Kind.KILL_TASK, Kind.DISK_FULL})
 """Faults that end a task, or keep one from starting, on the worker that they hit. No other fault may cost a try."""
 
@@ -67,6 +72,7 @@ _LASTING = frozenset(
 )
 _LOUD = frozenset({Kind.DISK_FULL, Kind.CLOCK_JUMP, Kind.KILL_TASK, Kind.KILL_TEMPLATE, Kind.KILL_AGENT, Kind.CUT})
 """Faults of a worker that don't silence it, or only for as long as its agent takes to be back."""
+_ALWAYS_POSSIBLE = (Kind.KILL_AGENT, Kind.KILL_TEMPLATE, Kind.KILL_TASK, Kind.CUT)
 
 
 @dataclass(frozen=True)
@@ -94,18 +100,19 @@ class Fault:
 
 @dataclass(frozen=True)
 class Work:
-    """The tasks that run meanwhile."""
+    """The tasks that run meanwhile: each wave is a run of the same DAG."""
 
     seed: int
-    chains: int
-    chain_length: int
-    mapped: int
-    deferring: int
+    waves: int
+    chains: int = 2
+    chain_length: int = 5
+    mapped: int = 6
+    deferring: int = 4
 
     @property
     def tasks(self) -> int:
         """Number of task instances."""
-        return self.chains * self.chain_length + self.mapped + self.deferring
+        return self.waves * (self.chains * self.chain_length + self.mapped + self.deferring)
 
 
 @dataclass(frozen=True)
@@ -129,14 +136,16 @@ def api_of(worker: int) -> int:
 
 def full_plan(seed: int) -> Plan:
     """Return the plan of a seed of the campaign: 200 tasks."""
-    work = Work(seed, chains=4, chain_length=26, mapped=56, deferring=40)
-    return Plan(seed, work, plan_faults(seed, 50))
+    return _plan(seed, waves=10)
 
 
 def short_plan(seed: int) -> Plan:
     """Return a plan that fits in a test."""
-    work = Work(seed, chains=3, chain_length=9, mapped=12, deferring=6)
-    return Plan(seed, work, plan_faults(seed, 15))
+    return _plan(seed, waves=3)
+
+
+def _plan(seed: int, waves: int) -> Plan:
+    return Plan(seed, Work(seed, waves), plan_faults(seed, FAULTS_PER_WAVE * waves))
 
 
 def plan_faults(seed: int, count: int) -> tuple[Fault, ...]:
@@ -148,11 +157,12 @@ def plan_faults(seed: int, count: int) -> tuple[Fault, ...]:
     kinds: list[Kind] = []
     at_s = SPACING_S
     while len(faults) < count:
-        # Each kind once before any comes twice, so that every seed has nearly all of them.
+        # Each kind once before any comes twice, so that every seed has nearly all of them. While what is left would
+        # silence what is silent already, others come in between.
         kinds = kinds or source.sample(list(Kind), len(Kind))
         position, fault = next(
             (position, fault)
-            for position, kind in enumerate([*kinds, Kind.KILL_TASK])
+            for position, kind in enumerate([*kinds, source.choice(_ALWAYS_POSSIBLE)])
             if quiet.allow(fault := _fault(source, kind, round(at_s, 2)))
         )
         if position < len(kinds):
@@ -175,7 +185,8 @@ def _fault(source: random.Random, kind: Kind, at_s: float) -> Fault:
         target = 0
     else:
         target = targets.get(kind, source.randrange(WORKERS))
-    duration_s = round(source.uniform(1, OUTAGE_MAX_S), 1) if kind in _LASTING else 0.0
+    longest_s = REPLICA_CUT_MAX_S if kind is Kind.REPLICA_CUT else OUTAGE_MAX_S
+    duration_s = round(source.uniform(1, longest_s), 1) if kind in _LASTING else 0.0
     return Fault(at_s, kind, target, duration_s, amounts.get(kind, lambda: 0.0)())
 
 

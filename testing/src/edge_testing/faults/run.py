@@ -15,11 +15,10 @@ from edge_demo.processes import ManagedProcess, ProcessError
 from edge_testing.faults.breaking import Breaker, Injected, NothingToBreakError
 from edge_testing.faults.executions import ended_tasks, read_executions
 from edge_testing.faults.facts import Facts, read_facts, read_memory, unfinished
-from edge_testing.faults.plan import AIRFLOW, Fault, Plan, silenced_by, worker_name
+from edge_testing.faults.plan import AIRFLOW, FAULTS_PER_WAVE, Fault, Plan, silenced_by, worker_name
 from edge_testing.faults.rules import violations
-from edge_testing.faults.site import Site
+from edge_testing.faults.site import DAG_ID, Site
 
-DAG_IDS = ("chains", "mapped", "deferring")
 TURN_S = 0.1
 RESTART_S = 5.0
 """`RestartSec` of the worker's systemd unit; the other parts are restarted after the same time."""
@@ -33,8 +32,8 @@ WORK_PATIENCE_S = 15.0
 """A fault waits at most this long for tasks to end, since the faults before may have stopped them."""
 BACK_WITHIN_S = 180.0
 """Time for a part to be back after an outage: long, since it includes the start of Airflow on a busy machine."""
-HEARD_S = 15
-"""A worker that has sent a heartbeat within this time is heard."""
+HEARD_S = 8
+"""A worker with a heartbeat within this time is heard: before an outage of 20 s, it won't be silent for 30 s."""
 GONE_FOR_GOOD = (2, 3)
 """Exit codes after which systemd does not restart a worker."""
 
@@ -49,7 +48,7 @@ class Result:
     faults: dict[str, int]
     tasks: int
     tries_lost: int
-    """Tries that faults cost which may cost one."""
+    """Tries that were used up by faults that may do so."""
     seconds: float
     violations: list[str] = field(default_factory=list)
     not_broken: list[str] = field(default_factory=list)
@@ -71,6 +70,7 @@ class Campaign:
         self._waited_s = 0.0
         self._ended_at: dict[str, float] = {}
         self._lasting: list[tuple[float, ExitStack, Injected]] = []
+        self.runs: list[str] = []
         self.injected: list[Injected] = []
         self.violations: list[str] = []
 
@@ -80,6 +80,8 @@ class Campaign:
             for number, fault in enumerate(self._plan.faults):
                 while self._elapsed_s - self._waited_s < fault.at_s:
                     self._turn()
+                if number % FAULTS_PER_WAVE == 0:
+                    self._start_wave(f"wave-{number // FAULTS_PER_WAVE}")
                 self._wait_for_work(WORK_AHEAD * number / len(self._plan.faults))
                 self._wait_until_heard(silenced_by(fault))
                 if self._ended >= self._plan.work.tasks:
@@ -91,13 +93,13 @@ class Campaign:
             for _, repairs, _ in self._lasting:
                 repairs.close()
 
-    def wait_for_runs(self, runs: dict[str, str]) -> None:
+    def wait_for_runs(self) -> None:
         """Wait for the runs to end, and restart what ends meanwhile."""
         deadline = time.monotonic() + RUNS_TIMEOUT_S
         while time.monotonic() < deadline:
             self._turn()
             with suppress(httpx.HTTPError):
-                if all(self._site.airflow.run_state(*run) in FINISHED_RUN_STATES for run in runs.items()):
+                if all(self._site.airflow.run_state(DAG_ID, run) in FINISHED_RUN_STATES for run in self.runs):
                     return
                 time.sleep(1)
         self.violations.append(f"the runs have not ended {RUNS_TIMEOUT_S:g} s after the last fault")
@@ -112,6 +114,23 @@ class Campaign:
     @property
     def _ended(self) -> int:
         return len(ended_tasks(read_executions(self._site.executions)))
+
+    def _start_wave(self, run: str) -> None:
+        """Trigger a run, as soon as nothing is broken: a call that hangs would keep what is broken from its repair."""
+        began = time.monotonic()
+        self.runs.append(run)
+        while time.monotonic() - began < BACK_WITHIN_S:
+            self._turn()
+            if not self._lasting:
+                try:
+                    self._site.airflow.trigger(DAG_ID, run_id=run)
+                    break
+                except httpx.HTTPStatusError as error:
+                    if error.response.status_code == httpx.codes.CONFLICT:
+                        break
+                except httpx.TransportError:
+                    continue
+        self._waited_s += time.monotonic() - began
 
     def _wait_for_work(self, part: float) -> None:
         """Wait a while for this part of the tasks to end: on a slow machine too, faults hit tasks that run."""
@@ -190,20 +209,17 @@ def run_seed(plan: Plan, folder: Path, evidence: Path, say: Say) -> Result:
     site = Site(folder, plan.work, lambda part: say(f"       starting {part}"))
     facts: Facts | None = None
     with site:
-        site.wait_dags(DAG_IDS, timeout_s=120)
+        site.wait_dags([DAG_ID], timeout_s=120)
         memory = read_memory(site)
-        runs = {}
-        for dag in DAG_IDS:
-            site.airflow.unpause(dag)
-            runs[dag] = site.airflow.trigger(dag)
+        site.airflow.unpause(DAG_ID)
         campaign = Campaign(site, plan, say)
         campaign.inject()
         say("       all faults are over; waiting for the runs")
-        campaign.wait_for_runs(runs)
+        campaign.wait_for_runs()
         campaign.wait_until_final()
         found = campaign.violations
         try:
-            facts = read_facts(site, runs, memory)
+            facts = read_facts(site, campaign.runs, memory)
         except (httpx.HTTPError, ProcessError) as error:
             found.append(f"the facts cannot be read: {error}")
         if facts is not None:

@@ -24,6 +24,7 @@ from edge_testing.programs.binaries import debian_package
 from edge_testing.relay import Relay
 
 DAGS = Path(__file__).parent / "dags"
+DAG_ID = "campaign"
 SLOTS = 4
 DISK_BYTES = 64 << 20
 
@@ -119,8 +120,11 @@ class Site(Platform):
         return super()._add(name, command, env)
 
     def owns(self, process: psutil.Process) -> bool:
-        """Return whether a process belongs to this site; a zombie does not say."""
-        return process.environ().get("CAMPAIGN_FOLDER") == str(self.folder)
+        """Return whether a process belongs to this site: all are started in its folder. A zombie does not say.
+
+        Their environment is no mark: a process of Airflow that sets its title writes over it.
+        """
+        return process.cwd() == str(self.folder)
 
     def processes_left(self) -> list[psutil.Process]:
         """Return all processes of this machine that belong to this site."""

@@ -35,7 +35,7 @@ class Work(BaseOperator):
         self._work(context["ti"], "b", "end")
 
     def _work(self, ti, section, last_event):
-        key = f"{ti.dag_id}~{ti.task_id}~{ti.map_index}"
+        key = f"{ti.run_id}~{ti.task_id}~{ti.map_index}"
         duration_s = random.Random(f"{WORK['seed']} {key} {section}").uniform(0.2, 3)
         # One open, one write per line: a line is whole, or is not there.
         name = f"{key}~{ti.try_number}~{section}~{os.getpid()}~{time.monotonic_ns()}"
@@ -55,17 +55,13 @@ class Work(BaseOperator):
         note(last_event, line)
 
 
-def dag(name):
-    return DAG(
-        name,
-        schedule=None,
-        catchup=False,
-        max_active_tasks=64,
-        default_args={"retries": 30, "retry_delay": timedelta(seconds=1)},
-    )
-
-
-with dag("chains"):
+with DAG(
+    "campaign",
+    schedule=None,
+    catchup=False,
+    max_active_tasks=64,
+    default_args={"retries": 30, "retry_delay": timedelta(seconds=1)},
+):
     for chain in range(WORK["chains"]):
         before = None
         for link in range(WORK["chain_length"]):
@@ -74,9 +70,7 @@ with dag("chains"):
                 before >> this
             before = this
 
-with dag("mapped"):
     Work.partial(task_id="each").expand(part=list(range(WORK["mapped"])))
 
-with dag("deferring"):
     for number in range(WORK["deferring"]):
         Work(task_id=f"defer_{number}", deferring=True)
