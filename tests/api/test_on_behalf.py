@@ -8,6 +8,7 @@ import pytest
 
 from edge_api.identity import tokens
 from edge_protocol.admin import ADMIN_PATH, ON_BEHALF_HEADER, encode_name
+from edge_protocol.frames import BY_HEALTH
 from edge_testing.database.db import Db
 from edge_testing.edge_api.admin import BOUNDS, ELSEWHERE, MINE, AdminClient, admin_client
 from edge_testing.edge_api.commands import edge_api
@@ -37,6 +38,17 @@ async def test_maintenance_and_the_audit_trail_name_the_person(
     (entry,) = (await admin.get("/audit", actor="user:Änna"))["items"]
     assert entry["action"] == "worker.maintenance"
     assert entry["actor"].startswith("user:Änna, the 1st via admin:anna:")
+
+
+async def test_nobody_can_be_taken_for_the_worker_itself(shared: ApiProcess, shared_db: Db) -> None:
+    """A worker ends the maintenance that its host or its health check began, but never that of a person."""
+    async with (
+        session(shared.url, worker_credential(shared_db, "w1")),
+        admin_client(shared.url, admin_credential(shared_db, on_behalf=True)) as page,
+    ):
+        page.headers[ON_BEHALF_HEADER] = encode_name(BY_HEALTH)
+        view = await page.call("PUT", "/workers/w1/maintenance", json={"comment": "disk"})
+        assert view["maintenance"]["by"] == f"user {BY_HEALTH}"
 
 
 async def test_other_credentials_may_not_name_anybody(admin: AdminClient, shared_db: Db) -> None:

@@ -23,6 +23,7 @@ from edge_api.identity.authenticator import FailureBrake
 from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
 from edge_protocol.admin import ON_BEHALF_HEADER, InvalidNameError, decode_name
+from edge_protocol.frames import BY_HEALTH, BY_HOST
 from edge_store.identity import credentials
 from edge_store.identity.scopes import Scope
 
@@ -59,8 +60,9 @@ class Caller:
 
     @property
     def name(self) -> str:
-        """The caller's name for people."""
-        return self.on_behalf_of or self.label or f"{self.role} {self.credential_id}"
+        """The caller's name for people; it is never that of a worker, which may end the maintenance that it began."""
+        name = self.on_behalf_of or self.label or f"{self.role} {self.credential_id}"
+        return f"user {name}" if name in (BY_HOST, BY_HEALTH) else name
 
 
 class Callers:
