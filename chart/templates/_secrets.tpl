@@ -13,6 +13,9 @@ prefix. No template creates a value, so that two renders are equal.
 {{- if and .Values.operator.enabled (not .Values.operator.existingSecret) -}}
 {{- $names = append $names "operator-credential" -}}
 {{- end -}}
+{{- if and .Values.airflow.enabled (not .Values.airflow.apiServer.fleetPage.existingSecret) -}}
+{{- $names = append $names "fleet-page-credential" -}}
+{{- end -}}
 {{- toJson $names -}}
 {{- end -}}
 
@@ -51,6 +54,14 @@ key: {{ .Values.operator.existingSecretKey }}
 {{- else -}}
 name: {{ include "airflow-edge.fullname" . }}-operator-credential
 key: token
+{{- end -}}
+{{- end -}}
+
+{{/* Secret and key with the credential of the fleet page's backend. */}}
+{{- define "airflow-edge.fleetPageCredential" -}}
+{{- with .Values.airflow.apiServer.fleetPage -}}
+name: {{ .existingSecret | default (printf "%s-fleet-page-credential" (include "airflow-edge.fullname" $)) }}
+key: {{ ternary .existingSecretKey "token" (not (empty .existingSecret)) }}
 {{- end -}}
 {{- end -}}
 

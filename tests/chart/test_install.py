@@ -21,7 +21,13 @@ from edge_testing.repository import CHART
 from edge_testing.waiting import eventually
 
 ROOT = CHART.parent
-SECRETS = {"edge-airflow", "edge-database", "edge-edge-api-database", "edge-operator-credential"}
+SECRETS = {
+    "edge-airflow",
+    "edge-database",
+    "edge-edge-api-database",
+    "edge-operator-credential",
+    "edge-fleet-page-credential",
+}
 POOL = ("--set", "workerPools.north.queues={press}")
 
 

@@ -22,7 +22,13 @@ def test_platform_is_complete() -> None:
     made = render("platform")
     assert set(made.kind("Deployment")) == {*AIRFLOW, "edge-edge-api", "edge-operator"}
     assert set(made.kind("StatefulSet")) == {"edge-postgresql"}
-    assert created_secrets(made) == ["airflow", "database", "edge-api-database", "operator-credential"]
+    assert created_secrets(made) == [
+        "airflow",
+        "database",
+        "edge-api-database",
+        "operator-credential",
+        "fleet-page-credential",
+    ]
     assert set(made.kind("Service")) == {
         *("edge-api-server", "edge-edge-api", "edge-edge-api-sites", "edge-operator", "edge-postgresql")
     }
@@ -76,7 +82,7 @@ def test_the_database_is_prepared_in_order() -> None:
     assert [step[:3] for step in steps] == [
         ["edge-api", "db", "wait"],
         ["airflow", "db", "migrate"],
-        ["edge-api", "credential", "ensure"],
+        *(["edge-api", "credential", "ensure"] for _ in ("operator", "fleet page")),
         # Last, since the edge API waits for this.
         ["edge-api", "db", "grant-role"],
     ]
@@ -102,6 +108,30 @@ def test_a_changed_job_has_another_name(change: str) -> None:
     assert other["metadata"]["name"] == before["metadata"]["name"]
 
 
+def test_only_the_api_server_has_the_credential_of_the_fleet_page() -> None:
+    made = render("platform")
+    secret = ("edge-fleet-page-credential", "token")
+    holders = {name for name, pod in made.pods() for container in containers(pod) if secret in env(container).values()}
+    assert holders == {"Deployment/edge-api-server"}
+    settings = made.one("ConfigMap", "edge-airflow")["data"]
+    assert settings["AIRFLOW__EDGE__ADMIN_API_URL"].startswith("http://edge-edge-api.")
+    assert settings["AIRFLOW__EDGE__API_URL"].endswith(":8801")
+    (ensure,) = (
+        each["args"]
+        for each in containers(made.migration()["spec"]["template"]["spec"])
+        if "--on-behalf" in each["args"]
+    )
+    assert ensure[ensure.index("--label") + 1] == "fleet page"
+    given = (
+        "--set",
+        "airflow.apiServer.fleetPage.existingSecret=mine",
+        "--set",
+        "airflow.apiServer.fleetPage.existingSecretKey=key",
+    )
+    given_pod = render("platform", *given).one("Deployment", "edge-api-server")["spec"]["template"]["spec"]
+    assert env(given_pod["containers"][0])["AIRFLOW__EDGE__ADMIN_TOKEN"] == ("mine", "key")
+
+
 def test_only_who_migrates_and_airflow_itself_have_the_owners_url() -> None:
     made = render("platform")
     owner, role = ("edge-database", "url"), ("edge-edge-api-database", "url")
@@ -118,7 +148,7 @@ def test_with_secrets_of_yours_the_chart_makes_none() -> None:
     job = made.migration()["spec"]["template"]["spec"]
     (ensure,) = (container for container in containers(job) if "ensure" in container["args"])
     assert ensure["args"][-1] == "/run/credential/credential"
-    (credential,) = (volume for volume in job["volumes"] if volume["name"] == "credential")
+    (credential,) = (volume for volume in job["volumes"] if volume["name"] == "operator-credential")
     assert credential["secret"]["secretName"] == "mine"
     settings = made.one("ConfigMap", "edge-operator")["data"]
     assert settings["EDGE_OPERATOR_ADMIN_TOKEN_FILE"] == "/run/edge-operator/credential"

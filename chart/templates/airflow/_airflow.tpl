@@ -24,9 +24,20 @@ AIRFLOW__API__BASE_URL: {{ include "airflow-edge.airflowUrl" . | quote }}
 AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK: "True"
 AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS: edge_provider.logging_config.LOGGING_CONFIG
 AIRFLOW__LOGGING__COLORED_CONSOLE_LOG: "False"
+AIRFLOW__EDGE__ADMIN_API_URL: http://{{ include "airflow-edge.fullname" . }}-edge-api.{{ .Release.Namespace }}.svc:8800
+AIRFLOW__EDGE__API_URL: {{ include "airflow-edge.sitesUrl" . | quote }}
 {{- with .Values.dags.bundles }}
 AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST: {{ toJson . | quote }}
 {{- end }}
+{{- end -}}
+
+{{/* URL of the edge API as sites call it. Without an Ingress, it can be called from inside the cluster only. */}}
+{{- define "airflow-edge.sitesUrl" -}}
+{{- if .Values.ingress.enabled -}}
+{{- include "airflow-edge.ingressUrl" . -}}
+{{- else -}}
+http://{{ include "airflow-edge.fullname" . }}-edge-api-sites.{{ .Release.Namespace }}.svc:8801
+{{- end -}}
 {{- end -}}
 
 {{/* URL at which people open Airflow's UI. */}}
@@ -63,7 +74,7 @@ env:
 
 {{/*
 The Deployment of an Airflow component. Call with (dict "root" $ "component" NAME "values" VALUES). Optional:
-"container" (ports and probes as YAML) and "copyPasswords" (true for the api-server).
+"container" (ports and probes as YAML), "env" (more variables as YAML) and "copyPasswords" (true for the api-server).
 */}}
 {{- define "airflow-edge.airflowDeployment" -}}
 {{- $root := .root -}}
@@ -98,6 +109,9 @@ spec:
           {{- $image | nindent 10 }}
           args: [airflow, {{ .component }}]
           {{- include "airflow-edge.airflowEnv" $root | nindent 10 }}
+            {{- with .env }}
+            {{- . | nindent 12 }}
+            {{- end }}
             {{- with $pod.env }}
             {{- toYaml . | nindent 12 }}
             {{- end }}

@@ -8,8 +8,8 @@ spec:
 {{- end -}}
 
 {{/*
-Prepares the database in idempotent steps. The role comes last: the edge API waits for it, and by then the operator's
-credential must exist.
+Prepares the database in idempotent steps. The role comes last: the edge API waits for it, and by then the credentials
+must exist.
 */}}
 {{- define "airflow-edge.migrationPod" -}}
 {{- $edgeApi := include "airflow-edge.containerBasics" (dict "root" .root "image" .root.Values.edgeApi.image) -}}
@@ -19,7 +19,16 @@ credential must exist.
 {{- $steps = append $steps (dict "name" "schema" "command" (list "edge-api" "db" "upgrade")) -}}
 {{- end -}}
 {{- if .root.Values.operator.enabled -}}
-{{- $steps = append $steps (dict "name" "operator-credential" "command" (list "edge-api" "credential" "ensure" "--role" "admin" "--label" "operator" "--expires" "3650d" "--secret-file" (printf "/run/credential/%s" (include "airflow-edge.operatorCredential" .root | fromYaml).key))) -}}
+{{- $steps = append $steps (include "airflow-edge.credentialStep" (dict "name" "operator-credential" "label" "operator" "ref" (include "airflow-edge.operatorCredential" .root | fromYaml)) | fromYaml) -}}
+{{- end -}}
+{{- if .root.Values.airflow.enabled -}}
+{{- $steps = append $steps (include "airflow-edge.credentialStep" (dict "name" "fleet-page-credential" "label" "fleet page" "more" (list "--on-behalf") "ref" (include "airflow-edge.fleetPageCredential" .root | fromYaml)) | fromYaml) -}}
+{{- end -}}
+{{- $credentials := list -}}
+{{- range $steps -}}
+{{- with .credential -}}
+{{- $credentials = append $credentials . -}}
+{{- end -}}
 {{- end -}}
 {{- if .role -}}
 {{- $steps = append $steps (dict "name" "role" "command" (list "edge-api" "db" "grant-role") "role" .role) -}}
@@ -56,12 +65,22 @@ volumes:
     emptyDir: {}
   - name: home
     emptyDir: {}
-  {{- if .root.Values.operator.enabled }}
-  - name: credential
+  {{- range $credentials }}
+  - name: {{ .volume }}
     secret:
-      secretName: {{ (include "airflow-edge.operatorCredential" .root | fromYaml).name }}
+      secretName: {{ .secret }}
       defaultMode: 0440
   {{- end }}
+{{- end -}}
+
+{{/* A step that stores the hash of a Secret's credential. Call with "name", "label", "ref" and maybe "more" options. */}}
+{{- define "airflow-edge.credentialStep" -}}
+{{- $command := list "edge-api" "credential" "ensure" "--role" "admin" "--label" .label "--expires" "3650d" "--secret-file" (printf "/run/credential/%s" .ref.key) -}}
+name: {{ .name }}
+command: {{ concat $command (.more | default list) | toJson }}
+credential:
+  volume: {{ .name }}
+  secret: {{ .ref.name }}
 {{- end -}}
 
 {{- define "airflow-edge.migrationStep" -}}
@@ -77,8 +96,8 @@ volumes:
   volumeMounts:
     - name: tmp
       mountPath: /tmp
-    {{- if eq .step.name "operator-credential" }}
-    - name: credential
+    {{- with .step.credential }}
+    - name: {{ .volume }}
       mountPath: /run/credential
       readOnly: true
     {{- end }}

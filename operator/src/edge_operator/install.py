@@ -53,11 +53,16 @@ def _database(user: str, host: str) -> dict[str, str]:
     return {"user": user, "password": password, "url": url}
 
 
+def _credential() -> dict[str, str]:
+    return {"token": f"edgea_{uuid.uuid4().hex}_{_text(48)}"}
+
+
 SECRET_CONTENTS: Final[dict[str, Callable[[str], dict[str, str]]]] = {
     "airflow": _airflow,
     "database": lambda host: _database("airflow", host),
     "edge-api-database": lambda host: _database("edge_api", host),
-    "operator-credential": lambda _: {"token": f"edgea_{uuid.uuid4().hex}_{_text(48)}"},
+    "operator-credential": lambda _: _credential(),
+    "fleet-page-credential": lambda _: _credential(),
 }
 """Returns the new content of each Secret, by its name without the prefix, for a host of the database."""
 
