@@ -33,6 +33,18 @@ RUN --mount=type=cache,target=/root/.cache/uv /requirements/install.sh /requirem
     && cp -r --parents /opt/venv/lib/python3*/site-packages/airflow/ui /opt/airflow-ui \
     && rm -r /opt/venv/lib/python3*/site-packages/airflow/ui
 
+# The fleet page inside Airflow's UI.
+FROM builder AS fleet-page
+RUN pip install --quiet --no-cache-dir --require-hashes --target /opt/node -r /requirements/ui.txt
+COPY provider/ui /src/provider/ui
+# A registry other than npm's own.
+ARG NPM_REGISTRY=""
+RUN --mount=type=cache,target=/root/.npm \
+    if [ -n "${NPM_REGISTRY}" ]; then export NPM_CONFIG_REGISTRY="${NPM_REGISTRY}"; fi \
+    && export NODE_OPTIONS=--use-system-ca \
+    && /src/provider/ui/build.sh packages /opt/node \
+    && /src/provider/ui/build.sh bundle /opt/node
+
 FROM builder AS project
 # The parts link to ../LICENSE, so that it is in each wheel.
 COPY LICENSE /src/LICENSE
@@ -40,6 +52,7 @@ COPY protocol /src/protocol
 COPY store /src/store
 COPY edge_api /src/edge_api
 COPY provider /src/provider
+COPY --from=fleet-page /src/provider/src/edge_provider/ui/static /src/provider/src/edge_provider/ui/static
 COPY worker_image /src/worker_image
 COPY operator /src/operator
 WORKDIR /wheels

@@ -26,8 +26,28 @@ $(UV):
 	@$(UV) pip install --quiet --no-deps $(MEMBERS:%=-e ./%)
 	@touch $@
 
+# The fleet page: one bundle, built from provider/ui by a Node from PyPI.
+UI := provider/ui
+NODE := .tools/node
+UI_BUILD := $(UI)/build.sh
+UI_SOURCES := $(UI)/vite.config.ts $(shell find $(UI)/src $(UI)/public -type f)
+
+$(NODE)/.ready: requirements/ui.txt $(UV)
+	@rm -rf $(NODE)
+	@$(UV) pip install --quiet --require-hashes --python $(PYTHON) --target $(NODE) --requirement $<
+	@touch $@
+
+# Without npm's registry everything but the page works.
+$(UI)/node_modules/.ready: $(UI)/package-lock.json $(UI)/.npmrc $(NODE)/.ready
+	@echo "Installing the packages of the fleet page ..."
+	@if $(UI_BUILD) packages $(NODE) >.tools/npm.log 2>&1; then touch $@; else tail -n 3 .tools/npm.log; \
+	  echo "There is no fleet page in Airflow's UI here: npm's registry can't be reached."; [ -z "$$EDGE_TESTS_NO_SKIP" ]; fi
+
+$(UI)/node_modules/.built: $(UI)/node_modules/.ready $(UI_SOURCES)
+	@[ ! -f $< ] || { $(UI_BUILD) bundle $(NODE) && touch $@; }
+
 .PHONY: setup
-setup: .venv/.ready  ## Install everything the other commands need
+setup: .venv/.ready $(UI)/node_modules/.built  ## Install everything the other commands need
 
 .PHONY: demo
 demo: setup  ## Run a real Airflow with an edge worker, and show its tasks
@@ -76,11 +96,13 @@ check: setup  ## Format, lint, types and import rules
 	@$(RUN) mypy --platform win32 --no-warn-unreachable --cache-dir .mypy_cache/win32 --exclude '/runner/' worker_image/src
 	@$(RUN) lint-imports
 	@$(RUN) shellcheck $$(git ls-files '*.sh' .ci/run)
+	@[ ! -f $(UI)/node_modules/.ready ] || $(UI_BUILD) check $(NODE)
 
 .PHONY: format
 format: setup  ## Format the code and fix what the linter can fix
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
+	@[ ! -f $(UI)/node_modules/.ready ] || $(UI_BUILD) format $(NODE)
 
 .PHONY: bench
 bench: setup  ## Measure this project, edge3 and LocalExecutor side by side
@@ -103,6 +125,7 @@ lock: $(UV)  ## Resolve the dependencies again and pin them
 	@$(UV) lock --quiet --upgrade
 	@$(EXPORT) --all-packages --output-file requirements.lock
 	@$(EXPORT) --only-group build --output-file requirements/build.txt
+	@$(EXPORT) --only-group ui --output-file requirements/ui.txt
 	@$(EXPORT) --package airflow-edge-api --output-file requirements/edge-api.txt
 	@$(EXPORT) --package airflow-edge-operator --output-file requirements/operator.txt
 	@$(EXPORT) --package airflow-edge-provider --only-group image --output-file requirements/airflow.txt

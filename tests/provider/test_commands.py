@@ -7,8 +7,8 @@ import pytest
 from airflow.cli.cli_config import ActionCommand
 
 from edge_protocol.worker_state import WorkerState
-from edge_provider.commands import common, fleet, local_worker
-from edge_provider.commands.admin_client import admin_token
+from edge_provider.admin_settings import admin_token, base_url
+from edge_provider.commands import fleet, local_worker
 from edge_provider.commands.common import UsageError
 from edge_provider.commands.parser import get_cli_commands
 
@@ -78,7 +78,7 @@ def test_command_line_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_base_url(url: str | None, base: str | None) -> None:
-    assert common.base_url(url) == base
+    assert base_url(url) == base
 
 
 def test_states() -> None:

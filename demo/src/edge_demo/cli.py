@@ -19,6 +19,7 @@ from edge_demo import report, runs
 from edge_demo.platform import Platform, PlatformSpec, WorkerSpec
 from edge_demo.processes import ProcessError
 from edge_protocol.limits import CONCURRENCY_MAX
+from edge_provider.ui import STATIC
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "dags"
 LOG_LINES = 8
@@ -165,6 +166,10 @@ def _show_log(platform: Platform, tasks: Sequence[runs.TaskResult]) -> None:
 def _keep(platform: Platform) -> None:
     """Wait for Ctrl-C."""
     print(f"Airflow   {platform.airflow_url}  (no login: everyone who can reach it is an admin)")
+    if STATIC.is_dir():
+        print(f"fleet     {platform.fleet_page_url}")
+    else:
+        print("fleet     no page in Airflow's UI: it was not built, see the output of make setup")
     print(f"edge API  {platform.edge_api_urls[0]}/metrics")
     print(f"logs      {platform.folder}")
     print("Ctrl-C stops everything.", flush=True)

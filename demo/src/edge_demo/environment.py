@@ -60,6 +60,15 @@ def airflow_env(
     return base_env(home) | settings | dict(extra)
 
 
+def fleet_page_env(*, api_url: str, token_file: Path) -> dict[str, str]:
+    """Return what the api-server needs for the fleet page, beside its own environment."""
+    return {
+        "AIRFLOW__EDGE__ADMIN_API_URL": api_url,
+        "AIRFLOW__EDGE__ADMIN_TOKEN_FILE": str(token_file),
+        "AIRFLOW__EDGE__API_URL": api_url,
+    }
+
+
 def edge_api_env(*, home: Path, database_url: str, airflow_port: int, extra: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the edge API; workers get the URL of the Execution API from it."""
     settings = {

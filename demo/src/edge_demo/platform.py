@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from edge_demo.airflow_client import AirflowClient
-from edge_demo.environment import LOCALHOST, airflow_env, base_env, edge_api_env, free_port, worker_env
+from edge_demo.environment import LOCALHOST, airflow_env, base_env, edge_api_env, fleet_page_env, free_port, worker_env
 from edge_demo.postgres import EmbeddedPostgres
 from edge_demo.processes import ManagedProcess, answers, run_command, wait_until
 
@@ -63,6 +63,11 @@ class Platform:
         self.edge_api_urls = [f"http://{LOCALHOST}:{free_port()}" for _ in range(spec.edge_apis)]
         self.airflow_url = f"http://{LOCALHOST}:{self.airflow_port}"
 
+    @property
+    def fleet_page_url(self) -> str:
+        """The fleet page in Airflow's UI."""
+        return f"{self.airflow_url}/plugin/edge"
+
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -96,7 +101,8 @@ class Platform:
         self.run("airflow", "db", "migrate", env=self._airflow_env)
         self._say("api-server, scheduler, dag-processor, triggerer, edge API")
         for name in COMPONENTS:
-            self._add(name, ["airflow", name], self._airflow_env).start()
+            more = self._fleet_page_env() if name == "api-server" else {}
+            self._add(name, ["airflow", name], {**self._airflow_env, **more}).start()
         for number, url in enumerate(self.edge_api_urls):
             self._add(f"edge-api-{number}", ["edge-api", "serve"], self._edge_api_env(url)).start()
         for number in range(len(self.edge_api_urls)):
@@ -153,6 +159,18 @@ class Platform:
             airflow_port=self.airflow_port,
             extra={**port, **self.spec.edge_api_env},
         )
+
+    def _fleet_page_env(self) -> dict[str, str]:
+        """Return the settings of the fleet page, with a credential of its own."""
+        token = self.folder / "fleet-page-credential"
+        token.touch(mode=0o600)
+        token.write_text(self.credential("--role", "admin", "--label", "fleet page", "--on-behalf"))
+        return fleet_page_env(api_url=self.edge_api_urls[0], token_file=token)
+
+    def credential(self, *arguments: str) -> str:
+        """Create a credential for the admin API."""
+        env = self._edge_api_env(self.edge_api_urls[0])
+        return self.run("edge-api", "credential", "create", *arguments, env=env).strip()
 
     def join_token(self, *arguments: str) -> str:
         """Create a join token."""

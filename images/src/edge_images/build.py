@@ -1,7 +1,8 @@
 """Builds the project's images with Docker or buildah, whichever is installed.
 
-Nothing of this machine gets into an image. The builder stage uses the index in `PIP_INDEX_URL`; buildah also mounts
-uv's cache into it, so that packages which `make setup` has downloaded are not downloaded again.
+Nothing of this machine gets into an image. The builder stages use the index in `PIP_INDEX_URL` and the registry in
+`NPM_CONFIG_REGISTRY`; buildah also mounts uv's cache into them, so that packages which `make setup` has downloaded are
+not downloaded again.
 """
 
 import json
@@ -62,7 +63,8 @@ def size(name: str) -> str:
 
 def _command(program: str) -> list[str]:
     index = os.environ.get("PIP_INDEX_URL", "")
-    arguments = ["--build-arg", f"PIP_INDEX_URL={index}"]
+    registry = os.environ.get("NPM_CONFIG_REGISTRY", "")
+    arguments = ["--build-arg", f"PIP_INDEX_URL={index}", "--build-arg", f"NPM_REGISTRY={registry}"]
     base = os.environ.get("BASE_IMAGE")
     if program == "docker":
         return ["docker", "build", "--quiet", *arguments, *(["--build-arg", f"BASE_IMAGE={base}"] if base else [])]

@@ -16,14 +16,16 @@ def _option(description: str, example: str | None = None, default: str | None = 
 
 _OPTIONS = {
     "admin_api_url": _option(
-        "Base URL of the edge API for the commands `airflow edge …`.", example="https://airflow.example.com"
+        "Base URL of the edge API for the commands `airflow edge …` and the fleet page.",
+        example="https://airflow.example.com",
     ),
-    "admin_token": _option("Admin credential for these commands (`edge-api credential create`).", sensitive=True),
+    "admin_token": _option("Admin credential for both (`edge-api credential create`).", sensitive=True),
     "admin_token_file": _option(
         "File with that credential, in place of admin_token.", example="/run/secrets/edge-admin"
     ),
     "api_url": _option(
-        "Base URL of the edge API for `airflow edge worker`; a path that begins with /edge_worker is ignored.",
+        "Base URL of the edge API that sites call: for `airflow edge worker`, and in the commands that the fleet page "
+        "shows; a path that begins with /edge_worker is ignored.",
         example="https://airflow.example.com",
     ),
     "callback_queue": _option(

@@ -1,11 +1,9 @@
 """A small client of the admin API, configured by Airflow's configuration."""
 
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
-from airflow.configuration import conf
 from pydantic import BaseModel, ValidationError
 
 from edge_protocol.admin import (
@@ -21,32 +19,12 @@ from edge_protocol.admin import (
     worker_shutdown_path,
 )
 from edge_protocol.rest import Problem
-from edge_provider.commands.common import CommandError, UsageError, base_url
+from edge_provider.admin_settings import SettingsError, admin_settings
+from edge_provider.commands.common import CommandError, UsageError
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _TIMEOUT_S = 30.0
-_SECTION = "edge"
-
-
-def admin_token() -> str | None:
-    """Return the admin credential: `[edge] admin_token`, its `_cmd` and `_secret` forms, or `admin_token_file`.
-
-    Raises:
-        UsageError: The file can't be read, or its content can't be a credential.
-
-    """
-    token: str | None = conf.get(_SECTION, "admin_token", fallback=None)
-    file = conf.get(_SECTION, "admin_token_file", fallback=None)
-    if not token and file:
-        try:
-            token = Path(file).read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"[edge] admin_token_file {file} cannot be read; name a readable file") from error
-    token = (token or "").strip()
-    if not token.isascii() or not token.isprintable():
-        raise UsageError("[edge] admin_token is not a credential; make one with edge-api credential create")
-    return token or None
 
 
 class AdminClient:
@@ -66,21 +44,11 @@ class AdminClient:
             UsageError: The URL or the token is missing or invalid.
 
         """
-        url = base_url(conf.get(_SECTION, "admin_api_url", fallback=None))
-        if not url:
-            raise UsageError(
-                "no edge API is set; set [edge] admin_api_url (AIRFLOW__EDGE__ADMIN_API_URL), for example "
-                "https://airflow.example.com"
-            )
-        if not url.startswith(("http://", "https://")):
-            raise UsageError("[edge] admin_api_url is not an http:// or https:// URL")
-        token = admin_token()
-        if token is None:
-            raise UsageError(
-                "no admin credential is set; set [edge] admin_token, admin_token_cmd or admin_token_file, and make one "
-                "with edge-api credential create --role admin"
-            )
-        return cls(url, token)
+        try:
+            settings = admin_settings()
+        except SettingsError as error:
+            raise UsageError(str(error)) from error
+        return cls(settings.url, settings.token)
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Parts that all commands share: how they fail (one line on stderr and an exit code), and the edge API's URL."""
+"""How all commands fail: one line on stderr and an exit code."""
 
 import sys
 from collections.abc import Callable
@@ -33,8 +33,3 @@ def command(function: Callable[[Any], None]) -> Callable[[Any], None]:
             raise SystemExit(error.exit_code) from error
 
     return run
-
-
-def base_url(url: str | None) -> str | None:
-    """Return the base URL of the edge API. Settings of Airflow's own edge provider include a path, which is removed."""
-    return url.partition("/edge_worker")[0].rstrip("/") if url else None

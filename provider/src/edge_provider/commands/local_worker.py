@@ -15,7 +15,8 @@ from airflow import settings
 from airflow.cli.commands.daemon_utils import run_command_with_daemon_option
 from airflow.configuration import conf
 
-from edge_provider.commands.common import UsageError, base_url, command
+from edge_provider.admin_settings import sites_url
+from edge_provider.commands.common import UsageError, command
 
 PROCESS_NAME = "edge-worker"
 _API_URL_ENV = "EDGE_WORKER_API_URL"
@@ -73,7 +74,7 @@ def worker_arguments(args: Namespace) -> list[str]:
         "--concurrency": args.concurrency or conf.get("edge", "worker_concurrency", fallback=None),
     }
     if not os.environ.get(_API_URL_ENV):
-        values["--api-url"] = base_url(conf.get("edge", "api_url", fallback=None))
+        values["--api-url"] = sites_url()
     return ["run", *(f"{option}={value}" for option, value in values.items() if value)]
 
 

@@ -1,10 +1,12 @@
 """The edge API's database as a scheduler and a test see it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import Engine, Executable, Row, delete, text, update
+from sqlalchemy import Connection, Engine, Executable, Row, delete, text, update
 
 from edge_store.database import engine
 from edge_store.database.notify import Notification, notify
@@ -41,6 +43,12 @@ class Db:
         """Run a command of the store in a transaction of its own."""
         with self._engine.begin() as connection:
             run(connection, command)
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Open a transaction of its own."""
+        with self._engine.begin() as connection:
+            yield connection
 
     def empty(self) -> None:
         """Delete the jobs, workers and credentials of earlier tests."""

@@ -71,7 +71,7 @@ class Client:
         A server that refuses a frame for its length does so now. A client that still sends would be interrupted by the
         end of the connection, at a time that nobody knows, and could miss the close code.
         """
-        transport = self._socket.get_extra_info("transport") or self._socket._writer.transport  # noqa: SLF001
+        transport = self._socket.get_extra_info("transport") or self._socket._writer.transport
         fin_and_text, masked_64_bit_length, mask = 0x81, 0xFF, bytes(4)
         transport.write(bytes([fin_and_text, masked_64_bit_length]) + size.to_bytes(8, "big") + mask)
 
@@ -114,7 +114,7 @@ class Client:
         """Break the connection without a bye."""
         transport = self._socket.get_extra_info("socket")
         if transport is not None:
-            self._socket._response.connection.transport.abort()  # type: ignore[union-attr]  # noqa: SLF001
+            self._socket._response.connection.transport.abort()  # type: ignore[union-attr]
         await self._socket.close()
 
 

@@ -58,7 +58,7 @@ PROGRAMS = {
 """First arguments of the interpreter, and what starts by them."""
 _PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None)
-_start_cold: Callable[..., None] = subprocess.Popen._execute_child  # type: ignore[attr-defined]  # noqa: SLF001
+_start_cold: Callable[..., None] = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 _signature = inspect.signature(_start_cold)
 
 
@@ -102,12 +102,12 @@ _lock = threading.Lock()
 
 def pytest_configure() -> None:
     """Start processes warm from now on."""
-    subprocess.Popen._execute_child = _start  # type: ignore[attr-defined]  # noqa: SLF001
+    subprocess.Popen._execute_child = _start  # type: ignore[attr-defined]
 
 
 def pytest_unconfigure() -> None:
     """End the interpreters."""
-    subprocess.Popen._execute_child = _start_cold  # type: ignore[attr-defined]  # noqa: SLF001
+    subprocess.Popen._execute_child = _start_cold  # type: ignore[attr-defined]
     while _interpreters:
         _interpreters.popitem()[1].close()
 
@@ -136,9 +136,9 @@ def _start(popen: Any, *arguments: Any) -> None:
         }
         ends = (given["p2cread"], given["c2pwrite"], given["errwrite"])
         popen.pid = interpreter.start(request, [number if end == -1 else end for number, end in enumerate(ends)])
-    popen._child_created = True  # noqa: SLF001
+    popen._child_created = True
     pipes = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
-    popen._close_pipe_fds(*(given[name] for name in pipes))  # noqa: SLF001
+    popen._close_pipe_fds(*(given[name] for name in pipes))
 
 
 def _words(given: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,0 +1,26 @@
+// Tab, filters and the open worker are in the page's address: a reload and "back" keep them, and links can be shared.
+import { useCallback } from "react";
+import { useSearchParams } from "react-router-dom";
+
+export type Change = Record<string, string | null>;
+
+export function useSearch(): [(name: string) => string, (change: Change, replace?: boolean) => void] {
+  const [params, setParams] = useSearchParams();
+  const get = (name: string) => params.get(name) ?? "";
+  const set = useCallback(
+    (change: Change, replace = true) =>
+      setParams(
+        (before) => {
+          const next = new URLSearchParams(before);
+          for (const [name, value] of Object.entries(change)) {
+            if (value === null || value === "") next.delete(name);
+            else next.set(name, value);
+          }
+          return next;
+        },
+        { replace },
+      ),
+    [setParams],
+  );
+  return [get, set];
+}

@@ -1,0 +1,369 @@
+"""The fleet page's backend in a real api-server, with a real edge API: who may see and do what, and what goes wrong."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import airflow.settings
+import httpx
+import pytest
+from airflow.models import import_all_models
+from airflow.models.base import Base
+from airflow.models.dag import DagModel
+from airflow.models.dagbundle import DagBundleModel
+from airflow.models.team import Team
+from sqlalchemy import create_engine
+
+from edge_demo.environment import LOCALHOST, free_port
+from edge_testing.database.db import Db
+from edge_testing.database.records import register
+from edge_testing.edge_api.credentials import admin_credential
+from edge_testing.edge_api.process import ApiProcess
+from edge_testing.ui.api_server import ROLES, ApiServer, Page, api_server
+
+TEAMS = ("red", "blue")
+
+
+@pytest.fixture(scope="module")
+def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Airflow's own tables, with a DAG of each team and one of none."""
+    file = tmp_path_factory.mktemp("airflow") / "airflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"sqlite:///{file}")
+        patch.setattr(airflow.settings, "SQL_ALCHEMY_CONN", f"sqlite:///{file}")
+        patch.setattr(airflow.settings, "SQL_ALCHEMY_CONN_ASYNC", f"sqlite+aiosqlite:///{file}")
+        airflow.settings.dispose_orm()
+        airflow.settings.configure_orm()
+        engine = create_engine(f"sqlite:///{file}")
+        import_all_models()
+        Base.metadata.create_all(engine)
+        with airflow.settings.Session() as session:
+            for team in TEAMS:
+                bundle = DagBundleModel(name=team)
+                bundle.teams = [Team(name=team)]
+                session.add(bundle)
+                session.flush()
+                session.add(DagModel(dag_id=f"dag-{team}", bundle_name=team))
+            session.add(DagBundleModel(name="common"))
+            session.flush()
+            session.add(DagModel(dag_id="dag", bundle_name="common"))
+            session.commit()
+        engine.dispose()
+        yield
+        airflow.settings.dispose_orm()
+
+
+@pytest.fixture(scope="module")
+def db(module_database: str) -> Iterator[Db]:
+    with Db(module_database) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def edge_api(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+    with ApiProcess(module_database, tmp_path_factory.mktemp("edge-api") / "log") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def server(airflow_database: None, edge_api: ApiProcess, db: Db) -> Iterator[ApiServer]:
+    """An api-server without teams."""
+    with api_server(settings(edge_api.url, db)) as started:
+        yield started
+
+
+@pytest.fixture
+def worker(db: Db) -> str:
+    """A worker of no team that just connected; of a name that no other test uses."""
+    return add_worker(db)
+
+
+def settings(url: str, db: Db, **more: str) -> dict[str, str]:
+    return {
+        "AIRFLOW__EDGE__ADMIN_API_URL": url,
+        "AIRFLOW__EDGE__ADMIN_TOKEN": admin_credential(db, on_behalf=True),
+        "AIRFLOW__EDGE__API_URL": "https://edge.example.com/edge_worker/v2",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+        **more,
+    }
+
+
+def add_worker(db: Db, **changes: Any) -> str:
+    name = f"w-{uuid4().hex[:8]}"
+    with db.connection() as connection:
+        register(connection, name, **changes)
+    return name
+
+
+# ---- who may do what ----
+
+LOOK = ("viewer", "user", "op", "admin")
+ACT = ("op", "admin")
+
+READS = ["session", "fleet", "queues", "jobs", "workers/{worker}"]
+CHANGES: list[tuple[str, str, Any, int]] = [
+    ("PUT", "workers/{worker}/maintenance", {"comment": "new disk"}, 200),
+    ("DELETE", "workers/{worker}/maintenance", None, 200),
+    ("PATCH", "workers/{worker}", {"concurrency": 3}, 200),
+    ("POST", "workers/bulk", {"action": "exit_maintenance", "names": ["{worker}"]}, 200),
+    ("PUT", "workers/{worker}/shutdown", None, 200),
+    ("DELETE", "workers/{worker}/shutdown", None, 200),
+    ("DELETE", "workers/{worker}/credentials", None, 200),
+    ("POST", "tokens", {"worker_pattern": "{worker}"}, 201),
+]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_reading(server: ApiServer, worker: str, role: str) -> None:
+    with server.user(role) as page:
+        for path in READS:
+            page.get(path.format(worker=worker))
+        may_act = role in ACT
+        found = page.get("session")
+        assert (found["user"], found["may_act"], found["may_mint"]) == (role, may_act, may_act)
+        page.get("tokens", expect=200 if may_act else 403)
+        page.get("audit", expect=200 if found["may_audit"] else 403)
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(("method", "path", "body", "status"), CHANGES, ids=lambda value: str(value)[:30])
+def test_changing(
+    server: ApiServer, db: Db, worker: str, role: str, method: str, path: str, body: Any, status: int
+) -> None:
+    wanted = json.loads(json.dumps(body).replace("{worker}", worker))
+    with server.user(role) as page:
+        page.write(method, path.format(worker=worker), wanted, expect=status if role in ACT else 403)
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), CHANGES, ids=lambda value: str(value)[:30])
+def test_a_change_needs_a_login_and_the_header_of_the_page(
+    server: ApiServer, worker: str, method: str, path: str, body: Any, status: int
+) -> None:
+    with server.visitor() as page:
+        page.write(method, path.format(worker=worker), body, expect=401)
+    with server.user("admin") as page:
+        answer = page.http.request(method, path.format(worker=worker), json=body)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        assert "header" in answer.json()["detail"]
+
+
+def test_without_a_login_nothing_is_shown(server: ApiServer, worker: str) -> None:
+    for headers in ({}, {"Authorization": "Bearer nonsense"}, {"Cookie": "_token=nonsense"}):
+        with server.visitor(headers) as page:
+            for path in (*READS, "tokens", "audit", "audit/export?format=csv", "task?dag_id=dag&run_id=r&task_id=t"):
+                assert page.get(path.format(worker=worker), expect=401)["code"] == "session_ended"
+
+
+def test_who_did_it_is_the_user(server: ApiServer, db: Db, worker: str) -> None:
+    with server.user("op", name="jörg, ops") as page:
+        page.write("PUT", f"workers/{worker}/maintenance", {"comment": "new disk"})
+        shown = page.get(f"workers/{worker}")["worker"]["maintenance"]
+        assert (shown["by"], shown["comment"]) == ("jörg, ops", "new disk")
+    with server.user("admin") as page:
+        (entry,) = page.get("audit", object=f"worker/{worker}")["items"]
+    assert entry["actor"].startswith("user:jörg, ops via admin:anna:")
+
+
+def test_a_join_token_is_in_one_answer_that_nobody_stores(server: ApiServer, worker: str) -> None:
+    with server.user("op") as page:
+        answer = page.http.post("tokens", json={"worker_pattern": worker}, headers={"X-Edge-UI": "1"})
+        assert answer.headers["Cache-Control"] == "no-store"
+        secret = answer.json()["token"]
+        listed = page.get("tokens")["items"]
+        assert answer.json()["id"] in {token["id"] for token in listed}
+        assert secret not in json.dumps(listed)
+        page.write("DELETE", f"tokens/{answer.json()['id']}", expect=204)
+
+
+# ---- the live list ----
+
+
+def test_polls_bring_what_has_changed(server: ApiServer, db: Db) -> None:
+    first = add_worker(db)
+    with server.user("op") as page:
+        news = page.get("fleet")
+        assert news["reset"]
+        until_known(page, news, first)
+        second = add_worker(db)
+        news = until_known(page, page.get("fleet"), second)
+        page.write("PUT", f"workers/{first}/maintenance", {"comment": "new disk"})
+        for _ in range(100):
+            news = page.get("fleet", since=news["since"])
+            if any(seen["name"] == first and seen["maintenance"] for seen in news["workers"]):
+                break
+        else:
+            raise AssertionError
+        assert page.get("fleet", since="nonsense")["reset"]
+
+
+def until_known(page: Page, news: Any, name: str) -> Any:
+    """Poll until a worker is reported, and return that answer."""
+    for _ in range(200):
+        if any(seen["name"] == name for seen in news["workers"]):
+            return news
+        news = page.get("fleet", since=news["since"])
+    raise AssertionError(name)
+
+
+# ---- what people may not see ----
+
+
+def test_teams_see_their_own_workers_and_jobs(airflow_database: None, edge_api: ApiProcess, db: Db) -> None:
+    mine, theirs, nobodys = add_worker(db, team="red"), add_worker(db, team="blue"), add_worker(db)
+    for team in TEAMS:
+        db.enqueue(team=team, dag_id=f"dag-{team}", queue=f"q-{team}")
+    (their_job,) = db.enqueue(team="blue", dag_id="dag-blue", queue="q-blue")
+    multi = settings(edge_api.url, db, AIRFLOW__CORE__MULTI_TEAM="True", AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS="")
+    with ExitStack() as stack:
+        server = stack.enter_context(api_server(multi))
+        page = stack.enter_context(server.user("op", teams=("red",)))
+        until_known(page, page.get("fleet"), mine)
+        names = {worker["name"] for worker in page.get("fleet")["workers"]}
+        assert {mine, nobodys} <= names
+        assert theirs not in names
+        page.get(f"workers/{mine}")
+        page.get(f"workers/{theirs}", expect=404)
+        page.write("PUT", f"workers/{theirs}/maintenance", {"comment": "x"}, expect=404)
+        (result,) = page.write("POST", "workers/bulk", {"action": "shutdown", "names": [theirs]})["results"]
+        assert result["code"] == "worker_unknown"
+        assert {job["team"] for job in page.get("jobs")["items"]} <= {"red", None}
+        page.get(f"jobs/{their_job}/explain", expect=404)
+        page.get("jobs", dag_id="dag-blue", expect=403)
+        page.get("audit", expect=403)
+        page.write("POST", "tokens", {"worker_pattern": "x"}, expect=422)
+        page.write("POST", "tokens", {"worker_pattern": "x", "team": "blue"}, expect=403)
+        page.write("POST", "tokens", {"worker_pattern": "x", "team": "red"}, expect=201)
+        everyone = stack.enter_context(server.user("admin"))
+        assert {mine, theirs, nobodys} <= {worker["name"] for worker in everyone.get("fleet")["workers"]}
+
+
+def test_ids_of_unreadable_dags_are_hidden(server: ApiServer, db: Db, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = f"q-{uuid4().hex[:8]}"
+    (secret,) = db.enqueue(dag_id="dag-red", task_id="secret-task", queue=queue)
+    db.enqueue(dag_id="dag", queue=queue)
+    manager = type(airflow_auth_manager())
+
+    def only_dag(_: Any, **asked: Any) -> bool:
+        return asked.get("details") is None or asked["details"].id == "dag"
+
+    monkeypatch.setattr(manager, "is_authorized_dag", only_dag)
+    with server.user("viewer") as page:
+        jobs = page.get("jobs", queue=queue)["items"]
+        assert {(job["hidden"], job["dag_id"]) for job in jobs} == {(False, "dag"), (True, None)}
+        assert "secret-task" not in json.dumps(jobs)
+        assert "secret-task" not in json.dumps(page.get(f"jobs/{secret}/explain"))
+        page.get("jobs", dag_id="dag-red", expect=403)
+        page.get("task", dag_id="dag-red", run_id="run", task_id="secret-task", expect=403)
+
+
+def airflow_auth_manager() -> Any:
+    from airflow.api_fastapi.app import get_auth_manager  # noqa: PLC0415 - once it is there
+
+    return get_auth_manager()
+
+
+def test_the_story_of_a_task(server: ApiServer, db: Db) -> None:
+    run = f"run-{uuid4().hex[:8]}"
+    db.enqueue(dag_id="dag", run_id=run, task_id="t", queue="nobody-serves-it")
+    with server.user("viewer") as page:
+        story = page.get("task", dag_id="dag", run_id=run, task_id="t")
+        assert [job["state"] for job in story["tries"]] == ["queued"]
+        assert story["why"]["verdict"] == "no_worker"
+        assert page.get("task", dag_id="dag", run_id=run, task_id="other")["tries"] == []
+
+
+# ---- what goes wrong ----
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "part"),
+    [
+        ("PUT", "workers/{worker}/maintenance", {"comment": "x" * 10_000}, "1024"),
+        ("PUT", "workers/{worker}/maintenance", {"comment": " "}, "comment"),
+        ("PUT", "workers/{worker}/maintenance", {"comment": "a\0b"}, ""),
+        ("PATCH", "workers/{worker}", {"concurrency": 0}, "concurrency"),
+        ("POST", "workers/bulk", {"action": "shutdown", "filter": {}}, "Name the workers"),
+        ("POST", "tokens", {"worker_pattern": "x", "expires_s": -1}, "expires_s"),
+    ],
+)
+def test_bad_input_is_answered_in_words(
+    server: ApiServer, worker: str, method: str, path: str, body: Any, part: str
+) -> None:
+    with server.user("admin") as page:
+        assert part in page.write(method, path.format(worker=worker), body, expect=422)["detail"]
+
+
+def test_markup_in_a_comment_stays_text(server: ApiServer, worker: str) -> None:
+    comment = "<img src=x onerror=alert(1)> 'ü' ☃"
+    with server.user("admin") as page:
+        page.write("PUT", f"workers/{worker}/maintenance", {"comment": comment})
+        assert page.get(f"workers/{worker}")["worker"]["maintenance"]["comment"] == comment
+
+
+def test_an_action_on_a_worker_that_has_gone(server: ApiServer) -> None:
+    with server.user("admin") as page:
+        assert page.write("PUT", "workers/nobody/shutdown", expect=404)["code"] == "worker_unknown"
+        (result,) = page.write("POST", "workers/bulk", {"action": "remove", "names": ["nobody"]})["results"]
+        assert (result["ok"], result["code"]) == (False, "worker_unknown")
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"AIRFLOW__EDGE__ADMIN_API_URL": ""}, "not_configured"),
+        ({"AIRFLOW__EDGE__ADMIN_TOKEN": ""}, "not_configured"),
+        ({"AIRFLOW__EDGE__ADMIN_API_URL": f"http://{LOCALHOST}:{free_port()}"}, "edge_api_away"),
+        ({"AIRFLOW__EDGE__ADMIN_TOKEN": "nonsense"}, "credential_refused"),
+    ],
+)
+def test_an_edge_api_that_cannot_be_used(
+    airflow_database: None, edge_api: ApiProcess, db: Db, changes: dict[str, str], code: str
+) -> None:
+    with api_server({**settings(edge_api.url, db), **changes}) as server, server.user("viewer") as page:
+        page.get("session")
+        for path in ("fleet", "queues", "jobs", "workers/w1"):
+            assert page.get(path, expect=503)["code"] == code
+
+
+def test_the_last_data_is_shown_while_the_edge_api_is_away(
+    airflow_database: None, module_database: str, db: Db, tmp_path: Path
+) -> None:
+    name = add_worker(db)
+    with ExitStack() as stack:
+        edge_api = stack.enter_context(ApiProcess(module_database, tmp_path / "log"))
+        server = stack.enter_context(api_server(settings(edge_api.url, db)))
+        page = stack.enter_context(server.user("viewer"))
+        until_known(page, page.get("fleet"), name)
+        edge_api.end()
+        news = page.get("fleet")
+        while not news["problem"] or news["problem"]["code"] != "edge_api_away":
+            news = page.get("fleet")
+        assert name in {worker["name"] for worker in news["workers"]}
+        edge_api.start()
+        edge_api.wait_ready()
+        while page.get("fleet")["problem"]:
+            pass
+
+
+def test_the_export_is_no_formula_for_a_spreadsheet(server: ApiServer, db: Db, worker: str) -> None:
+    with server.user("admin", name="=HYPERLINK(1)") as page:
+        page.write("PUT", f"workers/{worker}/maintenance", {"comment": "=1+1"})
+        answer = page.http.get("audit/export", params={"format": "csv", "object": f"worker/{worker}"})
+        assert answer.headers["Content-Disposition"].startswith("attachment")
+        assert not any(cell.startswith(("=", '"=')) for line in answer.text.splitlines() for cell in line.split(","))
+        exported = page.get("audit/export", format="json", object=f"worker/{worker}")
+        assert [entry["action"] for entry in exported] == ["worker.maintenance"]
+
+
+def test_files_of_the_bundle_are_kept_by_browsers(server: ApiServer) -> None:
+    from edge_provider.ui import STATIC  # noqa: PLC0415
+
+    bundle = next(STATIC.glob("edge-*.js"), None)
+    if bundle is None:
+        pytest.skip("the page was not built")
+    answer = httpx.get(f"{server.url}/edge_ui/static/{bundle.name}", trust_env=False)
+    assert "immutable" in answer.headers["Cache-Control"]
+    assert answer.headers["Content-Type"].startswith("text/javascript")
