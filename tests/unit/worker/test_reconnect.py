@@ -1,11 +1,22 @@
 """Delays between attempts, and the choice of the transport: pure decisions over time."""
 
+import asyncio
+from unittest.mock import Mock
+
+import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_worker.backoff import Backoff
-from edge_worker.connection.reconnect import EARLY_DEATHS, RETRY_WEBSOCKET_S, TransportChoice
+from edge_worker.connection.reconnect import (
+    BUSY_LONGEST_S,
+    EARLY_DEATHS,
+    RETRY_WEBSOCKET_S,
+    Connection,
+    TransportChoice,
+)
+from edge_worker.connection.session import Peer
 
 
 @given(st.integers(0, 2000), st.floats(0, 1))
@@ -58,3 +69,23 @@ def test_a_fixed_transport_never_changes(setting: str) -> None:
     choice.sync_failed()
     assert choice.next(5) == setting
     assert choice.session_limit(5) is None
+
+
+@pytest.mark.parametrize(("busy", "longest_s"), [(True, BUSY_LONGEST_S), (False, 30.0)])
+async def test_a_worker_with_tasks_is_back_soon(monkeypatch: pytest.MonkeyPatch, busy: bool, longest_s: float) -> None:
+    """Its jobs are lost after 30 s of silence: the delay after an outage must leave most of that for the outage."""
+    delays: list[float] = []
+
+    async def note(delay_s: float) -> None:
+        delays.append(delay_s)
+        if len(delays) == 12:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr("edge_worker.connection.reconnect.asyncio.sleep", note)
+    monkeypatch.setattr("edge_worker.connection.reconnect.Backoff", lambda: Backoff(draw=lambda _low, high: high))
+    peer = Peer(Mock(), Mock(), Mock(), busy=lambda: busy, participants=())
+    async with aiohttp.ClientSession() as client:
+        connection = Connection(client, "http://127.0.0.1:1", TransportChoice("auto"))
+        with pytest.raises(asyncio.CancelledError):
+            await connection.keep(peer)
+    assert max(delays) == longest_s

@@ -15,10 +15,10 @@ class Backoff:
         self._draw = draw
         self._failures = 0
 
-    def next_delay(self) -> float:
+    def next_delay(self, at_most_s: float = float("inf")) -> float:
         """Return the seconds to wait after one more failure."""
         # The exponent is bounded, since an outage of days must not overflow the float.
-        bound = min(self._longest_s, self._first_s * 2.0 ** min(self._failures, 60))
+        bound = min(at_most_s, self._longest_s, self._first_s * 2.0 ** min(self._failures, 60))
         self._failures += 1
         return self._draw(0, bound)
 

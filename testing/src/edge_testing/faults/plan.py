@@ -55,8 +55,11 @@ FAULTS_PER_WAVE = 5
 MAY_COST_A_TRY = frozenset({Kind.KILL_AGENT, Kind.KILL_TEMPLATE, Kind.KILL_TASK, Kind.DISK_FULL})
 """Faults that end a task, or keep one from starting, on the worker that they hit. No other fault may cost a try."""
 
+TOLERATED_REPLICA_S = 14.0
+"""A replica may be away this long: 30 s of silence less the time since the last heartbeat and the reconnect's delay."""
+
 _DATABASE = frozenset({Kind.DATABASE_CRASH, Kind.DATABASE_STALL, Kind.DATABASE_READ_ONLY, Kind.DATABASE_TERMINATE})
-_OF_A_REPLICA = frozenset({Kind.KILL_EDGE_API, Kind.REPLICA_CUT})
+OF_A_REPLICA = frozenset({Kind.KILL_EDGE_API, Kind.REPLICA_CUT})
 _AIRFLOW = frozenset({Kind.KILL_SCHEDULER, Kind.KILL_API_SERVER})
 _LASTING = frozenset(
     {
@@ -88,7 +91,7 @@ class Fault:
     """Seconds of delay, or of the jump of a clock."""
 
     def __str__(self) -> str:
-        if self.kind in _OF_A_REPLICA:
+        if self.kind in OF_A_REPLICA:
             where = f", edge-api-{self.target}"
         elif self.kind in _DATABASE | _AIRFLOW:
             where = ""
@@ -179,7 +182,7 @@ def _fault(source: random.Random, kind: Kind, at_s: float) -> Fault:
         Kind.CLOCK_JUMP: lambda: float(source.choice((-86400, -3600, -30, 30, 3600, 86400))),
     }
     targets = {Kind.DISK_FULL: SMALL_DISK, Kind.CLOCK_JUMP: OWN_CLOCK}
-    if kind in _OF_A_REPLICA:
+    if kind in OF_A_REPLICA:
         target = source.randrange(EDGE_APIS)
     elif kind in _DATABASE | _AIRFLOW:
         target = 0
@@ -213,7 +216,7 @@ def silenced_by(fault: Fault) -> list[str]:
     """Return what a fault silences, workers and Airflow: nothing else may silence it at the same time."""
     if fault.kind in _DATABASE:
         return [AIRFLOW, *map(worker_name, range(WORKERS))]
-    if fault.kind in _OF_A_REPLICA:
+    if fault.kind in OF_A_REPLICA:
         return [worker_name(worker) for worker in range(WORKERS) if api_of(worker) == fault.target]
     if fault.kind in _AIRFLOW:
         return [AIRFLOW]

@@ -7,7 +7,7 @@ from itertools import pairwise
 from edge_testing.faults.breaking import Injected
 from edge_testing.faults.executions import Execution
 from edge_testing.faults.facts import Facts, Try
-from edge_testing.faults.plan import MAY_COST_A_TRY, OUTAGE_MAX_S, Work
+from edge_testing.faults.plan import MAY_COST_A_TRY, OF_A_REPLICA, OUTAGE_MAX_S, TOLERATED_REPLICA_S, Work
 
 MEMORY_FACTOR = 1.5
 MEMORY_MARGIN_MB = 30.0
@@ -63,7 +63,7 @@ def _every_lost_try_has_a_cause(tries: Sequence[Try], injected: Sequence[Injecte
 def _explains(fault: Injected, lost: Try) -> bool:
     if fault.task:
         return fault.task == lost.key
-    too_long = fault.ended - fault.began > TOLERATED_S
+    too_long = fault.ended - fault.began > (TOLERATED_REPLICA_S if fault.kind in OF_A_REPLICA else TOLERATED_S)
     if not too_long and (fault.kind not in MAY_COST_A_TRY or fault.worker != lost.worker):
         return False
     return fault.began <= lost.ended_before + CLOCK_MARGIN_S and fault.ended >= lost.leased_at - CLOCK_MARGIN_S

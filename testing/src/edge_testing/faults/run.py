@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 
 from edge_demo.airflow_client import FINISHED_RUN_STATES
-from edge_demo.processes import ManagedProcess, ProcessError
+from edge_demo.processes import ManagedProcess, ProcessError, answers
 from edge_testing.faults.breaking import Breaker, Injected, NothingToBreakError
 from edge_testing.faults.executions import ended_tasks, read_executions
 from edge_testing.faults.facts import Facts, read_facts, read_memory, unfinished
-from edge_testing.faults.plan import AIRFLOW, FAULTS_PER_WAVE, Fault, Plan, silenced_by, worker_name
+from edge_testing.faults.plan import AIRFLOW, FAULTS_PER_WAVE, Fault, Kind, Plan, silenced_by, worker_name
 from edge_testing.faults.rules import violations
 from edge_testing.faults.site import DAG_ID, Site
 
@@ -185,11 +185,16 @@ class Campaign:
         for entry in [entry for entry in self._lasting if time.monotonic() >= entry[0]]:
             _, repairs, note = entry
             repairs.close()
+            if note.kind is Kind.KILL_EDGE_API and not self._all_apis_are_ready():
+                continue  # it is over when the replica is back
             self._lasting.remove(entry)
             self.injected.append(replace(note, ended=time.time()))
         for process in self._site.ended():
             self._restart_later(process)
         time.sleep(TURN_S)
+
+    def _all_apis_are_ready(self) -> bool:
+        return all(answers(f"{url}/readyz") for url in self._site.edge_api_urls)
 
     def _restart_later(self, process: ManagedProcess) -> None:
         if process.returncode in GONE_FOR_GOOD and process.name.startswith("worker-"):

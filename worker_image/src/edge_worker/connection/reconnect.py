@@ -32,6 +32,8 @@ Kind = Literal["websocket", "sync"]
 
 HEALTHY_S = 5.0
 """Minimum lifetime of a healthy session: one that breaks later starts the backoff over."""
+BUSY_LONGEST_S = 5.0
+"""Longest delay while tasks run: their jobs are lost after 30 s of silence, and most of that belongs to the outage."""
 RETRY_WEBSOCKET_S = 600.0
 """Seconds of long polling before the WebSocket is tried again."""
 EARLY_DEATHS = 3
@@ -95,7 +97,7 @@ class Connection:
                 self._session = None
                 for participant in peer.participants:
                     participant.on_disconnect()
-            await asyncio.sleep(self._backoff.next_delay())
+            await asyncio.sleep(self._backoff.next_delay(BUSY_LONGEST_S if peer.busy() else float("inf")))
 
     async def _serve(self, kind: Kind, peer: Peer) -> None:
         """Connect once and serve the session to its end."""
