@@ -58,6 +58,13 @@ def test_a_try_that_no_fault_may_cost(fault: Injected) -> None:
     assert found.startswith(f"{TASK}~1 on worker-1 was lost, and no fault may cost it")
 
 
+def test_the_log_of_a_lost_try_may_break_off() -> None:
+    ended = facts([LOST, SECOND], [RAN, AGAIN], {RAN.try_key: LINES[:1], AGAIN.try_key: LINES})
+    assert violations(WORK, ended, [KILL]) == []
+    broken = facts([LOST, SECOND], [RAN, AGAIN], {RAN.try_key: LINES[1:], AGAIN.try_key: LINES})
+    assert len(violations(WORK, broken, [KILL])) == 1
+
+
 def test_an_outage_that_a_slow_machine_made_too_long() -> None:
     stall = Injected(Kind.DATABASE_STALL, "", began=30, ended=55)
     assert violations(WORK, RETRIED, [stall]) == []
