@@ -1,6 +1,7 @@
 """The whole platform on one machine: real processes of every part, each of which can be killed and restarted."""
 
 import contextlib
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,16 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from edge_demo.airflow_client import AirflowClient
-from edge_demo.environment import LOCALHOST, airflow_env, base_env, edge_api_env, fleet_page_env, free_port, worker_env
+from edge_demo.environment import (
+    LOCALHOST,
+    PASSWORDS,
+    airflow_env,
+    base_env,
+    edge_api_env,
+    fleet_page_env,
+    free_port,
+    worker_env,
+)
 from edge_demo.postgres import EmbeddedPostgres
 from edge_demo.processes import ManagedProcess, answers, run_command, wait_until
 
@@ -43,6 +53,8 @@ class PlatformSpec:
     edge_apis: int = 1
     programs: Path = Path(sys.executable).parent
     """Folder of the programs `airflow`, `edge-api` and `edge-worker`."""
+    passwords: Mapping[str, str] = field(default_factory=dict)
+    """Users of Airflow and their passwords, the first an admin; their roles are in `airflow_env`. Empty: no login."""
     airflow_env: Mapping[str, str] = field(default_factory=dict)
     edge_api_env: Mapping[str, str] = field(default_factory=dict)
 
@@ -88,7 +100,10 @@ class Platform:
         self._guard_postgres()
         self.database_url = self.postgres.create_database("airflow")
         self._engine = create_engine(self.database_url, poolclass=NullPool)
-        self.airflow = self._closing.enter_context(AirflowClient(self.airflow_url))
+        login = next(iter(self.spec.passwords.items()), None)
+        if login:
+            (self._home("airflow") / PASSWORDS).write_text(json.dumps(dict(self.spec.passwords)))
+        self.airflow = self._closing.enter_context(AirflowClient(self.airflow_url, login))
         self._airflow_env = airflow_env(
             home=self._home("airflow"),
             dags=self.spec.dags,

@@ -25,8 +25,8 @@ export function AuditTab() {
   return (
     <Stack gap={3}>
       <HStack alignItems="end" flexWrap="wrap" gap={2} role="search">
-        <TextFilter label="Who (begins with)" onChange={byActor} value={filter.actor} />
-        <TextFilter label="Action (begins with)" onChange={byAction} value={filter.action} />
+        <TextFilter label="Who, e.g. user:anna" onChange={byActor} value={filter.actor} />
+        <TextFilter label="Action, e.g. worker." onChange={byAction} value={filter.action} />
         <TextFilter label="Object, e.g. worker/plant-7" onChange={byObject} value={filter.object} />
         <HStack aria-label="Export" role="group">
           {["csv", "json"].map((format) => (

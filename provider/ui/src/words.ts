@@ -30,7 +30,8 @@ export const STATES: Record<WorkerState, { label: string; palette: string; meani
   },
 };
 
-export const ONLINE: WorkerState[] = (Object.keys(STATES) as WorkerState[]).filter((state) => !GONE.has(state));
+// A credential that expires so soon deserves a warning.
+export const SOON_MS = 7 * 86_400_000;
 
 export function count(number: number, thing: string, things = `${thing}s`): string {
   return `${number.toLocaleString("en")} ${number === 1 ? thing : things}`;
@@ -85,6 +86,7 @@ export function number(value: unknown): number | null {
 export function actorName(actor: string): string {
   const user = /^user:(.*) via [^:]+:.*:[0-9a-f-]{36}$/.exec(actor);
   const credential = /^(?:admin|read):(.*):[0-9a-f-]{36}$/.exec(actor);
+  if (actor.startsWith("token:")) return "A join token";
   return user?.[1] || credential?.[1] || actor;
 }
 
@@ -122,6 +124,8 @@ export const ACTIONS: Record<string, string> = {
   "worker.cancel_shutdown": "cancelled its shutdown",
   "worker.remove": "removed it",
   "worker.adjust": "changed its slots or queues",
+  "worker.enroll": "enrolled it",
+  "credential.rotate": "renewed its credential",
   "credential.revoke": "revoked a credential",
   "credential.create": "created a credential",
   "credential.rescope": "changed what a credential grants",

@@ -15,7 +15,7 @@ from edge_testing.airflow.edge3 import edge3_python
 from edge_testing.cluster.choice import REGISTRY, TAG, prepare_cluster
 from edge_testing.cluster.companions import SYSTEMD_IMAGE, build_systemd_image
 from edge_testing.programs.binaries import find_binaries, find_helm, find_oldest_helm
-from edge_testing.programs.packages import install_container_packages, install_podman_packages
+from edge_testing.programs.packages import find_chromium, install_container_packages, install_podman_packages
 from edge_testing.programs.prometheus import find_prometheus
 
 
@@ -49,6 +49,7 @@ STEPS = (
     Step("packages and images for a cluster", ("e2e",), prepare_cluster),
     Step("packages and the image for a Compose project", ("hosts",), _worker_image),
     Step("packages and the image of a host with systemd", ("hosts",), _systemd_image),
+    Step("a browser", ("ui",), find_chromium),
     Step("Airflow with the edge3 provider", ("v1",), edge3_python, slow=True),
 )
 

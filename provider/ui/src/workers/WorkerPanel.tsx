@@ -5,11 +5,9 @@ import { Link as RouterLink } from "react-router-dom";
 import { Fact, Facts, Loaded, Notice, StateBadge, TaskLink } from "../parts";
 import { useEvents, useJobs, useMetrics, useNow, useWorker } from "../queries";
 import type { CredentialView, Session, WorkerEvent, WorkerView } from "../schema";
-import { ACTIONS, actorName, ago, bytes, count, EVENTS, number, progress, time } from "../words";
+import { ACTIONS, actorName, ago, bytes, count, EVENTS, number, progress, SOON_MS, time } from "../words";
 import { ActionButtons } from "./ActionButtons";
 import { Sparkline } from "./Sparkline";
-
-const SOON_MS = 7 * 86_400_000;
 
 export function WorkerPanel({
   name,

@@ -5,7 +5,7 @@ import { Empty, Meter, Notice, SelectFilter, Staleness, StateBadge, TextFilter }
 import { type Fleet, useFleet, useNow, words } from "../queries";
 import type { Session, WorkerView } from "../schema";
 import { useSearch } from "../search";
-import { ago, bytes, count, number, progress, reason, STATES } from "../words";
+import { age, ago, bytes, count, number, progress, reason, SOON_MS, STATES } from "../words";
 import { ActionButtons } from "./ActionButtons";
 import { GROUPS, selected, sorted } from "./select";
 import { WorkerPanel } from "./WorkerPanel";
@@ -298,6 +298,7 @@ function WorkerRow(props: {
             team {worker.team}
           </Text>
         ) : null}
+        <Expiry moment={worker.credential_expires_at} />
         {why ? (
           <Text color="fg.muted" fontSize="xs" lineClamp={2} overflowWrap="anywhere" title={why}>
             {why}
@@ -335,6 +336,17 @@ function WorkerRow(props: {
         <Contact moment={worker.last_heartbeat} />
       </Table.Cell>
     </Table.Row>
+  );
+}
+
+// An agent renews its credential long before it expires; where it does not, somebody must look.
+function Expiry({ moment }: { moment?: string | null }) {
+  const left = !moment ? Number.POSITIVE_INFINITY : Date.parse(moment) - Date.now();
+  if (left > SOON_MS) return null;
+  return (
+    <Text color="fg.warning" fontSize="xs">
+      {left > 0 ? `credential expires in ${age(left / 1000)}` : "credential has expired"}
+    </Text>
   );
 }
 

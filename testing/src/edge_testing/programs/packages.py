@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 from edge_images.cache import locked
 from edge_images.commands import UnavailableError, docker_answers, run
@@ -25,6 +26,7 @@ NODE_PACKAGES = {
     "gcc": "gcc libc6-dev",
     "ip": "iproute2",
 }
+_CHROMIUMS = ("chromium", "chromium-headless-shell", "google-chrome")
 PODMAN_PACKAGES = {**CONTAINER_PACKAGES, "podman": "podman"}
 
 
@@ -66,6 +68,25 @@ def install_podman_packages() -> None:
     if os.geteuid() != 0:
         raise UnavailableError("a host with systemd in a container needs root and Podman: run as root")
     _install(PODMAN_PACKAGES)
+
+
+def find_chromium() -> Path:
+    """Return a Chromium: `EDGE_CHROMIUM`, one on PATH, or Debian's.
+
+    Raises:
+        UnavailableError: there is none; the message says what to install.
+
+    """
+    named = os.environ.get("EDGE_CHROMIUM")
+    if named:
+        if not Path(named).is_file():
+            raise UnavailableError(f"EDGE_CHROMIUM={named} is not a file")
+        return Path(named)
+    if not any(shutil.which(program) for program in _CHROMIUMS):
+        if os.geteuid() != 0:
+            raise UnavailableError("no Chromium here: put chromium on PATH, or set EDGE_CHROMIUM to its path")
+        _install({_CHROMIUMS[0]: "chromium fonts-dejavu-core"})
+    return next(Path(found) for program in _CHROMIUMS if (found := shutil.which(program)))
 
 
 def _install(packages: Mapping[str, str]) -> None:
