@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal, Self
 
 import httpx
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from edge_demo.platform import Platform
 from edge_testing.ui.describe import FOLDER
 
 TIMEOUT_MS: Final = 60_000
 """Of a busy machine; a test waits only as long as it must."""
+expect.set_options(timeout=TIMEOUT_MS)
 _AXE: Final = FOLDER / "node_modules" / "axe-core" / "axe.min.js"
 
 
