@@ -8,6 +8,7 @@ KEPT = {
     ("Secret", f"{NAME}-airflow"),
     ("Secret", f"{NAME}-database"),
     ("Secret", f"{NAME}-edge-api-database"),
+    ("Secret", f"{NAME}-fleet-page-credential"),
     ("Secret", f"{NAME}-operator-credential"),
     ("PersistentVolumeClaim", f"data-{NAME}-postgresql-0"),
 }

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_testing.workers.scripts import SHELL_AGENT
-
 INTERPRETER = ("PYTHON", "LD_", "LC_", "LANG", "TZ", "MALLOC_")
 """Variables that begin so take effect when an interpreter starts."""
 
@@ -41,7 +39,6 @@ class Program:
 
 
 OPERATOR = Program(("edge_operator.app", "edge_operator.install"))
-AGENT = Program(("edge_worker.cli", "edge_worker.agent"))
 AIRFLOW = Program(
     ("airflow.__main__", "airflow.cli.cli_parser", "edge_provider.commands.admin_client", "airflow.cli.simple_table"),
     read=(*INTERPRETER, "AIRFLOW"),
@@ -51,8 +48,6 @@ AIRFLOW_PROGRAM = str(Path(sys.executable).with_name("airflow"))
 PROGRAMS = {
     ("-m", "edge_api"): Program(("edge_api.cli.main", "edge_api.server", "uvloop")),
     ("-m", "edge_operator.cli"): OPERATOR,
-    ("-m", "edge_worker"): AGENT,
-    (str(SHELL_AGENT),): AGENT,
     (AIRFLOW_PROGRAM, "edge"): AIRFLOW,
 }
 """First arguments of the interpreter, and what starts by them."""
