@@ -45,7 +45,7 @@ AIRFLOW = Program(
     not_read=("AIRFLOW__EDGE__",),
 )
 AIRFLOW_PROGRAM = str(Path(sys.executable).with_name("airflow"))
-PROGRAMS = {
+PROGRAMS: dict[tuple[str, ...], Program] = {
     ("-m", "edge_api"): Program(("edge_api.cli.main", "edge_api.server", "uvloop")),
     ("-m", "edge_operator.cli"): OPERATOR,
     (AIRFLOW_PROGRAM, "edge"): AIRFLOW,
