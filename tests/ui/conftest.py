@@ -22,13 +22,13 @@ USERS = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that tests and tasks share."""
     return tmp_path_factory.mktemp("shared")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def platform(shared: Path) -> Iterator[Platform]:
     if not STATIC.is_dir():
         cannot_run("the fleet page was not built: make setup needs npm's registry")
@@ -44,12 +44,13 @@ def platform(shared: Path) -> Iterator[Platform]:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     try:
         program = find_chromium()
     except UnavailableError as error:
         cannot_run(error)
+    # It runs an event loop of its own in this thread: other modules' asynchronous tests can't run before it ends.
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program)
         yield browser
