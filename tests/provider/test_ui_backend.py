@@ -22,6 +22,7 @@ from edge_testing.database.db import Db
 from edge_testing.database.records import register
 from edge_testing.edge_api.credentials import admin_credential
 from edge_testing.edge_api.process import ApiProcess
+from edge_testing.skipping import cannot_run
 from edge_testing.ui.api_server import ROLES, ApiServer, Page, api_server
 
 TEAMS = ("red", "blue")
@@ -363,7 +364,7 @@ def test_files_of_the_bundle_are_kept_by_browsers(server: ApiServer) -> None:
 
     bundle = next(STATIC.glob("edge-*.js"), None)
     if bundle is None:
-        pytest.skip("the page was not built")
+        cannot_run("the fleet page was not built: make setup needs npm's registry")
     answer = httpx.get(f"{server.url}/edge_ui/static/{bundle.name}", trust_env=False)
     assert "immutable" in answer.headers["Cache-Control"]
     assert answer.headers["Content-Type"].startswith("text/javascript")

@@ -1,24 +1,17 @@
 // Who did what.
 import { Button, HStack, Stack, Table, Text } from "@chakra-ui/react";
-import { useCallback, useState } from "react";
+import { useCallback } from "react";
 import { address } from "./backend";
-import { Empty, Loaded, TextFilter } from "./parts";
+import { Empty, Loaded, Pages, TextFilter } from "./parts";
 import { useAudit } from "./queries";
-import { useSearch } from "./search";
+import { usePages, useSearch } from "./search";
 import { actorName, time } from "./words";
 
 export function AuditTab() {
   const [get, set] = useSearch();
-  const [cursors, setCursors] = useState<string[]>([]);
+  const { cursors, setCursors, narrow } = usePages(set);
   const filter = { actor: get("actor"), action: get("action"), object: get("object") };
   const audit = useAudit({ ...filter, cursor: cursors.at(-1) });
-  const narrow = useCallback(
-    (change: Record<string, string | null>) => {
-      setCursors([]);
-      set(change);
-    },
-    [set],
-  );
   const byActor = useCallback((actor: string) => narrow({ actor }), [narrow]);
   const byAction = useCallback((action: string) => narrow({ action }), [narrow]);
   const byObject = useCallback((object: string) => narrow({ object }), [narrow]);
@@ -76,24 +69,7 @@ export function AuditTab() {
                   </Table.Body>
                 </Table.Root>
               </Table.ScrollArea>
-              <HStack aria-label="Pages" as="nav">
-                <Button
-                  disabled={!cursors.length}
-                  onClick={() => setCursors(cursors.slice(0, -1))}
-                  size="xs"
-                  variant="outline"
-                >
-                  Newer
-                </Button>
-                <Button
-                  disabled={!data.next}
-                  onClick={() => data.next && setCursors([...cursors, data.next])}
-                  size="xs"
-                  variant="outline"
-                >
-                  Older
-                </Button>
-              </HStack>
+              <Pages cursors={cursors} next={data.next} onTurn={setCursors} />
             </Stack>
           ) : (
             <Empty title="No entry">Nothing was done or refused that fits the filters.</Empty>

@@ -1,10 +1,10 @@
 // Jobs with filters; each can say why it is not starting.
 import { Badge, Button, CloseButton, Dialog, HStack, Portal, Stack, Table, Text } from "@chakra-ui/react";
-import { useCallback, useState } from "react";
-import { Empty, Loaded, SelectFilter, TaskLink, TextFilter, WorkerLink } from "./parts";
+import { useCallback } from "react";
+import { Empty, Loaded, Pages, SelectFilter, TaskLink, TextFilter, WorkerLink } from "./parts";
 import { useJobs, useNow } from "./queries";
 import type { JobRow, JobState } from "./schema";
-import { useSearch } from "./search";
+import { usePages, useSearch } from "./search";
 import { Why } from "./Why";
 import { ago, time } from "./words";
 
@@ -20,16 +20,9 @@ export const JOB_STATES: Record<JobState, { label: string; palette: string }> = 
 
 export function JobsTab() {
   const [get, set] = useSearch();
-  const [cursors, setCursors] = useState<string[]>([]);
+  const { cursors, setCursors, narrow } = usePages(set);
   const filter = { state: get("state"), queue: get("queue"), worker: get("worker"), dag_id: get("dag") };
   const jobs = useJobs({ ...filter, cursor: cursors.at(-1) });
-  const narrow = useCallback(
-    (change: Record<string, string | null>) => {
-      setCursors([]);
-      set(change);
-    },
-    [set],
-  );
   const byQueue = useCallback((queue: string) => narrow({ queue }), [narrow]);
   const byWorker = useCallback((worker: string) => narrow({ worker }), [narrow]);
   const byDag = useCallback((dag: string) => narrow({ dag }), [narrow]);
@@ -70,26 +63,7 @@ export function JobsTab() {
                   </Table.Body>
                 </Table.Root>
               </Table.ScrollArea>
-              {data.next || cursors.length ? (
-                <HStack aria-label="Pages" as="nav">
-                  <Button
-                    disabled={!cursors.length}
-                    onClick={() => setCursors(cursors.slice(0, -1))}
-                    size="xs"
-                    variant="outline"
-                  >
-                    Newer
-                  </Button>
-                  <Button
-                    disabled={!data.next}
-                    onClick={() => data.next && setCursors([...cursors, data.next])}
-                    size="xs"
-                    variant="outline"
-                  >
-                    Older
-                  </Button>
-                </HStack>
-              ) : null}
+              {data.next || cursors.length ? <Pages cursors={cursors} next={data.next} onTurn={setCursors} /> : null}
             </Stack>
           ) : (
             <Empty title="No job">

@@ -258,3 +258,24 @@ export function Fact({ name, children }: { name: string; children: ReactNode }) 
     </>
   );
 }
+
+export function Pages({
+  cursors,
+  next,
+  onTurn,
+}: {
+  cursors: string[];
+  next: string | null | undefined;
+  onTurn: (cursors: string[]) => void;
+}) {
+  return (
+    <HStack aria-label="Pages" as="nav">
+      <Button disabled={!cursors.length} onClick={() => onTurn(cursors.slice(0, -1))} size="xs" variant="outline">
+        Newer
+      </Button>
+      <Button disabled={!next} onClick={() => next && onTurn([...cursors, next])} size="xs" variant="outline">
+        Older
+      </Button>
+    </HStack>
+  );
+}

@@ -1,5 +1,5 @@
 // Tab, filters and the open worker are in the page's address: a reload and "back" keep them, and links can be shared.
-import { useCallback } from "react";
+import { useCallback, useState } from "react";
 import { useSearchParams } from "react-router-dom";
 
 export type Change = Record<string, string | null>;
@@ -23,4 +23,17 @@ export function useSearch(): [(name: string) => string, (change: Change, replace
     [setParams],
   );
   return [get, set];
+}
+
+/** Pages of a list with filters: the cursors of the pages gone through; another filter begins with the first page. */
+export function usePages(set: (change: Change) => void) {
+  const [cursors, setCursors] = useState<string[]>([]);
+  const narrow = useCallback(
+    (change: Change) => {
+      setCursors([]);
+      set(change);
+    },
+    [set],
+  );
+  return { cursors, setCursors, narrow };
 }
