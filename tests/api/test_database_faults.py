@@ -18,7 +18,7 @@ from edge_api.held_bytes import HeldBytes
 from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
 from edge_api.sessions.registry import Registry
-from edge_api.settings import ApiSettings
+from edge_api.settings import LONGEST_STALL, ApiSettings
 from edge_api.upkeep.contact import DatabaseContact
 from edge_demo.postgres import EmbeddedPostgres
 from edge_store.database.statement import Statement
@@ -125,7 +125,7 @@ async def test_one_write_that_fails_is_one_failure(database: str, postgres: Embe
     pool = Database(database, 1, metrics)
     settings = ApiSettings(database_url=SecretStr(database))
     registry = Registry(settings, metrics, HeldBytes(settings.held_bytes_max, metrics), Refusals(pool), lambda: None)
-    contact = DatabaseContact(pool, registry, settings.heartbeat_interval_s)
+    contact = DatabaseContact(pool, registry, metrics, settings)
     with only_reads(postgres):
         writing = asyncio.create_task(contact.run(), name="canary")
         await until(lambda: contact.problem is not None, "a write has failed")
@@ -194,7 +194,9 @@ async def test_a_replica_that_is_cut_off_sends_its_workers_to_another(
                 async with beating(worker, lease):
                     relay.stop_forwarding()
                     assert await worker.closed() == 1013
-                    assert await is_not_ready(api)
+                    # A probe that asked the database now would have its answer in 40 s.
+                    async with asyncio.timeout(LONGEST_STALL.total_seconds()):
+                        assert await is_not_ready(api)
             async with session(other.url, credential, held=[lease]) as worker, beating(worker, lease):
                 await liveness_has_looked(other)
                 await worker.report(lease)

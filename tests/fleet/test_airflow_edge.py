@@ -132,6 +132,7 @@ async def test_queues_and_concurrency_change_without_a_restart(
 async def test_remote_shutdown_and_removal(airflow: Airflow, worker: Worker, admin: AdminClient, tasks: Tasks) -> None:
     tasks.queue("one")
     await tasks.begun("one")
+    await reaches(admin, "running")
     one_line(await airflow.edge("remove-remote-edge-worker", "-H", "w1"), 1, "Worker w1 is running")
     out = await airflow.done("shutdown-remote-edge-worker", "-H", "w1")
     assert out.startswith("Requested shutdown of Edge Worker host w1 by ")

@@ -132,7 +132,7 @@ def test_own_window_of_silence(db: Connection) -> None:
     register(db, "v1", silent_after_s=90, protocol=1)
     register(db, "v2")
     db.execute(text("UPDATE edge.worker SET last_heartbeat = now() - interval '60 s'"))
-    run(db, platform.canary())
+    run(db, platform.canary(STALL))
     assert [row.name for row in rows(db, agents.lose_silent(WINDOW, STALL))] == ["v2"]
     assert one(db, agents.name_owner("v1", WINDOW)).live
     assert not one(db, agents.name_owner("v2", WINDOW)).live
@@ -209,7 +209,7 @@ def test_every_change_that_people_see_is_a_change(
         "shutdown": requests.shut_down(["w1"]),
         "cordon": agents.set_cordon_reasons({"w1": "too old"}),
     }
-    run(db, platform.canary())
+    run(db, platform.canary(STALL))
     after = commit(db, statements[change])
     assert seen(db, place) == ["w1"]
     assert seen(db, after) == []

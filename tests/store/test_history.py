@@ -72,7 +72,7 @@ def test_an_ordinary_heartbeat_writes_no_event(db: Connection) -> None:
 
 
 def test_lost_and_heard_again(db: Connection) -> None:
-    run(db, platform.canary())
+    run(db, platform.canary(5 * SECOND))
     worker = register(db)
     job = new_job()
     run(db, scheduling.enqueue(job))

@@ -46,7 +46,7 @@ class Fleet:
         hour = "now() - interval '1 hour'"
         self.db.execute(text(f"UPDATE edge.worker SET last_heartbeat = {hour}"))
         self.db.execute(text(f"UPDATE edge.job SET lease_expires_at = {hour} WHERE state = 'leased'"))
-        run(self.db, platform.canary())
+        run(self.db, platform.canary(5 * SECOND))
 
 
 @pytest.fixture

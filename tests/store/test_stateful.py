@@ -201,7 +201,7 @@ class Fleet(RuleBasedStateMachine):
 
     @rule()
     def keep_house(self) -> None:
-        run(self.db, platform.canary())
+        run(self.db, platform.canary(STALL))
         rows(self.db, agents.lose_silent(WINDOW, STALL))
         rows(self.db, leases.requeue_expired())
 

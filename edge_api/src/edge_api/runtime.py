@@ -101,14 +101,14 @@ class Runtime:
             self._logs.append,
         )
 
-        self._contact = DatabaseContact(database, registry, settings.heartbeat_interval_s)
+        self._contact = DatabaseContact(database, registry, metrics, settings)
         self._hints = Hints(database, registry, wakeups, desired, checks, authenticator, self.admin.changes)
         self._housekeeping = Housekeeping(database, settings, metrics)
         self._log_storage = LogStorage(database, metrics)
         enrolment = Enrolment(database, settings, authenticator, refusals)
         rotation = Rotation(database, settings, authenticator)
         self.routers = tuple(part.router for part in (enrolment, rotation, websocket, long_poll))
-        health = Health(database, self._contact, self._hints, registry, metrics)
+        health = Health(self._contact, self._hints, registry)
         self.probes = (health.router, Scrape(database, metrics, settings.heartbeat_interval_s).router)
 
     @property

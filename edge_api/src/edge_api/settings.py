@@ -14,6 +14,9 @@ from edge_store.jobs.logs import MAX_BYTES
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
+SHORTEST_STALL, LONGEST_STALL = timedelta(seconds=2), timedelta(seconds=5)
+"""A busy machine alone may delay a write by the former."""
+
 
 class SkewPolicy(StrEnum):
     """How close two versions must be."""
@@ -132,6 +135,14 @@ class ApiSettings(BaseSettings):
     def silence_window(self) -> timedelta:
         """How long a worker may be silent before it counts as unknown (I-4 in docs/architecture.md)."""
         return timedelta(seconds=MISSED_HEARTBEATS * self.heartbeat_interval_s)
+
+    @property
+    def stall(self) -> timedelta:
+        """Without a write for so long the database has stalled: silence meanwhile proves nothing (ADR 0024).
+
+        A shorter stall may delay a heartbeat, but not for a whole window of silence.
+        """
+        return min(LONGEST_STALL, max(SHORTEST_STALL, timedelta(seconds=self.heartbeat_interval_s)))
 
     @property
     def accept_timeout(self) -> timedelta:

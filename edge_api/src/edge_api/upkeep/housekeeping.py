@@ -15,7 +15,6 @@ from edge_api.database.pool import STATEMENT_TIMEOUT_S, Database
 from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
 from edge_api.metrics import Metrics
 from edge_api.settings import ApiSettings
-from edge_api.upkeep.contact import STALL
 from edge_api.upkeep.grace import Grace
 from edge_store import retention
 from edge_store.database import locks
@@ -135,13 +134,13 @@ class Housekeeping:
         self._settings = settings
         self._metrics = metrics
         self.leadership = Leadership(database)
-        window_s = settings.silence_window.total_seconds()
+        window_s, stall_s = settings.silence_window.total_seconds(), settings.stall.total_seconds()
         fast = min(FAST_PERIOD_S, settings.heartbeat_interval_s)
         common = (self.leadership, database, metrics)
         # A late accept still counts until another worker has the job, so the rescue also waits after an outage.
-        rescue_grace = Grace(settings.accept_timeout_s, STALL.total_seconds())
+        rescue_grace = Grace(settings.accept_timeout_s, stall_s)
         self.rescue = Duty("lease-rescue", self._rescue, fast, *common, rescue_grace)
-        self.liveness = Duty("liveness", self._lose_silent, fast, *common, Grace(window_s, STALL.total_seconds()))
+        self.liveness = Duty("liveness", self._lose_silent, fast, *common, Grace(window_s, stall_s))
         self.retention = Duty("retention", self._purge, RETENTION_PERIOD_S, *common)
 
     @property
@@ -156,7 +155,7 @@ class Housekeeping:
             log.warning("jobs put back that no worker accepted in time", extra={"jobs": len(rows)})
 
     async def _lose_silent(self) -> None:
-        for row in await self._database.rows(agents.lose_silent(self._settings.silence_window, STALL)):
+        for row in await self._database.rows(agents.lose_silent(self._settings.silence_window, self._settings.stall)):
             self._metrics.workers_lost.inc()
             self._metrics.jobs_finished.labels("lost").inc(row.jobs)
             log.warning("a silent worker is unknown from now on", extra={"worker": row.name, "jobs_lost": row.jobs})

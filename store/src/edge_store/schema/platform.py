@@ -1,8 +1,9 @@
 """Statements on `edge.platform`: facts that one part of the platform publishes for the others."""
 
+from datetime import timedelta
 from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import Interval, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from edge_store.database.statement import Command, Statement
@@ -13,7 +14,8 @@ AIRFLOW_VERSION = "airflow_version"
 
 
 CANARY = "canary"
-"""Written each second by every replica of the edge API: the newest moment at which the database took a write."""
+"""Written each second by every replica of the edge API: `updated_at` is the newest moment at which the database took a
+write, `value` the moment at which its last stall ended (empty: none was seen)."""
 
 
 class Fact(NamedTuple):
@@ -34,6 +36,15 @@ def get(key: str) -> Statement[Fact]:
     return Statement("platform", select(platform.c.value).where(platform.c.key == key), Fact)
 
 
-def canary() -> Command:
-    """Prove that the database takes writes."""
-    return Command("canary", put(CANARY, "").executable)
+_CANARY = text(
+    """
+    INSERT INTO edge.platform (key, value) VALUES (:canary, '')
+    ON CONFLICT (key) DO UPDATE SET updated_at = now(),
+        value = CASE WHEN platform.updated_at < now() - :stall THEN now()::text ELSE platform.value END
+    """
+).bindparams(bindparam("stall", type_=Interval), canary=CANARY)
+
+
+def canary(stall: timedelta) -> Command:
+    """Prove that the database takes writes; one that took none for `stall` has stalled until now."""
+    return Command("canary", _CANARY.bindparams(stall=stall))

@@ -270,8 +270,12 @@ _LOSE_SILENT = text(
         SELECT name, last_heartbeat FROM edge.worker
         WHERE NOT lost AND NOT offline
           AND last_heartbeat < now() - coalesce(make_interval(secs => silent_after_s), :window)
-          -- A statement that waited for a stalled database must not count the stall as silence.
-          AND EXISTS (SELECT 1 FROM edge.platform WHERE key = :canary AND updated_at > now() - :stall)
+          -- This statement may have waited for a stalled database, and run before the heartbeats that waited with it.
+          AND EXISTS (
+              SELECT 1 FROM edge.platform WHERE key = :canary AND updated_at > now() - :stall
+                AND coalesce(CAST(nullif(value, '') AS timestamptz), '-infinity')
+                    < now() - coalesce(make_interval(secs => silent_after_s), :window)
+          )
         FOR UPDATE SKIP LOCKED
     ), held AS (
         SELECT j.id, j.worker_name FROM edge.job j JOIN silent s ON j.worker_name = s.name WHERE j.state = 'running'
@@ -311,7 +315,8 @@ _LOSE_SILENT = text(
 def lose_silent(window: timedelta, stall: timedelta) -> Statement[SilentWorker]:
     """Declare workers unknown that were silent for `window`, and their running jobs lost (I-4 in docs/architecture.md).
 
-    Nothing happens if the database took no write for `stall`: heartbeats may wait as well.
+    A stall of the database counts as a sign of life, since heartbeats wait for it as well: nothing happens while it
+    took no write for `stall`, nor for one window afterwards.
 
     Claims that such a worker never accepted return to their queues by the accept timeout.
     """
