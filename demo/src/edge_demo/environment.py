@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 
@@ -33,7 +34,7 @@ def base_env(home: Path) -> dict[str, str]:
 
 
 def airflow_env(
-    *, home: Path, dags: Path, database_url: str, api_port: int, executor: str, extra: Mapping[str, str]
+    *, home: Path, dags: Path, database_url: str, url: str, executor: str, extra: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the environment of Airflow's own components: one node, everyone an admin, fresh secrets."""
     settings = {
@@ -41,14 +42,14 @@ def airflow_env(
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://{LOCALHOST}:{api_port}/execution/",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / PASSWORDS),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database_url,
         "AIRFLOW__API__HOST": LOCALHOST,
-        "AIRFLOW__API__PORT": str(api_port),
-        "AIRFLOW__API__BASE_URL": f"http://{LOCALHOST}:{api_port}",
+        "AIRFLOW__API__PORT": str(urlsplit(url).port),
+        "AIRFLOW__API__BASE_URL": url,
         "AIRFLOW__API__SECRET_KEY": secrets.token_urlsafe(48),
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
@@ -61,21 +62,21 @@ def airflow_env(
     return base_env(home) | settings | dict(extra)
 
 
-def fleet_page_env(*, api_url: str, token_file: Path) -> dict[str, str]:
+def fleet_page_env(*, admin_api_url: str, api_url: str, token_file: Path) -> dict[str, str]:
     """Return what the api-server needs for the fleet page, beside its own environment."""
     return {
-        "AIRFLOW__EDGE__ADMIN_API_URL": api_url,
+        "AIRFLOW__EDGE__ADMIN_API_URL": admin_api_url,
         "AIRFLOW__EDGE__ADMIN_TOKEN_FILE": str(token_file),
         "AIRFLOW__EDGE__API_URL": api_url,
     }
 
 
-def edge_api_env(*, home: Path, database_url: str, airflow_port: int, extra: Mapping[str, str]) -> dict[str, str]:
+def edge_api_env(*, home: Path, database_url: str, airflow_url: str, extra: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the edge API; workers get the URL of the Execution API from it."""
     settings = {
         "EDGE_API_DATABASE_URL": database_url,
         "EDGE_API_HOST": LOCALHOST,
-        "EDGE_API_EXECUTION_API_URL": f"http://{LOCALHOST}:{airflow_port}/execution/",
+        "EDGE_API_EXECUTION_API_URL": f"{airflow_url}/execution/",
     }
     return base_env(home) | settings | dict(extra)
 

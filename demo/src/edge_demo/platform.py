@@ -51,6 +51,8 @@ class PlatformSpec:
     workers: Sequence[WorkerSpec] = (WorkerSpec("worker-1"),)
     executor: str = EDGE_EXECUTOR
     edge_apis: int = 1
+    base_path: str = ""
+    """Path below which Airflow is served, such as `/airflow`."""
     programs: Path = Path(sys.executable).parent
     """Folder of the programs `airflow`, `edge-api` and `edge-worker`."""
     passwords: Mapping[str, str] = field(default_factory=dict)
@@ -71,9 +73,10 @@ class Platform:
         self._say = say
         self._closing = contextlib.ExitStack()
         self.processes: dict[str, ManagedProcess] = {}
-        self.airflow_port = free_port()
         self.edge_api_urls = [f"http://{LOCALHOST}:{free_port()}" for _ in range(spec.edge_apis)]
-        self.airflow_url = f"http://{LOCALHOST}:{self.airflow_port}"
+        self.airflow_url = f"http://{LOCALHOST}:{free_port()}{spec.base_path}"
+        self.admin_api_url = self.edge_api_urls[0]
+        """Where the fleet page of the next api-server finds the admin API."""
 
     @property
     def fleet_page_url(self) -> str:
@@ -108,7 +111,7 @@ class Platform:
             home=self._home("airflow"),
             dags=self.spec.dags,
             database_url=self.database_url,
-            api_port=self.airflow_port,
+            url=self.airflow_url,
             executor=self.spec.executor,
             extra=self.spec.airflow_env,
         )
@@ -116,8 +119,8 @@ class Platform:
         self.run("airflow", "db", "migrate", env=self._airflow_env)
         self._say("api-server, scheduler, dag-processor, triggerer, edge API")
         for name in COMPONENTS:
-            more = self._fleet_page_env() if name == "api-server" else {}
-            self._add(name, ["airflow", name], {**self._airflow_env, **more}).start()
+            env = self._api_server_env() if name == "api-server" else self._airflow_env
+            self._add(name, ["airflow", name], env).start()
         for number, url in enumerate(self.edge_api_urls):
             self._add(f"edge-api-{number}", ["edge-api", "serve"], self._edge_api_env(url)).start()
         for number in range(len(self.edge_api_urls)):
@@ -171,16 +174,26 @@ class Platform:
         return edge_api_env(
             home=self._home("edge-api"),
             database_url=self.database_url,
-            airflow_port=self.airflow_port,
+            airflow_url=self.airflow_url,
             extra={**port, **self.spec.edge_api_env},
         )
 
-    def _fleet_page_env(self) -> dict[str, str]:
-        """Return the settings of the fleet page, with a credential of its own."""
+    def _api_server_env(self) -> dict[str, str]:
+        """Return the settings of an api-server: of Airflow, and of the fleet page with a credential of its own."""
         token = self.folder / "fleet-page-credential"
         token.touch(mode=0o600)
         token.write_text(self.credential("--role", "admin", "--label", "fleet page", "--on-behalf"))
-        return fleet_page_env(api_url=self.edge_api_urls[0], token_file=token)
+        page = fleet_page_env(admin_api_url=self.admin_api_url, api_url=self.edge_api_urls[0], token_file=token)
+        return self._airflow_env | page
+
+    def add_api_server(self) -> str:
+        """Start another api-server and return its URL."""
+        port = free_port()
+        name = f"api-server-{port}"
+        self._add(name, ["airflow", "api-server", "--port", str(port)], self._api_server_env()).start()
+        url = f"http://{LOCALHOST}:{port}{self.spec.base_path}"
+        wait_until(lambda: answers(f"{url}/api/v2/monitor/health"), f"{url} answers", START_TIMEOUT_S)
+        return url
 
     def credential(self, *arguments: str) -> str:
         """Create a credential for the admin API."""

@@ -14,10 +14,13 @@ SEND_TIMEOUT_S = 5.0
 
 
 class Relay:
-    """Relays a port of this machine to another port, or to a Unix socket; use it as a context manager."""
+    """Relays a port of this machine to the first target that takes a connection: other ports, or Unix sockets.
 
-    def __init__(self, target: int | Path) -> None:
-        self._target = target
+    Use it as a context manager.
+    """
+
+    def __init__(self, *targets: int | Path) -> None:
+        self._targets = targets
         self._listener = socket.create_server((LOCALHOST, 0))
         self.port: int = self._listener.getsockname()[1]
         self.delay_s = 0.0
@@ -26,6 +29,7 @@ class Relay:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._forwarding = threading.Lock()
+        self._stopped = False
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
@@ -35,7 +39,7 @@ class Relay:
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        if self._forwarding.locked():
+        if self._stopped:
             self.resume_forwarding()
         self._thread.join(timeout=10)
         for connection in (self._listener, *self._peers):
@@ -46,9 +50,11 @@ class Relay:
         """Forward nothing from now on and close nothing, as a firewall that drops all packets."""
         if not self._forwarding.acquire(timeout=2 * SEND_TIMEOUT_S):
             raise TimeoutError("the relay is stuck")
+        self._stopped = True
 
     def resume_forwarding(self) -> None:
         """Forward again, also what was sent meanwhile."""
+        self._stopped = False
         self._forwarding.release()
 
     def cut(self) -> None:
@@ -71,9 +77,8 @@ class Relay:
 
     def _accept(self) -> None:
         near, _ = self._listener.accept()
-        try:
-            far = self._connect()
-        except OSError:
+        far = next(filter(None, map(_connected, self._targets)), None)
+        if far is None:
             near.close()
             return
         for connection in (near, far):
@@ -81,17 +86,6 @@ class Relay:
         self._peers |= {near: far, far: near}
         self._selector.register(near, selectors.EVENT_READ)
         self._selector.register(far, selectors.EVENT_READ)
-
-    def _connect(self) -> socket.socket:
-        if isinstance(self._target, int):
-            return socket.create_connection((LOCALHOST, self._target))
-        far = socket.socket(socket.AF_UNIX)
-        try:
-            far.connect(str(self._target))
-        except OSError:
-            far.close()
-            raise
-        return far
 
     def _forward(self, source: socket.socket) -> None:
         if self.delay_s:
@@ -109,3 +103,13 @@ class Relay:
             if connection is not None and self._peers.pop(connection, None) is not None:
                 self._selector.unregister(connection)
                 connection.close()
+
+
+def _connected(target: int | Path) -> socket.socket | None:
+    far = socket.socket(socket.AF_INET if isinstance(target, int) else socket.AF_UNIX)
+    try:
+        far.connect((LOCALHOST, target) if isinstance(target, int) else str(target))
+    except OSError:
+        far.close()
+        return None
+    return far

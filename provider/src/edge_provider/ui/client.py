@@ -17,6 +17,9 @@ Model = TypeVar("Model", bound=BaseModel)
 TIMEOUT_S: Final = 10.0
 STREAM_SILENCE_S: Final = 40.0
 """The change stream sends a line at least every 15 s."""
+STREAM_TYPE: Final = "text/event-stream"
+_UNKNOWN_PATH: Final = ("not_found", "method_not_allowed")
+"""Codes of an edge API that does not know a call at all; missing objects have codes of their own."""
 
 
 class EdgeApiError(Exception):
@@ -30,6 +33,15 @@ class EdgeApiError(Exception):
 def away(code: str, detail: str) -> EdgeApiError:
     """Return the error of an edge API that can't be used now."""
     return EdgeApiError(503, code, detail)
+
+
+def other_version() -> EdgeApiError:
+    """Return the error of an edge API that speaks in another form."""
+    return away(
+        "edge_api_version",
+        "The edge API answers in a form that this page does not know. Give Airflow and the edge API the same "
+        "version of Airflow Edge.",
+    )
 
 
 class EdgeApi:
@@ -49,8 +61,17 @@ class EdgeApi:
         given = {name: value for name, value in params.items() if value is not None}
         return _parse(model, await self._call("GET", path, {}, params=given))
 
-    async def write(self, user: str, method: str, path: str, body: BaseModel | None = None) -> bytes:
-        """Change something in a user's name and return the answer's JSON."""
+    async def write(
+        self, model: type[Model], user: str, method: str, path: str, body: BaseModel | None = None
+    ) -> Model:
+        """Change something in a user's name and return the answer."""
+        return _parse(model, await self._write(user, method, path, body))
+
+    async def delete(self, user: str, path: str) -> None:
+        """Delete something in a user's name."""
+        await self._write(user, "DELETE", path, None)
+
+    async def _write(self, user: str, method: str, path: str, body: BaseModel | None) -> httpx.Response:
         try:
             headers = {ON_BEHALF_HEADER: encode_name(user)}
         except InvalidNameError as error:
@@ -59,7 +80,7 @@ class EdgeApi:
         content = None if body is None else body.model_dump_json(exclude_unset=True)
         if content is not None:
             headers["Content-Type"] = "application/json"
-        return (await self._call(method, path, headers, content=content)).content
+        return await self._call(method, path, headers, content=content)
 
     @asynccontextmanager
     async def stream(self, path: str, last_event_id: str | None) -> AsyncIterator[AsyncIterator[str]]:
@@ -72,6 +93,8 @@ class EdgeApi:
                 if not answer.is_success:
                     await answer.aread()
                     raise await self._refusal(answer)
+                if not answer.headers.get("Content-Type", "").startswith(STREAM_TYPE):
+                    raise other_version()
                 yield answer.aiter_lines()
         except httpx.HTTPError as error:
             raise _unreachable(error) from error
@@ -83,19 +106,22 @@ class EdgeApi:
                     settings = await asyncio.to_thread(admin_settings)
                 except SettingsError as error:
                     raise away("not_configured", f"The api-server does not know the edge API: {error}.") from error
-                self._http = httpx.AsyncClient(
-                    base_url=settings.url,
-                    headers={"Authorization": f"Bearer {settings.token}"},
-                    timeout=TIMEOUT_S,
-                    follow_redirects=False,
-                )
+                try:
+                    self._http = httpx.AsyncClient(
+                        base_url=settings.url,
+                        headers={"Authorization": f"Bearer {settings.token}"},
+                        timeout=TIMEOUT_S,
+                        follow_redirects=False,
+                    )
+                except httpx.InvalidURL as error:
+                    raise away("not_configured", f"[edge] admin_api_url is not a URL: {error}.") from error
             return self._http
 
     async def _call(self, method: str, path: str, headers: dict[str, str], **more: Any) -> httpx.Response:
         http = await self._client()
         try:
             answer = await http.request(method, path, headers=headers, **more)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except httpx.HTTPError as error:
             raise _unreachable(error) from error
         if answer.is_success:
             return answer
@@ -114,6 +140,8 @@ class EdgeApi:
             await self.close()
             self._http = None
             return away("credential_refused", f"The edge API refuses the api-server's credential. {problem.detail}")
+        if problem.code in _UNKNOWN_PATH:
+            return other_version()
         return EdgeApiError(answer.status_code, problem.code, problem.detail)
 
 
@@ -128,8 +156,4 @@ def _parse(model: type[Model], answer: httpx.Response) -> Model:
     try:
         return model.model_validate_json(answer.content)
     except ValidationError as error:
-        raise away(
-            "edge_api_version",
-            "The edge API answers in a form that this page does not know. Give Airflow and the edge API the same "
-            "version of Airflow Edge.",
-        ) from error
+        raise other_version() from error

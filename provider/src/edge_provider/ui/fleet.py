@@ -17,11 +17,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from edge_protocol.admin import CHANGES_PATH, PAGE_MAX, WORKERS_PATH, ChangeKind, WorkerPage, WorkerView
 from edge_protocol.rest import Problem
-from edge_provider.ui.client import EdgeApi, EdgeApiError, away
+from edge_provider.ui.client import EdgeApi, EdgeApiError, away, other_version
 
 REFRESH_S: Final = 10.0
 """Workers report their load this often."""
@@ -135,7 +135,7 @@ class Fleet:
         async with asyncio.TaskGroup() as group:
             both = [
                 group.create_task(self._keep("list", self._list, REFRESH_S), name="edge fleet: list"),
-                group.create_task(self._keep("stream", self._read_stream, 0), name="edge fleet: stream"),
+                group.create_task(self._keep("stream", self._read_stream, RETRY_S), name="edge fleet: stream"),
             ]
             with contextlib.suppress(TimeoutError):
                 while True:
@@ -208,8 +208,8 @@ class Fleet:
                 name = json.loads(data)["name"]
                 if (gone := self._workers.pop(name, None)) is not None:
                     self._leaving.append((time.monotonic(), gone))
-        except (ValidationError, ValueError, KeyError) as error:
-            raise away("edge_api_version", "The edge API's change stream is in a form unknown to this page.") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise other_version() from error
 
     def _placed(self, place: int) -> None:
         self._place = place

@@ -31,15 +31,15 @@ class JoinTokenPages:
         await _check_mint(viewer, body.team)
         if viewer.teams is not None and body.team is None:
             raise EdgeApiError(422, "team_missing", "Choose one of your teams: this worker would be of no team.")
-        answer = await self._api.write(viewer.name, "POST", TOKENS_PATH, body)
-        return Response(answer, 201, {"Cache-Control": "no-store"}, "application/json")
+        created = await self._api.write(TokenCreated, viewer.name, "POST", TOKENS_PATH, body)
+        return Response(created.model_dump_json(), 201, {"Cache-Control": "no-store"}, "application/json")
 
     async def revoke(self, viewer: WhoLooks, token_id: Annotated[str, PathParameter(max_length=64)]) -> Response:
         """Revoke a join token. Workers that have enrolled with it stay."""
         visible = await self.tokens(viewer)
         if token_id not in {str(token.id) for token in visible.items}:
             raise EdgeApiError(404, "token_unknown", "There is no such join token.")
-        await self._api.write(viewer.name, "DELETE", token_path(token_id))
+        await self._api.delete(viewer.name, token_path(token_id))
         return Response(status_code=204)
 
 

@@ -73,13 +73,13 @@ class WorkerPages:
         router.get("/workers/{name}")(self.details)
         router.get("/workers/{name}/events")(self.events)
         router.get("/workers/{name}/metrics")(self.metrics)
-        changes.patch("/workers/{name}", response_model=WorkerView)(self.adjust)
+        changes.patch("/workers/{name}")(self.adjust)
         changes.delete("/workers/{name}", status_code=204)(self.remove)
-        changes.put("/workers/{name}/maintenance", response_model=WorkerView)(self.enter_maintenance)
-        changes.delete("/workers/{name}/maintenance", response_model=WorkerView)(self.exit_maintenance)
-        changes.put("/workers/{name}/shutdown", response_model=WorkerView)(self.shut_down)
-        changes.delete("/workers/{name}/shutdown", response_model=WorkerView)(self.cancel_shutdown)
-        changes.delete("/workers/{name}/credentials", response_model=RevokedCredentials)(self.revoke)
+        changes.put("/workers/{name}/maintenance")(self.enter_maintenance)
+        changes.delete("/workers/{name}/maintenance")(self.exit_maintenance)
+        changes.put("/workers/{name}/shutdown")(self.shut_down)
+        changes.delete("/workers/{name}/shutdown")(self.cancel_shutdown)
+        changes.delete("/workers/{name}/credentials")(self.revoke)
         router.include_router(changes)
 
     # ---- reading ----
@@ -144,44 +144,47 @@ class WorkerPages:
 
     # ---- changing ----
 
-    async def adjust(self, viewer: WhoLooks, name: Name, body: WorkerPatch) -> Response:
+    async def adjust(self, viewer: WhoLooks, name: Name, body: WorkerPatch) -> WorkerView:
         """Change queues and slots."""
         return await self._change(viewer, "PATCH", name, worker_path(name), body)
 
-    async def remove(self, viewer: WhoLooks, name: Name) -> Response:
+    async def remove(self, viewer: WhoLooks, name: Name) -> None:
         """Remove a worker that is gone, and revoke its credentials."""
-        await self._change(viewer, "DELETE", name, worker_path(name))
-        return Response(status_code=204)
+        await self._check_act(viewer, name)
+        await self._api.delete(viewer.name, worker_path(name))
 
-    async def enter_maintenance(self, viewer: WhoLooks, name: Name, body: MaintenanceRequest) -> Response:
+    async def enter_maintenance(self, viewer: WhoLooks, name: Name, body: MaintenanceRequest) -> WorkerView:
         """Enter maintenance, or change its comment."""
         return await self._change(viewer, "PUT", name, worker_maintenance_path(name), body)
 
-    async def exit_maintenance(self, viewer: WhoLooks, name: Name) -> Response:
+    async def exit_maintenance(self, viewer: WhoLooks, name: Name) -> WorkerView:
         """End maintenance."""
         return await self._change(viewer, "DELETE", name, worker_maintenance_path(name))
 
-    async def shut_down(self, viewer: WhoLooks, name: Name) -> Response:
+    async def shut_down(self, viewer: WhoLooks, name: Name) -> WorkerView:
         """Ask a worker to finish its tasks and stop."""
         return await self._change(viewer, "PUT", name, worker_shutdown_path(name))
 
-    async def cancel_shutdown(self, viewer: WhoLooks, name: Name) -> Response:
+    async def cancel_shutdown(self, viewer: WhoLooks, name: Name) -> WorkerView:
         """Cancel a shutdown that the worker has not begun."""
         return await self._change(viewer, "DELETE", name, worker_shutdown_path(name))
 
-    async def revoke(self, viewer: WhoLooks, name: Name) -> Response:
+    async def revoke(self, viewer: WhoLooks, name: Name) -> RevokedCredentials:
         """Revoke all credentials of a worker."""
-        return await self._change(viewer, "DELETE", name, worker_credentials_path(name))
+        await self._check_act(viewer, name)
+        return await self._api.write(RevokedCredentials, viewer.name, "DELETE", worker_credentials_path(name))
 
     async def _change(
         self, viewer: Viewer, method: str, name: str, path: str, body: BaseModel | None = None
-    ) -> Response:
+    ) -> WorkerView:
+        await self._check_act(viewer, name)
+        return await self._api.write(WorkerView, viewer.name, method, path, body)
+
+    async def _check_act(self, viewer: Viewer, name: str) -> None:
         # Whoever may change nothing learns nothing about which workers there are.
         await viewer.check_act()
         worker = await self._visible(viewer, name)
         await viewer.check_act(worker.team)
-        answer = await self._api.write(viewer.name, method, path, body)
-        return Response(answer, media_type="application/json", headers={"Cache-Control": "no-store"})
 
     async def act_on_many(self, viewer: WhoLooks, body: BulkRequest) -> BulkResponse:
         """Apply one action to the named workers; each has its own result."""
@@ -202,6 +205,6 @@ class WorkerPages:
         results = list(refused.values())
         if names:
             request = body.model_copy(update={"names": names})
-            answer = await self._api.write(viewer.name, "POST", f"{WORKERS_PATH}/bulk", request)
-            results += BulkResponse.model_validate_json(answer).results
+            answer = await self._api.write(BulkResponse, viewer.name, "POST", f"{WORKERS_PATH}/bulk", request)
+            results += answer.results
         return BulkResponse(results=sorted(results, key=lambda result: result.name))

@@ -6,7 +6,7 @@ import { Fact, Facts, Loaded, Notice, StateBadge, TaskLink } from "../parts";
 import { useEvents, useJobs, useMetrics, useNow, useWorker } from "../queries";
 import type { CredentialView, Session, WorkerEvent, WorkerView } from "../schema";
 import { ACTIONS, actorName, ago, bytes, count, EVENTS, number, progress, SOON_MS, time } from "../words";
-import { ActionButtons } from "./ActionButtons";
+import { ActionButtons, useActions } from "./ActionButtons";
 import { Sparkline } from "./Sparkline";
 
 export function WorkerPanel({
@@ -76,6 +76,7 @@ function Section({ title, children }: { title: string; children: ReactNode }) {
 function Now({ worker, who }: { worker: WorkerView; who: Session }) {
   const now = useNow();
   const drains = progress(worker);
+  const { ask, dialog } = useActions();
   const { sysinfo, versions } = worker;
   return (
     <Stack gap={3}>
@@ -88,7 +89,7 @@ function Now({ worker, who }: { worker: WorkerView; who: Session }) {
           {worker.cordon.reasons.map((each) => each.message).join(" ")}
         </Notice>
       ) : null}
-      {who.may_act ? <ActionButtons label={`Actions on ${worker.name}`} workers={[worker]} /> : null}
+      {who.may_act ? <ActionButtons ask={ask} label={`Actions on ${worker.name}`} workers={[worker]} /> : null}
       <Facts>
         {worker.maintenance ? (
           <Fact name="Maintenance">
@@ -123,6 +124,7 @@ function Now({ worker, who }: { worker: WorkerView; who: Session }) {
           <Fact name="Disk free">{bytes(Number(sysinfo.disk_free_bytes))}</Fact>
         )}
       </Facts>
+      {dialog}
     </Stack>
   );
 }

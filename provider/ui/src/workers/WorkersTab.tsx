@@ -6,7 +6,7 @@ import { type Fleet, useFleet, useNow, words } from "../queries";
 import type { Session, WorkerView } from "../schema";
 import { useSearch } from "../search";
 import { age, ago, bytes, count, number, progress, reason, SOON_MS, STATES } from "../words";
-import { ActionButtons } from "./ActionButtons";
+import { ActionButtons, useActions } from "./ActionButtons";
 import { GROUPS, selected, sorted } from "./select";
 import { WorkerPanel } from "./WorkerPanel";
 
@@ -46,6 +46,7 @@ function Workers({ fleet, who }: { fleet: Fleet; who: Session }) {
   const queues = useMemo(() => [...new Set(all.flatMap((worker) => worker.queues))].sort(), [all]);
   const teams = useMemo(() => [...new Set(all.flatMap((worker) => (worker.team ? [worker.team] : [])))].sort(), [all]);
   const setText = useCallback((text: string) => set({ text, page: null }), [set]);
+  const { ask, dialog } = useActions();
   const open = get("worker");
 
   if (!all.length) {
@@ -125,7 +126,7 @@ function Workers({ fleet, who }: { fleet: Fleet; who: Session }) {
             <Button onClick={() => setChosen(new Set())} size="2xs" variant="ghost">
               Clear
             </Button>
-            <ActionButtons label="Actions on the selected workers" workers={chosenWorkers} />
+            <ActionButtons ask={ask} label="Actions on the selected workers" workers={chosenWorkers} />
           </HStack>
         </Box>
       ) : null}
@@ -190,6 +191,7 @@ function Workers({ fleet, who }: { fleet: Fleet; who: Session }) {
           </Button>
         </HStack>
       ) : null}
+      {dialog}
       {open ? (
         <WorkerPanel live={fleet.workers.get(open)} name={open} onClose={() => set({ worker: null })} who={who} />
       ) : null}

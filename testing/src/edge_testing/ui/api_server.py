@@ -10,11 +10,15 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
+from uuid import uuid4
 
 import httpx
 import uvicorn
 
 from edge_demo.environment import LOCALHOST, free_port
+from edge_testing.database.db import Db
+from edge_testing.database.records import register
+from edge_testing.edge_api.credentials import admin_credential
 
 with warnings.catch_warnings():
     # Airflow's imports use deprecated names of its dependencies.
@@ -28,6 +32,26 @@ with warnings.catch_warnings():
 _START_S: Final = 60.0
 
 ROLES: Final = ("viewer", "user", "op", "admin")
+TEAMS: Final = ("red", "blue")
+
+
+def settings(url: str, db: Db, **more: str) -> dict[str, str]:
+    """Return an api-server's settings for the edge API at a URL."""
+    return {
+        "AIRFLOW__EDGE__ADMIN_API_URL": url,
+        "AIRFLOW__EDGE__ADMIN_TOKEN": admin_credential(db, on_behalf=True),
+        "AIRFLOW__EDGE__API_URL": "https://edge.example.com/edge_worker/v2",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+        **more,
+    }
+
+
+def add_worker(db: Db, **changes: Any) -> str:
+    """Register a worker and return its name; `changes` are fields of `Registration`."""
+    name = str(changes.pop("name", f"w-{uuid4().hex[:8]}"))
+    with db.connection() as connection:
+        register(connection, name, **changes)
+    return name
 
 
 @contextmanager
@@ -101,6 +125,14 @@ class Page:
     def write(self, method: str, path: str, body: Any = None, expect: int = 200) -> Any:
         """Change something and return the answer's JSON."""
         return _checked(self.http.request(method, path, json=body, headers={WRITE_HEADER: "1"}), expect)
+
+    def until_known(self, news: Any, name: str) -> Any:
+        """Poll from an answer on until a worker is reported, and return the answer that does."""
+        for _ in range(200):
+            if any(seen["name"] == name for seen in news["workers"]):
+                return news
+            news = self.get("fleet", since=news["since"])
+        raise AssertionError(name)
 
 
 def _checked(answer: httpx.Response, expect: int) -> Any:

@@ -1,103 +1,17 @@
-"""The fleet page's backend in a real api-server, with a real edge API: who may see and do what, and what goes wrong."""
+"""The fleet page's backend in a real api-server, with a real edge API: who may see and do what, and bad input."""
 
 import json
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import airflow.settings
 import httpx
 import pytest
-from airflow.models import import_all_models
-from airflow.models.base import Base
-from airflow.models.dag import DagModel
-from airflow.models.dagbundle import DagBundleModel
-from airflow.models.team import Team
-from sqlalchemy import create_engine
 
-from edge_demo.environment import LOCALHOST, free_port
 from edge_testing.database.db import Db
-from edge_testing.database.records import register
-from edge_testing.edge_api.credentials import admin_credential
 from edge_testing.edge_api.process import ApiProcess
 from edge_testing.skipping import cannot_run
-from edge_testing.ui.api_server import ROLES, ApiServer, Page, api_server
-
-TEAMS = ("red", "blue")
-
-
-@pytest.fixture(scope="module")
-def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Airflow's own tables, with a DAG of each team and one of none."""
-    file = tmp_path_factory.mktemp("airflow") / "airflow.db"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"sqlite:///{file}")
-        patch.setattr(airflow.settings, "SQL_ALCHEMY_CONN", f"sqlite:///{file}")
-        patch.setattr(airflow.settings, "SQL_ALCHEMY_CONN_ASYNC", f"sqlite+aiosqlite:///{file}")
-        airflow.settings.dispose_orm()
-        airflow.settings.configure_orm()
-        engine = create_engine(f"sqlite:///{file}")
-        import_all_models()
-        Base.metadata.create_all(engine)
-        with airflow.settings.Session() as session:
-            for team in TEAMS:
-                bundle = DagBundleModel(name=team)
-                bundle.teams = [Team(name=team)]
-                session.add(bundle)
-                session.flush()
-                session.add(DagModel(dag_id=f"dag-{team}", bundle_name=team))
-            session.add(DagBundleModel(name="common"))
-            session.flush()
-            session.add(DagModel(dag_id="dag", bundle_name="common"))
-            session.commit()
-        engine.dispose()
-        yield
-        airflow.settings.dispose_orm()
-
-
-@pytest.fixture(scope="module")
-def db(module_database: str) -> Iterator[Db]:
-    with Db(module_database) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def edge_api(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
-    with ApiProcess(module_database, tmp_path_factory.mktemp("edge-api") / "log") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def server(airflow_database: None, edge_api: ApiProcess, db: Db) -> Iterator[ApiServer]:
-    """An api-server without teams."""
-    with api_server(settings(edge_api.url, db)) as started:
-        yield started
-
-
-@pytest.fixture
-def worker(db: Db) -> str:
-    """A worker of no team that just connected; of a name that no other test uses."""
-    return add_worker(db)
-
-
-def settings(url: str, db: Db, **more: str) -> dict[str, str]:
-    return {
-        "AIRFLOW__EDGE__ADMIN_API_URL": url,
-        "AIRFLOW__EDGE__ADMIN_TOKEN": admin_credential(db, on_behalf=True),
-        "AIRFLOW__EDGE__API_URL": "https://edge.example.com/edge_worker/v2",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
-        **more,
-    }
-
-
-def add_worker(db: Db, **changes: Any) -> str:
-    name = f"w-{uuid4().hex[:8]}"
-    with db.connection() as connection:
-        register(connection, name, **changes)
-    return name
-
+from edge_testing.ui.api_server import ROLES, TEAMS, ApiServer, add_worker, api_server, settings
 
 # ---- who may do what ----
 
@@ -187,9 +101,9 @@ def test_polls_bring_what_has_changed(server: ApiServer, db: Db) -> None:
     with server.user("op") as page:
         news = page.get("fleet")
         assert news["reset"]
-        until_known(page, news, first)
+        page.until_known(news, first)
         second = add_worker(db)
-        news = until_known(page, page.get("fleet"), second)
+        news = page.until_known(page.get("fleet"), second)
         page.write("PUT", f"workers/{first}/maintenance", {"comment": "new disk"})
         for _ in range(100):
             news = page.get("fleet", since=news["since"])
@@ -198,15 +112,6 @@ def test_polls_bring_what_has_changed(server: ApiServer, db: Db) -> None:
         else:
             raise AssertionError
         assert page.get("fleet", since="nonsense")["reset"]
-
-
-def until_known(page: Page, news: Any, name: str) -> Any:
-    """Poll until a worker is reported, and return that answer."""
-    for _ in range(200):
-        if any(seen["name"] == name for seen in news["workers"]):
-            return news
-        news = page.get("fleet", since=news["since"])
-    raise AssertionError(name)
 
 
 # ---- what people may not see ----
@@ -221,7 +126,7 @@ def test_teams_see_their_own_workers_and_jobs(airflow_database: None, edge_api: 
     with ExitStack() as stack:
         server = stack.enter_context(api_server(multi))
         page = stack.enter_context(server.user("op", teams=("red",)))
-        until_known(page, page.get("fleet"), mine)
+        page.until_known(page.get("fleet"), mine)
         names = {worker["name"] for worker in page.get("fleet")["workers"]}
         assert {mine, nobodys} <= names
         assert theirs not in names
@@ -311,42 +216,22 @@ def test_an_action_on_a_worker_that_has_gone(server: ApiServer) -> None:
         assert (result["ok"], result["code"]) == (False, "worker_unknown")
 
 
-@pytest.mark.parametrize(
-    ("changes", "code"),
-    [
-        ({"AIRFLOW__EDGE__ADMIN_API_URL": ""}, "not_configured"),
-        ({"AIRFLOW__EDGE__ADMIN_TOKEN": ""}, "not_configured"),
-        ({"AIRFLOW__EDGE__ADMIN_API_URL": f"http://{LOCALHOST}:{free_port()}"}, "edge_api_away"),
-        ({"AIRFLOW__EDGE__ADMIN_TOKEN": "nonsense"}, "credential_refused"),
-    ],
-)
-def test_an_edge_api_that_cannot_be_used(
-    airflow_database: None, edge_api: ApiProcess, db: Db, changes: dict[str, str], code: str
-) -> None:
-    with api_server({**settings(edge_api.url, db), **changes}) as server, server.user("viewer") as page:
-        page.get("session")
-        for path in ("fleet", "queues", "jobs", "workers/w1"):
-            assert page.get(path, expect=503)["code"] == code
-
-
-def test_the_last_data_is_shown_while_the_edge_api_is_away(
-    airflow_database: None, module_database: str, db: Db, tmp_path: Path
-) -> None:
-    name = add_worker(db)
-    with ExitStack() as stack:
-        edge_api = stack.enter_context(ApiProcess(module_database, tmp_path / "log"))
-        server = stack.enter_context(api_server(settings(edge_api.url, db)))
-        page = stack.enter_context(server.user("viewer"))
-        until_known(page, page.get("fleet"), name)
-        edge_api.end()
-        news = page.get("fleet")
-        while not news["problem"] or news["problem"]["code"] != "edge_api_away":
-            news = page.get("fleet")
-        assert name in {worker["name"] for worker in news["workers"]}
-        edge_api.start()
-        edge_api.wait_ready()
-        while page.get("fleet")["problem"]:
-            pass
+def test_names_with_every_allowed_character(server: ApiServer, db: Db) -> None:
+    name = add_worker(db, name=f"A{'.b_C-9' * 42}", queues=["#q/? %2F&=+\\'\"<b>ü☃", "..", "/"])
+    (job,) = db.enqueue(dag_id="dag", task_id="tü.-_", run_id="r:+~. 1/2#?&", queue="#q/? %2F&=+\\'\"<b>ü☃")
+    with server.user("admin") as page:
+        page.until_known(page.get("fleet"), name)
+        page.write("PUT", f"workers/{name}/maintenance", {"comment": "new disk"})
+        page.write("PATCH", f"workers/{name}", {"add_queues": ["*?", "."], "remove_queues": ["/"]})
+        assert page.get(f"workers/{name}")["worker"]["queues_removed"] == ["/"]
+        for part in ("events", "metrics"):
+            page.get(f"workers/{name}/{part}")
+        assert [entry["action"] for entry in page.get("audit", object=f"worker/{name}")["items"]]
+        (shown,) = page.get("jobs", queue="#q/? %2F&=+\\'\"<b>ü☃")["items"]
+        assert (shown["id"], shown["run_id"]) == (str(job), "r:+~. 1/2#?&")
+        story = page.get("task", dag_id="dag", run_id="r:+~. 1/2#?&", task_id="tü.-_")
+        assert story["why"]["verdict"] == "cordoned"
+        page.write("DELETE", f"workers/{name}/credentials")
 
 
 def test_the_export_is_no_formula_for_a_spreadsheet(server: ApiServer, db: Db, worker: str) -> None:
