@@ -86,7 +86,7 @@
   edgeApi.enabled is false, but Airflow's edge executor needs an edge API. Set edgeApi.enabled=true, or airflow.enabled=false.
 {{- end }}
 {{- if and .Values.edgeApi.enabled (not (include "airflow-edge.executionApiUrl" .)) }}
-  edgeApi.executionApiUrl is empty. Set it to the URL of Airflow's Execution API as workers reach it, for example https://airflow.example.com/execution/.
+  edgeApi.executionApiUrl is empty. Set it to the URL of Airflow's Execution API as the edge API reaches it, for example http://airflow-api-server.airflow.svc:8080/execution/.
 {{- end }}
 {{- with .Values.edgeApi.autoscaling }}
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) }}

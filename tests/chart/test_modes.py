@@ -44,7 +44,7 @@ def test_existing_airflow_gets_the_edge_parts_only() -> None:
     pod = made.one("Deployment", "edge-edge-api")["spec"]["template"]["spec"]
     assert env(pod["containers"][0])["EDGE_API_DATABASE_URL"] == ("edge-api-database", "connection")
     settings = made.one("ConfigMap", "edge-edge-api")["data"]
-    assert settings["EDGE_API_EXECUTION_API_URL"] == "https://airflow.example.com/execution/"
+    assert settings["EDGE_API_EXECUTION_API_URL"] == "http://airflow-api-server.airflow.svc:8080/execution/"
     (rule,) = made.one("Ingress", "edge-ingress")["spec"]["rules"]
     assert [path["path"] for path in rule["http"]["paths"]] == ["/edge_worker"]
 
@@ -249,7 +249,13 @@ def test_the_ingress_leads_to_all_that_workers_call() -> None:
     assert ingress["spec"]["tls"] == [{"hosts": ["edge.example.com"], "secretName": "edge-tls"}]
     assert int(ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-read-timeout"]) >= 3600
     settings = render("everything").one("ConfigMap", "edge-edge-api")["data"]
-    assert settings["EDGE_API_EXECUTION_API_URL"] == "https://edge.example.com/execution/"
+    assert settings["EDGE_API_EXECUTION_API_URL"].startswith("http://edge-api-server.")
+
+
+def test_sites_need_one_path() -> None:
+    made = render("platform", "--set=ingress.enabled=true,ingress.host=edge.example.com")
+    (rule,) = made.one("Ingress", "edge-ingress")["spec"]["rules"]
+    assert [path["path"] for path in rule["http"]["paths"]] == ["/edge_worker"]
 
 
 @pytest.mark.parametrize("mode", ["platform", "existing", "everything"])

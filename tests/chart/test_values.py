@@ -171,7 +171,7 @@ REMOTE = ("--set", "edgeApi.enabled=false,airflow.enabled=false,postgresql.enabl
         (("database.existingSecret=x",), "database.existingSecret", "postgresql.enabled=false"),
         (("database.apiRole.existingSecret=x",), "database.apiRole.existingSecret", "postgresql.enabled=false"),
         (("postgresql.enabled=false",), "database.existingSecret is empty", "postgresql.enabled=true"),
-        (("airflow.enabled=false",), "edgeApi.executionApiUrl", "https://airflow.example.com/execution/"),
+        (("airflow.enabled=false",), "edgeApi.executionApiUrl", "http://airflow-api-server.airflow.svc"),
         (("edgeApi.enabled=false,operator.enabled=false",), "edgeApi.enabled", "airflow.enabled=false"),
         (("operator.clusterWide=true,operator.namespaces={a}",), "operator.namespaces", "Leave one of them out"),
         (("operator.externalNamespace=far",), "operator.externalNamespace", "Add it to operator.namespaces"),

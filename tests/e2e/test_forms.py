@@ -11,7 +11,7 @@ import pytest
 from edge_demo.airflow_client import AirflowClient
 from edge_testing.airflow.asking import ask
 from edge_testing.cluster.choice import Cluster
-from edge_testing.release.entry import hosts, make_certificates, open_entry
+from edge_testing.release.entry import host, make_certificates, open_entry
 from edge_testing.release.namespace import Namespace
 from edge_testing.repository import CHART
 from edge_testing.waiting import eventually
@@ -33,10 +33,9 @@ class ControlPlaneSite(Namespace):
     def install(self) -> None:
         """Follow docs/install.md, in its order."""
         self.ca_file = make_certificates(self, self.folder)
-        edge_host, airflow_host = hosts(self.namespace)
         registry, tag = self.cluster.registry, self.cluster.tag
         images = {"airflow": f"{registry}/airflow-edge/airflow:{tag}", "postgres": f"{registry}/postgres:16"}
-        manifests = Template((FILES / "airflow.yaml").read_text()).substitute(images, airflow_host=airflow_host)
+        manifests = Template((FILES / "airflow.yaml").read_text()).substitute(images)
         self.kubectl("create", "configmap", "dags", f"--from-file={DAGS}")
         for name, user in (("airflow-database", "airflow:owners"), ("edge-api-database", "edge_api:its-own")):
             url = f"postgresql://{user}@db:5432/airflow"
@@ -46,8 +45,8 @@ class ControlPlaneSite(Namespace):
         self.kubectl("apply", "-f", "-", stdin=manifests)
         values = [f"--values={CHART / 'examples' / 'existing-airflow.yaml'}", *self.images(tag)]
         values += [
-            f"--set=ingress.host={edge_host}",
-            f"--set=edgeApi.executionApiUrl=https://{airflow_host}/execution/",
+            f"--set=ingress.host={host(self.namespace)}",
+            "--set=edgeApi.executionApiUrl=http://airflow:8080/execution/",
         ]
         self.helm("install", NAME, str(CHART), *values, "--wait", "--timeout", "3m")
         open_entry(self, self.cluster)
@@ -96,7 +95,7 @@ def remote(
         made.kubectl("create", "configmap", "dags", f"--from-file={DAGS}")
         values = [f"--values={CHART / 'examples' / 'remote.yaml'}", *made.images(cluster.tag)]
         values += [
-            f"--set=controlPlane.url=https://{hosts(control_plane.namespace)[0]}",
+            f"--set=controlPlane.url=https://{host(control_plane.namespace)}",
             "--set=controlPlane.caSecret=company-ca",
         ]
         values += ["--set=dags.bundles=null", "--set=dags.configMap=dags"]

@@ -79,7 +79,7 @@ def test_revoke_and_adopt(db: Connection) -> None:
     assert lease
     assert one(db, scheduling.revoke(job.id)).worker_name == "w1"
     assert rows(db, scheduling.revoke(job.id)) == []
-    assert rows(db, leases.lease_states([lease, uuid4()])) == [(lease, "w1", "removed", 1)]
+    assert rows(db, leases.lease_states([lease, uuid4()])) == [(job.id, lease, "w1", "removed", 1)]
     assert [row.id for row in rows(db, scheduling.adopt("2", [job.id, other.id]))] == [other.id]
 
 

@@ -3,12 +3,10 @@
 {{ ternary "https" "http" (not (empty .Values.ingress.tlsSecret)) }}://{{ .Values.ingress.host }}
 {{- end -}}
 
-{{/* URL of the Execution API as workers reach it. */}}
+{{/* URL of Airflow's Execution API, to which the edge API forwards the calls of tasks. */}}
 {{- define "airflow-edge.executionApiUrl" -}}
 {{- if .Values.edgeApi.executionApiUrl -}}
 {{- .Values.edgeApi.executionApiUrl -}}
-{{- else if and .Values.airflow.enabled .Values.ingress.enabled -}}
-{{- include "airflow-edge.ingressUrl" . -}}/execution/
 {{- else if .Values.airflow.enabled -}}
 http://{{ include "airflow-edge.fullname" . }}-api-server.{{ .Release.Namespace }}.svc:8080/execution/
 {{- end -}}

@@ -39,7 +39,7 @@ def _make_app(runtime: Runtime, admin: FastAPI) -> FastAPI:
     app.mount(ADMIN_PATH, admin)
     app.mount(V1_PATH, make_v1_app(runtime.v1_tokens, runtime.v1_workers, runtime.v1_jobs, runtime.refusals))
     problems.install(app)
-    app.add_middleware(BodyLimit, held=runtime.held)
+    app.add_middleware(BodyLimit, held=runtime.held, forwarded_max=runtime.settings.execution_body_max_bytes)
     app.add_middleware(Guard, note=runtime.refusals.note)
     app.add_middleware(Timing, metrics=runtime.metrics)
     return app

@@ -8,6 +8,8 @@ from edge_api.admin.app import AdminApi
 from edge_api.database.batcher import Batcher
 from edge_api.database.pool import Database
 from edge_api.dispatch.dispatcher import Dispatcher, Wakeups
+from edge_api.execution.forward import ExecutionForwarding
+from edge_api.execution.upstream import Upstream
 from edge_api.fleet.version_policy import VersionPolicy
 from edge_api.frames.accept import AcceptHandler
 from edge_api.frames.bye import ByeHandler
@@ -49,6 +51,7 @@ class Runtime:
     """The parts, and the tasks that run them."""
 
     def __init__(self, settings: ApiSettings) -> None:
+        self.settings = settings
         self.metrics = metrics = Metrics()
         self.database = database = Database(
             settings.database_url.get_secret_value(), settings.database_pool_size, metrics
@@ -85,6 +88,11 @@ class Runtime:
         websocket = WebSocketTransport(authenticator, registry, receiver)
         long_poll = LongPollTransport(database, authenticator, registry, receiver, desired, checks)
 
+        # Calls of tasks on their way to Airflow.
+        url = settings.execution_api_url
+        self._upstream = None if url is None else Upstream(url, settings)
+        self._execution = ExecutionForwarding(database, authenticator, refusals, metrics, self._upstream)
+
         # People and programs; edge3 workers.
         self.admin = AdminApi(database, metrics, settings.heartbeat_interval_s, refusals)
         secret = settings.v1_jwt_secret
@@ -107,7 +115,7 @@ class Runtime:
         self._log_storage = LogStorage(database, metrics)
         enrolment = Enrolment(database, settings, authenticator, refusals)
         rotation = Rotation(database, settings, authenticator)
-        self.routers = tuple(part.router for part in (enrolment, rotation, websocket, long_poll))
+        self.routers = tuple(part.router for part in (enrolment, rotation, websocket, long_poll, self._execution))
         health = Health(self._contact, self._hints, registry)
         self.probes = (health.router, Scrape(database, metrics, settings.heartbeat_interval_s).router)
 
@@ -121,6 +129,7 @@ class Runtime:
             self._heartbeats.losses,
             self._checks.batcher,
             self._desired.batcher,
+            self._execution.batcher,
         )
 
     def start(self, group: asyncio.TaskGroup) -> list[asyncio.Task[NoReturn]]:
@@ -142,6 +151,12 @@ class Runtime:
             **{f"batch-{batcher.name}": batcher.run() for batcher in self._batchers},
         }
         return [group.create_task(run, name=name) for name, run in runs.items()]
+
+    async def close(self) -> None:
+        """Close all connections to the database and to Airflow."""
+        if self._upstream is not None:
+            await self._upstream.close()
+        await self.database.close()
 
     async def drain(self) -> None:
         """Send all workers elsewhere, after everything they sent is durable."""

@@ -137,7 +137,7 @@ async def serve(settings: ApiSettings, listeners: Listeners) -> None:
                 service.cancel()
         log.info("edge API has stopped")
     finally:
-        await runtime.database.close()
+        await runtime.close()
 
 
 def _addresses(listeners: Listeners) -> dict[str, str | int]:

@@ -58,8 +58,15 @@ class ApiSettings(BaseSettings):
     tls_key: Path | None = None
     """PEM file with the certificate's private key."""
 
-    execution_api_url: str | None = None
-    """URL of Airflow's Execution API for workers, sent to them; None: each worker has its own setting."""
+    execution_api_url: Annotated[str, Field(pattern="^https?://[^/]+")] | None = None
+    """URL of Airflow's Execution API as this process reaches it, for example http://airflow-api-server:8080/execution/.
+    Calls of tasks are forwarded there, so that a site needs no other address. None: workers have their own setting."""
+
+    execution_api_ca: Path | None = None
+    """PEM file of the CAs to trust for `execution_api_url`. None: the system's."""
+
+    execution_body_max_bytes: int = Field(default=16 * 1024 * 1024, ge=64 * 1024)
+    """Largest body of a call that is forwarded: the largest XCom that a task can push."""
 
     heartbeat_interval_s: Seconds = 10
     """Sent to workers. A worker that is silent for three of them is unknown, and its jobs are lost."""

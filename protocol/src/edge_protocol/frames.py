@@ -156,8 +156,8 @@ class Welcome(Frame):
     """Largest `data` of one `log` frame."""
     log_window_bytes: int
     """Log bytes that may be unacknowledged at a time, over all leases."""
-    execution_api_url: str | None = None
-    """Airflow's Execution API for task processes, if the platform sets one."""
+    execution_forwarded: bool = False
+    """The edge API forwards calls of tasks to Airflow's Execution API (`edge_protocol.execution`)."""
 
 
 class Job(Frame):

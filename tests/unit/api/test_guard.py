@@ -57,3 +57,14 @@ async def test_a_compressed_body_is_refused_unread() -> None:
     status, body, noted = await run(pieces(), (b"content-encoding", b"gzip"), (b"authorization", b"Bearer x"))
     assert (status, b"compressed_body" in body) == (415, True)
     assert noted == [("1.2.3.4", "http_415", "Bearer x", "POST /x")]
+
+
+async def test_a_large_body_may_take_longer() -> None:
+    left = [b"a", b"b"]
+
+    async def slow() -> Message:
+        await asyncio.sleep(0.1)
+        body = left.pop(0)
+        return {"type": "http.request", "body": body, "more_body": bool(left)}
+
+    assert (await run(slow, (b"content-length", b"1048576")))[:2] == (200, b"ab")

@@ -59,7 +59,21 @@ def test_long_value_is_shortened() -> None:
 
 def test_runner_environment_has_no_join_token_and_the_bundle_for_the_execution_api_only() -> None:
     environ = runner_environ({"EDGE_WORKER_JOIN_TOKEN": "secret", "PATH": "/bin"}, "/ca.pem")
-    assert environ == {"PATH": "/bin", "AIRFLOW__API__SSL_CA_FILE": "/ca.pem"}
+    direct = {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
+    assert environ == {"PATH": "/bin", "AIRFLOW__API__SSL_CA_FILE": "/ca.pem", **direct}
     assert runner_environ({"AIRFLOW__API__SSL_CA_FILE": "/mine.pem"}, "/ca.pem") == {
-        "AIRFLOW__API__SSL_CA_FILE": "/mine.pem"
+        "AIRFLOW__API__SSL_CA_FILE": "/mine.pem",
+        **direct,
     }
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"NO_PROXY": "plant.example"}, "plant.example,127.0.0.1"),
+        ({"NO_PROXY": "ignored", "no_proxy": "plant.example"}, "plant.example,127.0.0.1"),
+        ({"no_proxy": "localhost,127.0.0.1"}, "localhost,127.0.0.1"),
+    ],
+)
+def test_calls_to_the_relay_go_to_no_proxy(environ: dict[str, str], expected: str) -> None:
+    assert runner_environ(environ, None)["no_proxy"] == expected

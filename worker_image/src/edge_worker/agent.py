@@ -29,6 +29,7 @@ from edge_worker.maintenance.health import HealthCheck, load_health_check
 from edge_worker.maintenance.host_health import DiskFloor, HostHealth
 from edge_worker.maintenance.maintenance import MaintenanceControl
 from edge_worker.presence import Presence
+from edge_worker.relay.relay import Relay
 from edge_worker.settings import WorkerSettings
 from edge_worker.tasks.learned import LearnedModules
 from edge_worker.tasks.leases import Leases
@@ -52,7 +53,8 @@ async def run_agent(settings: WorkerSettings, state: StateFolder, credential: St
         async with client_session(settings, api_url, credential.credential) as client:
             rotation = CredentialRotation(client, state, credential, api_url)
             runners = runner_pool(settings, state, locks)
-            await Agent(settings, state, api_url, client, runners, rotation, health).run()
+            relay = Relay(client, api_url)
+            await Agent(settings, state, api_url, client, runners, relay, rotation, health).run()
     finally:
         locks.close()
 
@@ -86,15 +88,17 @@ class Agent:
         api_url: str,
         client: aiohttp.ClientSession,
         runners: RunnerPool,
+        relay: Relay,
         rotation: CredentialRotation,
         health: HealthCheck | None,
     ) -> None:
         self._runners = runners
+        self._relay = relay
         self._rotation = rotation
         self._group = asyncio.TaskGroup()
         leases, spool = Leases(settings.concurrency), Spool(state.leases)
         self._connection = Connection(client, api_url, TransportChoice(settings.transport))
-        self._work = Work(settings, spool, leases, runners, self._connection, self._group)
+        self._work = Work(settings, spool, leases, runners, self._connection, relay, self._group)
         drain = Drain(settings.drain_timeout_s, settings.kill_grace_s, settings.flush_timeout_s)
         self._stop = GracefulStop(drain, leases, self._work, self._connection)
         disk = DiskFloor(state.root, settings.disk_min_free_bytes)
@@ -135,6 +139,7 @@ class Agent:
                 await self._maintenance.load()
                 side = [
                     group.create_task(self._control.serve(), name="local control"),
+                    group.create_task(self._relay.serve(), name="relay"),
                     group.create_task(self._maintenance.watch_health(), name="health check"),
                     group.create_task(self._runners.supervise(), name="runner supervision"),
                     group.create_task(self._work.initialise(), name="initialisation"),

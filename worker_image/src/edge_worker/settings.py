@@ -72,10 +72,11 @@ class WorkerSettings(BaseModel):
     disk_min_free_bytes: int = Field(default=256 << 20, ge=0)
     """Free bytes of the state folder's disk below which no jobs are taken; at most a tenth of the disk counts."""
     ca_bundle: Path | None = None
-    """PEM file of the CAs to trust for the edge API, and for the Execution API unless Airflow's own
-    `[api] ssl_ca_file` is set. HTTPS calls of task code are not affected."""
+    """PEM file of the CAs to trust for the edge API, and for an Execution API that is called directly unless Airflow's
+    own `[api] ssl_ca_file` is set. HTTPS calls of task code are not affected."""
     execution_api_url: Url | None = None
-    """Airflow's Execution API as seen from here; unset: the URL that the edge API sends, else Airflow's own setting."""
+    """Airflow's Execution API, for tasks that shall call it directly; unset: by way of the edge API if that forwards
+    such calls, else Airflow's own setting."""
     health_check: str | None = None
     """`module:function` of the site, called once per heartbeat; returns nothing, `ok` or why the host is unhealthy."""
     health_timeout_s: float = Field(default=10, gt=0)

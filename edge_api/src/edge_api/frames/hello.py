@@ -91,7 +91,7 @@ class HelloHandler:
                 heartbeat_interval_s=self._settings.heartbeat_interval_s,
                 log_chunk_bytes=self._settings.log_chunk_bytes,
                 log_window_bytes=self._settings.log_window_bytes,
-                execution_api_url=self._settings.execution_api_url,
+                execution_forwarded=self._settings.execution_api_url is not None,
             )
         )
         session.send_desired()

@@ -11,12 +11,15 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from edge_api.http.limits import declared_length
 from edge_api.http.problems import problem
 
 HEADERS_TIMEOUT_S: Final = 10.0
 """From the connection, or from the first byte of a further request, to the end of its headers."""
 HEADERS_MAX_BYTES: Final = 64 * 1024
 BODY_TIMEOUT_S: Final = 30.0
+"""For a small body; a large one has this time and what it takes at `BODY_BYTES_PER_S`."""
+BODY_BYTES_PER_S: Final = 64 * 1024
 
 Note = Callable[[str, str, str | None, str], None]
 """As `Refusals.note`: who, code, secret, what."""
@@ -57,7 +60,8 @@ class Guard:
         """Bound the time in which the body must arrive."""
         late = False
         complete = False
-        ends = asyncio.get_running_loop().time() + self._body_timeout_s
+        allowed_s = self._body_timeout_s + declared_length(scope) / BODY_BYTES_PER_S
+        ends = asyncio.get_running_loop().time() + allowed_s
 
         async def timely() -> Message:
             nonlocal late, complete
@@ -83,7 +87,7 @@ class Guard:
             if not late:
                 raise
         if late:
-            answer = problem(408, "body_too_slow", f"The body did not arrive within {self._body_timeout_s:g} s.")
+            answer = problem(408, "body_too_slow", f"The body did not arrive within {allowed_s:.0f} s.")
             answer.headers["Connection"] = "close"
             await answer(scope, receive, send)
 

@@ -9,11 +9,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edge_api.held_bytes import HeldBytes
 from edge_api.http.problems import problem
 from edge_api.metrics import Metrics
+from edge_protocol.execution import EXECUTION_PATH
 from edge_protocol.rest import SYNC_PATH
 
 BODY_MAX_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of a request body: a long-poll call with some full log frames is the largest there is."""
-
+"""Bytes of a request body: a long-poll call with some full log frames is the largest of this API's own."""
 
 SMALL_BYTES: Final = 64 * 1024
 """A body of this size is always taken: heartbeats must not wait for room."""
@@ -22,22 +22,27 @@ SMALL_BYTES: Final = 64 * 1024
 class BodyLimit:
     """Answers 413 to a body that is too long, and 503 to a large one while too many bytes are held."""
 
-    def __init__(self, app: ASGIApp, held: HeldBytes) -> None:
+    def __init__(self, app: ASGIApp, held: HeldBytes, forwarded_max: int) -> None:
+        """Set up; `forwarded_max` bounds the bodies that are forwarded to Airflow."""
         self._app = app
         self._held = held
+        self._forwarded_max = forwarded_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif (length := _declared_length(scope)) > BODY_MAX_BYTES:
-            await _too_large(scope, receive, send)
+            return
+        most = self._forwarded_max if scope["path"].startswith(f"{EXECUTION_PATH}/") else BODY_MAX_BYTES
+        length = declared_length(scope)
+        if length > most:
+            await _too_large(most, scope, receive, send)
         elif length > SMALL_BYTES and not self._held.fits(length):
             await _busy(scope, receive, send)
         else:
-            await self._bounded(scope, receive, send)
+            await self._bounded(most, scope, receive, send)
 
-    async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _bounded(self, most: int, scope: Scope, receive: Receive, send: Send) -> None:
         """Count a body whose length may not be declared."""
         taken = 0
 
@@ -48,25 +53,26 @@ class BodyLimit:
             taken += size
             self._held.add(size)
             # The call ends as if the client had gone; whatever it answers is replaced below.
-            return message if taken <= BODY_MAX_BYTES else {"type": "http.disconnect"}
+            return message if taken <= most else {"type": "http.disconnect"}
 
         async def replacing(message: Message) -> None:
-            if taken <= BODY_MAX_BYTES:
+            if taken <= most:
                 await send(message)
 
         try:
             await self._app(scope, counting, replacing)
         except ClientDisconnect:
-            if taken <= BODY_MAX_BYTES:
+            if taken <= most:
                 raise
         finally:
             # What was parsed of it lives as long as the call.
             self._held.remove(taken)
-        if taken > BODY_MAX_BYTES:
-            await _too_large(scope, receive, send)
+        if taken > most:
+            await _too_large(most, scope, receive, send)
 
 
-def _declared_length(scope: Scope) -> int:
+def declared_length(scope: Scope) -> int:
+    """Return the length of the body that the request announces; 0 if it announces none."""
     for name, value in scope["headers"]:
         if name == b"content-length":
             return int(value) if value.isdigit() else 0
@@ -80,8 +86,8 @@ async def _busy(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(scope, receive, send)
 
 
-async def _too_large(scope: Scope, receive: Receive, send: Send) -> None:
-    answer = problem(413, "body_too_large", f"The body has more than {BODY_MAX_BYTES} bytes. Send less in one call.")
+async def _too_large(most: int, scope: Scope, receive: Receive, send: Send) -> None:
+    answer = problem(413, "body_too_large", f"The body has more than {most} bytes. Send less in one call.")
     answer.headers["Connection"] = "close"
     await answer(scope, receive, send)
 

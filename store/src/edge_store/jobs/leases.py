@@ -331,6 +331,7 @@ def held_by(worker: str) -> Statement[HeldJob]:
 class JobOfLease(NamedTuple):
     """The job of a lease."""
 
+    id: UUID
     lease_id: UUID
     worker_name: str
     state: str

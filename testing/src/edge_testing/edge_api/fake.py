@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from aiohttp import WSMsgType, web
 
+from edge_protocol.execution import EXECUTION_PATH
 from edge_protocol.frames import (
     Accept,
     Ack,
@@ -61,6 +62,10 @@ class FakeEdgeApi:
         self.refuse_logs = False
         self.welcome = {"heartbeat_interval_s": 0.2, "log_chunk_bytes": 4096, "log_window_bytes": 16384}
         self.info = ApiInfo(version="0", protocol_min=2, protocol_max=2)
+        self.execution = web.Response(body=b"{}", headers={"Content-Type": "application/json"})
+        """Answer to calls of tasks."""
+        self.execution_calls: list[tuple[str, dict[str, str], bytes]] = []
+        """Calls of tasks: path as on the wire, headers, body."""
         self._out: asyncio.Queue[str] = asyncio.Queue()
         self._pending: list[Job] = []
         self._connections: set[asyncio.Transport] = set()
@@ -80,6 +85,7 @@ class FakeEdgeApi:
         app.router.add_post(ENROLL_PATH, self._enroll)
         app.router.add_get(SESSION_PATH, self._websocket)
         app.router.add_post(SYNC_PATH, self._sync)
+        app.router.add_route("*", EXECUTION_PATH + "/{path:.*}", self._execution)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
@@ -167,18 +173,20 @@ class FakeEdgeApi:
     def _refusal(self, request: web.Request) -> web.Response | None:
         if request.headers.get("Authorization") == f"Bearer {self.credential}":
             return None
-        return self._problem(
+        return self.problem(
             Problem(title="no", status=401, detail="the credential is revoked", code="credential_revoked")
         )
 
-    def _problem(self, problem: Problem) -> web.Response:
+    @staticmethod
+    def problem(problem: Problem) -> web.Response:
+        """Return an error answer as the edge API writes it."""
         return web.Response(
             status=problem.status, text=problem.model_dump_json(), content_type="application/problem+json"
         )
 
     async def _info(self, _request: web.Request) -> web.Response:
         if self.info_problem is not None:
-            return self._problem(self.info_problem)
+            return self.problem(self.info_problem)
         return web.Response(text=self.info.model_dump_json(), content_type="application/json")
 
     async def _enroll(self, request: web.Request) -> web.Response:
@@ -186,9 +194,9 @@ class FakeEdgeApi:
         if self.enroll_redirect is not None:
             raise web.HTTPTemporaryRedirect(self.enroll_redirect)
         if self.join_problem is not None:
-            return self._problem(self.join_problem)
+            return self.problem(self.join_problem)
         if asked.join_token != self.join_token:
-            return self._problem(
+            return self.problem(
                 Problem(title="no", status=401, detail="the join token is not known", code="join_token")
             )
         answer = EnrollResponse(
@@ -234,6 +242,13 @@ class FakeEdgeApi:
             while True:
                 await socket.send_str(await out.get())
 
+    async def _execution(self, request: web.Request) -> web.Response:
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
+        self.execution_calls.append((request.raw_path, dict(request.headers), await request.read()))
+        found = self.execution
+        return web.Response(status=found.status, body=found.body, headers=found.headers)
+
     async def _sync(self, request: web.Request) -> web.Response:
         if (refusal := self._refusal(request)) is not None:
             return refusal
@@ -242,7 +257,7 @@ class FakeEdgeApi:
             self.transports.append("sync")
             self._out = asyncio.Queue()
         elif asked.session_id != self._session:
-            return self._problem(Problem(title="no", status=404, detail="the session is over", code="session_unknown"))
+            return self.problem(Problem(title="no", status=404, detail="the session is over", code="session_unknown"))
         for text in asked.frames:
             self._on(text)
         out: list[str] = []

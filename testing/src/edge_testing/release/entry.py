@@ -52,9 +52,12 @@ LOCATION = """\
 """
 
 
-def hosts(namespace: str) -> tuple[str, str]:
-    """Return the host names of the edge API and of Airflow for other clusters."""
-    return f"edge.{namespace}.svc.cluster.local", f"company.{namespace}.svc.cluster.local"
+NAME = "edge"
+
+
+def host(namespace: str) -> str:
+    """Return the host name of the edge API for other clusters: the only one that a site is given."""
+    return f"{NAME}.{namespace}.svc.cluster.local"
 
 
 def nginx_config(ingresses: list[Obj], services: dict[str, Obj]) -> str:
@@ -83,8 +86,8 @@ def _location(path: Obj, services: dict[str, Obj]) -> str:
 
 
 def make_certificates(site: Namespace, folder: Path) -> Path:
-    """Create a private CA and a certificate for both names; return the path of the CA's certificate."""
-    write_server_certificate(folder, "entry", (), hosts(site.namespace))
+    """Create a private CA and a certificate; return the path of the CA's certificate."""
+    write_server_certificate(folder, "entry", (), (host(site.namespace),))
     files = (f"--cert={folder / 'entry.crt'}", f"--key={folder / 'entry.key'}")
     site.kubectl("create", "secret", "tls", TLS_SECRET, *files)
     return folder / "ca.crt"
@@ -96,7 +99,7 @@ def open_entry(site: Namespace, cluster: Cluster) -> None:
     config = nginx_config(site.get("ingresses.networking.k8s.io")["items"], services)
     site.apply(
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "entry"}, "data": {"nginx.conf": config}},
-        *(_service(host.partition(".")[0]) for host in hosts(site.namespace)),
+        _service(NAME),
         _pod(f"{cluster.registry}/nginx:1"),
     )
     eventually(lambda: _ready(site), "nginx takes calls", 60, lambda: site.try_kubectl("logs", "entry").stdout)

@@ -20,6 +20,8 @@ from edge_worker.settings import WorkerSettings
 
 PROBLEM_TYPE = "application/problem+json"
 CONNECT_TIMEOUT_S = 15.0
+CONNECTIONS_MOST = 64
+"""The session's own few, and those of tasks that call Airflow at the same time."""
 _BODY_MAX = 64 << 10
 
 
@@ -57,7 +59,7 @@ def client_session(settings: WorkerSettings, api_url: str, credential: str | Non
     if credential is not None:
         headers["Authorization"] = f"Bearer {credential}"
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=_tls_context(settings.ca_bundle), limit=4),
+        connector=aiohttp.TCPConnector(ssl=_tls_context(settings.ca_bundle), limit=CONNECTIONS_MOST),
         headers=headers,
         # Not by `trust_env`, which also reads ~/.netrc and then has two credentials for one call.
         proxy=_proxy(api_url),

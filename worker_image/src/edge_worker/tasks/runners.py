@@ -418,8 +418,15 @@ class RunnerPool:
 
 
 def runner_environ(environ: Mapping[str, str], ca_bundle: str | None) -> dict[str, str]:
-    """Return the environment of runner processes: the agent's without its join token, and `ca_bundle` for Airflow."""
+    """Return the environment of runner processes.
+
+    It is the agent's without its join token, with `ca_bundle` for Airflow, and with loopback left out of the proxy.
+    """
     kept = {name: value for name, value in environ.items() if name != "EDGE_WORKER_JOIN_TOKEN"}
+    # Calls to the relay must not go to the site's proxy. The lower-case name wins where both are set.
+    direct = kept.get("no_proxy") or kept.get("NO_PROXY") or ""
+    if "127.0.0.1" not in direct.split(","):
+        kept["no_proxy"] = kept["NO_PROXY"] = f"{direct},127.0.0.1".lstrip(",")
     if ca_bundle is not None:
         kept.setdefault("AIRFLOW__API__SSL_CA_FILE", ca_bundle)
     return kept

@@ -15,6 +15,7 @@ from edge_protocol.frames import Accept, Ack, Cancel, Fenced, Job, Report, Serve
 from edge_worker.connection.reconnect import Connection
 from edge_worker.errors import RunnerBrokenError
 from edge_worker.logs.shipper import LogShipper
+from edge_worker.relay.relay import Relay
 from edge_worker.settings import WorkerSettings
 from edge_worker.tasks.leases import Effect, Kill, Lease, Leases, Phase, Release, Send, Start
 from edge_worker.tasks.outcome import Outcome, TaskExit, conclude
@@ -37,6 +38,7 @@ class Work:
         leases: Leases,
         runners: RunnerPool,
         connection: Connection,
+        relay: Relay,
         group: asyncio.TaskGroup,
     ) -> None:
         self.shipper = LogShipper(settings.spool_max_bytes)
@@ -45,7 +47,8 @@ class Work:
         self.changed = asyncio.Event()
         """Set when a lease or the connection has changed: a stop may go on."""
         self._settings = settings
-        self._execution_api_url = settings.execution_api_url
+        self._relay = relay
+        self._forwarded = False
         self._spool = spool
         self._leases = leases
         self._runners = runners
@@ -73,7 +76,7 @@ class Work:
 
     def on_welcome(self, welcome: Welcome) -> list[Accept | Report]:
         """Return the accepts and reports that are not acknowledged."""
-        self._execution_api_url = self._settings.execution_api_url or welcome.execution_api_url
+        self._forwarded = welcome.execution_forwarded
         return [effect.frame for effect in self._leases.on_session()]
 
     def on_frame(self, frame: ServerFrame) -> None:
@@ -131,12 +134,19 @@ class Work:
                 # Fenced or cancelled in the meantime.
                 await self._end(lease, TaskExit(lease.id, None))
                 return
-            await self._runners.start(StartOrder(lease.id, folder.root, workload, log_file, self._execution_api_url))
+            server = await self._execution_api(lease)
+            await self._runners.start(StartOrder(lease.id, folder.root, workload, log_file, server))
             log.info("started %s %s, lease %s", lease.job.kind, lease.job.job_id, lease.id)
         except (OSError, RunnerBrokenError) as error:
             log.exception("task of lease %s could not be started", lease.id)
             reason = f"the task could not be started: {error}"
             await self._end(lease, TaskExit(lease.id, None, reason, started=False))
+
+    async def _execution_api(self, lease: Lease) -> str | None:
+        """Return the URL at which a task finds Airflow; None: Airflow's own setting on this host has it."""
+        if self._settings.execution_api_url is not None:
+            return self._settings.execution_api_url
+        return await self._relay.open(lease.id) if self._forwarded else None
 
     def _on_exit(self, task_exit: TaskExit) -> None:
         lease = self._leases.get(task_exit.lease_id)
@@ -148,6 +158,7 @@ class Work:
         if not task_exit.started and lease.kill_reason is None:
             # Before anything is written to what may be a full disk: from here on no job is taken.
             self._leases.starts.not_started(task_exit.detail or "a task could not be started", time.monotonic())
+        self._relay.close(lease.id)
         outcome, modules = await asyncio.to_thread(self._conclude, lease, task_exit)
         self._note_start(lease, task_exit, outcome)
         log.info("ended %s %s, lease %s: %s", lease.job.kind, lease.job.job_id, lease.id, outcome.outcome)
