@@ -1,5 +1,6 @@
 """The relay of a real agent: the calls of a task, and nobody else's, go to the edge API."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -9,9 +10,11 @@ import pytest
 from aiohttp import web
 
 from edge_protocol.execution import EXECUTION_PATH, TASK_HEADER
-from edge_protocol.frames import Report
+from edge_protocol.frames import Cancel, Report
 from edge_protocol.rest import Problem
 from edge_testing.edge_api.fake import FakeEdgeApi
+from edge_testing.waiting import until
+from edge_testing.workers.agent import AgentProcess
 
 HEADERS = {"Authorization": "Bearer task-token", "Content-Type": "application/json", "Cookie": "x"}
 
@@ -19,8 +22,9 @@ HEADERS = {"Authorization": "Bearer task-token", "Content-Type": "application/js
 class Task:
     """A running task that waits, and the URL that its supervisor was given."""
 
-    def __init__(self, api: FakeEdgeApi, lease: UUID, url: str, gate: Path) -> None:
+    def __init__(self, api: FakeEdgeApi, agent: AgentProcess, lease: UUID, url: str, gate: Path) -> None:
         self.api = api
+        self.agent = agent
         self.lease = lease
         self.url = url
         self._gate = gate
@@ -33,11 +37,11 @@ class Task:
 @pytest.fixture
 async def task(api: FakeEdgeApi, start_agent: Any, tmp_path: Path) -> Task:
     api.welcome["execution_forwarded"] = True
-    await start_agent()
+    agent = await start_agent()
     gate = tmp_path / "gate"
     lease = api.offer(f'echo "$EXECUTION_API"; until [ -e {gate} ]; do sleep 0.05; done')
     url = (await api.wait_log(lease, b"\n")).decode().strip()
-    return Task(api, lease, url, gate)
+    return Task(api, agent, lease, url, gate)
 
 
 async def call(
@@ -71,11 +75,39 @@ async def test_a_refusal_is_readable_for_airflows_supervisor(task: Task) -> None
     assert body == b'{"detail": {"reason": "fenced", "message": "The task\'s job is over."}}'
 
 
-async def test_without_an_edge_api_it_says_so(task: Task) -> None:
+async def test_a_call_is_held_while_the_edge_api_is_away(task: Task) -> None:
     await task.api.stop()
-    status, headers, body = await call(f"{task.url}variables/x")
-    assert (status, headers["Content-Type"], b"edge_api_away" in body) == (503, "application/json", True)
+    held = asyncio.create_task(call(f"{task.url}variables/x", "PUT", b"{}"), name="held call")
+    await until(lambda: "is held" in task.agent.output(), "the call is held")
+    assert not held.done()
     await task.api.start()
+    assert (await held)[0] == 200
+    assert [sent for _, _, sent in task.api.execution_calls] == [b"{}"]
+
+
+async def test_a_held_call_is_answered_when_its_task_must_end(task: Task) -> None:
+    """A supervisor that waits for an answer hears no signal."""
+    away = Problem(title="Away", status=503, detail="Airflow does not answer.", code="airflow_away")
+    task.api.execution = task.api.problem(away)
+    held = asyncio.create_task(call(f"{task.url}variables/x"), name="held call")
+    await until(lambda: task.api.execution_calls, "the call has come")
+    task.api.send(Cancel(lease_id=task.lease, reason="revoked"))
+    status, headers, body = await held
+    assert (status, headers["Content-Type"], b"Airflow does not answer" in body) == (503, "application/json", True)
+    assert (await task.api.wait_for(Report, task.lease)).outcome == "failed"
+
+
+async def test_a_call_that_its_supervisor_gave_up_is_not_repeated(task: Task) -> None:
+    away = Problem(title="Away", status=503, detail="Airflow does not answer.", code="airflow_away")
+    task.api.execution = task.api.problem(away)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await call(f"{task.url}variables/x", "PUT", b"first")
+    assert {sent for _, _, sent in task.api.execution_calls} == {b"first"}
+    task.api.execution = web.Response(body=b"{}", headers={"Content-Type": "application/json"})
+    task.api.execution_calls.clear()
+    assert (await call(f"{task.url}variables/x", "PUT", b"second"))[0] == 200
+    assert [sent for _, _, sent in task.api.execution_calls] == [b"second"]
 
 
 async def test_a_wrong_secret_leads_nowhere(task: Task) -> None:

@@ -59,7 +59,11 @@ def test_long_value_is_shortened() -> None:
 
 def test_runner_environment_has_no_join_token_and_the_bundle_for_the_execution_api_only() -> None:
     environ = runner_environ({"EDGE_WORKER_JOIN_TOKEN": "secret", "PATH": "/bin"}, "/ca.pem")
-    direct = {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
+    direct = {
+        "no_proxy": "127.0.0.1",
+        "NO_PROXY": "127.0.0.1",
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
+    }
     assert environ == {"PATH": "/bin", "AIRFLOW__API__SSL_CA_FILE": "/ca.pem", **direct}
     assert runner_environ({"AIRFLOW__API__SSL_CA_FILE": "/mine.pem"}, "/ca.pem") == {
         "AIRFLOW__API__SSL_CA_FILE": "/mine.pem",

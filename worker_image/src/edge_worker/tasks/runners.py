@@ -23,6 +23,7 @@ from edge_worker.backoff import Backoff
 from edge_worker.errors import RunnerBrokenError
 from edge_worker.host import processes
 from edge_worker.host.signals import on_child_end
+from edge_worker.relay.relay import SUPERVISOR_TIMEOUT_S
 from edge_worker.tasks.learned import LearnedModules, RefreshPolicy
 from edge_worker.tasks.outcome import TaskExit
 from edge_worker.tasks.packages import installed_packages
@@ -420,13 +421,15 @@ class RunnerPool:
 def runner_environ(environ: Mapping[str, str], ca_bundle: str | None) -> dict[str, str]:
     """Return the environment of runner processes.
 
-    It is the agent's without its join token, with `ca_bundle` for Airflow, and with loopback left out of the proxy.
+    It is the agent's without its join token, with `ca_bundle` for Airflow, with loopback left out of the proxy, and
+    with supervisors that wait for as long as the relay may hold a call.
     """
     kept = {name: value for name, value in environ.items() if name != "EDGE_WORKER_JOIN_TOKEN"}
     # Calls to the relay must not go to the site's proxy. The lower-case name wins where both are set.
     direct = kept.get("no_proxy") or kept.get("NO_PROXY") or ""
     if "127.0.0.1" not in direct.split(","):
         kept["no_proxy"] = kept["NO_PROXY"] = f"{direct},127.0.0.1".lstrip(",")
+    kept.setdefault("AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT", f"{SUPERVISOR_TIMEOUT_S:g}")
     if ca_bundle is not None:
         kept.setdefault("AIRFLOW__API__SSL_CA_FILE", ca_bundle)
     return kept

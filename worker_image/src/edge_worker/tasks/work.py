@@ -120,6 +120,7 @@ class Work:
                 case Kill(lease):
                     log.info("ending task of lease %s: %s", lease.id, lease.kill_reason)
                     self._runners.kill(lease.id, self._settings.kill_grace_s)
+                    self._relay.hold_no_more(lease.id)
                 case Release(lease):
                     self._release(lease)
 
