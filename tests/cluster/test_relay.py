@@ -41,3 +41,15 @@ def test_a_cut_closes_both_ends(ends: tuple[Relay, socket.socket, socket.socket]
     assert server.recv(10) == b"one"
     relay.cut()
     assert client.recv(10) == server.recv(10) == b""
+
+
+def test_a_cut_while_it_stopped(ends: tuple[Relay, socket.socket, socket.socket]) -> None:
+    relay, client, server = ends
+    client.sendall(b"one")
+    assert server.recv(10) == b"one"
+    relay.stop_forwarding()
+    relay.stop_forwarding()
+    relay.cut()
+    assert client.recv(10) == server.recv(10) == b""
+    relay.resume_forwarding()
+    relay.resume_forwarding()

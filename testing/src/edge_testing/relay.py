@@ -28,8 +28,9 @@ class Relay:
         self._peers: dict[socket.socket, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
-        self._forwarding = threading.Lock()
-        self._stopped = False
+        # Whoever has stopped the forwarding may cut connections meanwhile, or stop it once more.
+        self._forwarding = threading.RLock()
+        self._stops = 0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
@@ -39,7 +40,7 @@ class Relay:
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        if self._stopped:
+        while self._stops:
             self.resume_forwarding()
         self._thread.join(timeout=10)
         for connection in (self._listener, *self._peers):
@@ -50,11 +51,11 @@ class Relay:
         """Forward nothing from now on and close nothing, as a firewall that drops all packets."""
         if not self._forwarding.acquire(timeout=2 * SEND_TIMEOUT_S):
             raise TimeoutError("the relay is stuck")
-        self._stopped = True
+        self._stops += 1
 
     def resume_forwarding(self) -> None:
         """Forward again, also what was sent meanwhile."""
-        self._stopped = False
+        self._stops -= 1
         self._forwarding.release()
 
     def cut(self) -> None:
