@@ -7,9 +7,11 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
+from yarl import URL
 
 from edge_demo.platform import EDGE_EXECUTOR, Platform, PlatformSpec, WorkerSpec
 from edge_testing.airflow.held_run import HeldRun
+from edge_testing.workers.one_way import Gate
 
 DAGS = Path(__file__).parent / "dags"
 
@@ -33,10 +35,7 @@ def platform(shared: Path) -> Iterator[Platform]:
     spec = PlatformSpec(
         dags=DAGS,
         executor=f"LocalExecutor,{EDGE_EXECUTOR}",
-        workers=[
-            WorkerSpec("alpha", ("default",), 8, env=folder),
-            WorkerSpec("beta", ("beta", "slots"), 4, env=folder),
-        ],
+        workers=[WorkerSpec("beta", ("beta", "slots"), 4, env=folder)],
         airflow_env={**folder, **QUICK_ADOPTION},
     )
     # Not below pytest's own folder: another pytest of the same user closes that to the user that runs PostgreSQL.
@@ -44,7 +43,11 @@ def platform(shared: Path) -> Iterator[Platform]:
         started.airflow.request("POST", "variables", json={"key": "greeting", "value": "hello"})
         connection = {"connection_id": "factory_db", "conn_type": "generic", "host": "db.factory", "login": "ann"}
         started.airflow.request("POST", "connections", json=connection)
-        yield started
+        # Most tests run at a site from which only the edge API can be reached, neither Airflow nor a database.
+        with Gate(URL(started.edge_api_urls[0]).port or 0) as gate:
+            started.add_worker(WorkerSpec("alpha", ("default",), 8, env=folder, prefix=gate.prefix))
+            yield started
+            started.processes["alpha"].end()
 
 
 @pytest.fixture

@@ -41,6 +41,8 @@ class WorkerSpec:
     api: int = 0
     """Index of the edge API that it connects to."""
     env: Mapping[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
+    """Command that runs the worker's own, for example in a namespace."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,10 @@ class Platform:
             "EDGE_WORKER_JOIN_TOKEN": self.join_token("--name-pattern", spec.name, "--uses", "1"),
         }
         env = worker_env(home=home, dags=self.spec.dags, executor=self.spec.executor, extra={**settings, **spec.env})
-        process = self._add(spec.name, ["edge-worker", "run"], env)
+        command = (
+            [*spec.prefix, str(self.spec.programs / "edge-worker"), "run"] if spec.prefix else ["edge-worker", "run"]
+        )
+        process = self._add(spec.name, command, env)
         process.start()
         return process
 

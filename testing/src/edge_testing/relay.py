@@ -19,10 +19,11 @@ class Relay:
     Use it as a context manager.
     """
 
-    def __init__(self, *targets: int | Path) -> None:
+    def __init__(self, *targets: int | Path, listener: socket.socket | None = None) -> None:
+        """Set up; without a listener of the caller's, which is closed at the end, it takes a free port."""
         self._targets = targets
-        self._listener = socket.create_server((LOCALHOST, 0))
-        self.port: int = self._listener.getsockname()[1]
+        self._listener = listener or socket.create_server((LOCALHOST, 0))
+        self.port: int = self._listener.getsockname()[1] if self._listener.family == socket.AF_INET else 0
         self.delay_s = 0.0
         """Each piece of data takes this much longer."""
         self._peers: dict[socket.socket, socket.socket] = {}
