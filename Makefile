@@ -130,3 +130,5 @@ lock: $(UV)  ## Resolve the dependencies again and pin them
 	@$(EXPORT) --package airflow-edge-operator --output-file requirements/operator.txt
 	@$(EXPORT) --package airflow-edge-provider --only-group image --output-file requirements/airflow.txt
 	@$(EXPORT) --package airflow-edge-worker --extra airflow --group image --output-file requirements/worker.txt
+	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --output-file requirements/fab.txt requirements/fab.in

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from edge_images.build import build
 from edge_images.commands import UnavailableError
 from edge_testing.airflow.edge3 import edge3_python
+from edge_testing.airflow.fab import fab_python
 from edge_testing.cluster.choice import REGISTRY, TAG, prepare_cluster
 from edge_testing.cluster.companions import SYSTEMD_IMAGE, build_systemd_image
 from edge_testing.programs.binaries import find_binaries, find_helm, find_oldest_helm
@@ -50,6 +51,7 @@ STEPS = (
     Step("packages and the image for a Compose project", ("hosts",), _worker_image),
     Step("packages and the image of a host with systemd", ("hosts",), _systemd_image),
     Step("a browser", ("ui",), find_chromium),
+    Step("Airflow with the FAB auth manager", ("provider",), fab_python),
     Step("Airflow with the edge3 provider", ("v1",), edge3_python, slow=True),
 )
 

@@ -3,6 +3,7 @@
 Airflow's configuration must be set before it starts, through the environment.
 """
 
+import json
 import os
 import threading
 import time
@@ -33,6 +34,18 @@ _START_S: Final = 60.0
 
 ROLES: Final = ("viewer", "user", "op", "admin")
 TEAMS: Final = ("red", "blue")
+READS: Final = ("session", "fleet", "queues", "jobs", "workers/{worker}")
+CHANGES: Final[tuple[tuple[str, str, Any, int], ...]] = (
+    ("PUT", "workers/{worker}/maintenance", {"comment": "new disk"}, 200),
+    ("DELETE", "workers/{worker}/maintenance", None, 200),
+    ("PATCH", "workers/{worker}", {"concurrency": 3}, 200),
+    ("POST", "workers/bulk", {"action": "exit_maintenance", "names": ["{worker}"]}, 200),
+    ("PUT", "workers/{worker}/shutdown", None, 200),
+    ("DELETE", "workers/{worker}/shutdown", None, 200),
+    ("DELETE", "workers/{worker}/credentials", None, 200),
+    ("POST", "tokens", {"worker_pattern": "{worker}"}, 201),
+)
+"""Method, path, body and status of each change of a worker."""
 
 
 def settings(url: str, db: Db, **more: str) -> dict[str, str]:
@@ -122,8 +135,10 @@ class Page:
         """Read something and return its JSON."""
         return _checked(self.http.get(path, params=params), expect)
 
-    def write(self, method: str, path: str, body: Any = None, expect: int = 200) -> Any:
-        """Change something and return the answer's JSON."""
+    def write(self, method: str, path: str, body: Any = None, expect: int = 200, worker: str = "") -> Any:
+        """Change something and return the answer's JSON; path and body may name the worker as `{worker}`."""
+        path = path.replace("{worker}", worker)
+        body = json.loads(json.dumps(body).replace("{worker}", worker))
         return _checked(self.http.request(method, path, json=body, headers={WRITE_HEADER: "1"}), expect)
 
     def until_known(self, news: Any, name: str) -> Any:
