@@ -7,19 +7,12 @@ from tempfile import TemporaryDirectory
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from edge_demo.platform import Platform, PlatformSpec, WorkerSpec
+from edge_demo.platform import Platform
 from edge_images.commands import UnavailableError
-from edge_provider.ui import STATIC
 from edge_testing.programs.packages import find_chromium
-from edge_testing.repository import REPOSITORY
 from edge_testing.skipping import cannot_run
 from edge_testing.ui.browser import Visit
-
-PASSWORDS = {"anna": "anna-s-password", "vera": "vera-s-password"}
-USERS = {
-    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
-    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "anna:admin,vera:viewer",
-}
+from edge_testing.ui.platform import PASSWORDS, spec_with_page
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +23,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def platform(shared: Path) -> Iterator[Platform]:
-    if not STATIC.is_dir():
-        cannot_run("the fleet page was not built: make setup needs npm's registry")
-    folder = {"TEST_FOLDER": str(shared)}
-    spec = PlatformSpec(
-        dags=REPOSITORY / "tests" / "airflow" / "dags",
-        executor="LocalExecutor,edge_provider.executor.EdgeExecutor",
-        workers=[WorkerSpec("alpha", env=folder), WorkerSpec("beta", ("beta",), 4, env=folder)],
-        airflow_env={**folder, **USERS},
-        passwords=PASSWORDS,
-    )
-    with TemporaryDirectory(prefix="airflow-edge-tests-") as home, Platform(Path(home), spec) as started:
+    with (
+        TemporaryDirectory(prefix="airflow-edge-tests-") as home,
+        Platform(Path(home), spec_with_page(shared)) as started,
+    ):
         yield started
 
 

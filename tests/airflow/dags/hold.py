@@ -46,3 +46,5 @@ make("hold_gamma", ["a"], queue="gamma", retries=1, retry_delay=0)
 make("hold_delta", ["a"], queue="delta")
 # The names are in the workload several times, and in the log path.
 make("long_dag_" + "d" * 200, ["long_task_" + "t" * 200])
+# Characters that have a meaning in addresses, or that few people use.
+make("öd.d-_", ["täsk.-1"], queue="öd / ?#%2F&=+")

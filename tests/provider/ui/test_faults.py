@@ -3,10 +3,8 @@
 import json
 import logging
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from edge_testing.database.db import Db
 from edge_testing.edge_api.process import ApiProcess
 from edge_testing.relay import Relay
 from edge_testing.ui.api_server import Page, add_worker, api_server, settings
+from edge_testing.ui.stand_in import stand_in
 
 READS = ("fleet", "summary", "queues", "jobs", "workers/w1")
 CHANGES: list[tuple[str, str, Any]] = [
@@ -30,39 +29,6 @@ JSON = "application/json"
 HTML = "text/html"
 PROBLEM = "application/problem+json"
 UNKNOWN_CALL = json.dumps({"title": "Not Found", "status": 404, "detail": "Nothing here.", "code": "not_found"})
-
-
-@contextmanager
-def stand_in(status: int, kind: str, body: str) -> Iterator[tuple[str, dict[str, tuple[str, str]]]]:
-    """Answer every call alike; yields the URL, and paths for which a test gives another type and body."""
-    others: dict[str, tuple[str, str]] = {}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"] or 0))
-            path = self.path.partition("?")[0]
-            this_kind, this_body = others.get(path, (kind, body))
-            content = this_body.encode()
-            self.send_response(200 if path in others else status)
-            self.send_header("Content-Type", this_kind)
-            self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer((LOCALHOST, 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://{LOCALHOST}:{server.server_port}", others
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @contextmanager

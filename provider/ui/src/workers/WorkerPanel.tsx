@@ -9,6 +9,8 @@ import { ACTIONS, actorName, ago, bytes, count, EVENTS, number, progress, SOON_M
 import { ActionButtons, useActions } from "./ActionButtons";
 import { Sparkline } from "./Sparkline";
 
+export const buttonOf = (name: string) => `edge-worker-${name}`;
+
 export function WorkerPanel({
   name,
   live,
@@ -23,7 +25,14 @@ export function WorkerPanel({
   const details = useWorker(name);
   const worker = live ?? details.data?.worker;
   return (
-    <Drawer.Root onOpenChange={({ open }) => (open ? undefined : onClose())} open placement="end" size="md">
+    <Drawer.Root
+      // The host may have drawn the list again since the panel was opened, so its button is looked up.
+      finalFocusEl={() => document.getElementById(buttonOf(name))}
+      onOpenChange={({ open }) => (open ? undefined : onClose())}
+      open
+      placement="end"
+      size="md"
+    >
       <Portal>
         <Drawer.Backdrop />
         <Drawer.Positioner>

@@ -8,7 +8,7 @@ import { useSearch } from "../search";
 import { age, ago, bytes, count, number, progress, reason, SOON_MS, STATES } from "../words";
 import { ActionButtons, useActions } from "./ActionButtons";
 import { GROUPS, selected, sorted } from "./select";
-import { WorkerPanel } from "./WorkerPanel";
+import { buttonOf, WorkerPanel } from "./WorkerPanel";
 
 const PAGE = 50;
 
@@ -288,6 +288,7 @@ function WorkerRow(props: {
           as="button"
           colorPalette="blue"
           fontWeight="medium"
+          id={buttonOf(worker.name)}
           onClick={onOpen}
           overflowWrap="anywhere"
           textAlign="start"
