@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.report import percentile
-from bench.wire_this import Client, EdgeApi, clients
+from bench.wire_this import EdgeApi, clients
 from edge_demo.postgres import EmbeddedPostgres
 from edge_testing.database.db import Db
 from edge_testing.database.server import create_migrated
@@ -231,7 +231,7 @@ def idle_fleet(bench: Bench) -> None:
 async def _idle_fleet(bench: Bench) -> None:
     api = EdgeApi(bench.site.api.url, join_token(bench.site.api.database), "")
     async with clients(api, "idle", FLEET, 1) as fleet:
-        tasks = [asyncio.create_task(_stay(client)) for client in fleet]
+        tasks = [asyncio.create_task(client.stay(BEAT_S)) for client in fleet]
         await asyncio.to_thread(bench.wait, lambda: bench.count(bench.path("edgeworkers")) == FLEET, 600, 1.0)
         await asyncio.sleep(3 * BEAT_S)
         begin, writes = bench.operator.cpu_s(), bench.site.writes()
@@ -246,18 +246,6 @@ async def _idle_fleet(bench: Bench) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _stay(client: Client) -> None:
-    async def beat() -> None:
-        while True:
-            await client.heartbeat()
-            await asyncio.sleep(BEAT_S)
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(beat())
-        while True:
-            await client.receive()
 
 
 if __name__ == "__main__":

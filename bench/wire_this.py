@@ -50,9 +50,24 @@ class Client:
         """Send a heartbeat."""
         await self.send({"type": "heartbeat", "free_slots": 1, "jobs_active": 0, "held": []})
 
+    async def stay(self, beat_s: float) -> None:
+        """Stay connected: send heartbeats, and read what comes."""
+
+        async def beat() -> None:
+            while True:
+                await self.heartbeat()
+                await asyncio.sleep(beat_s)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(beat())
+            while True:
+                await self.receive()
+
 
 @asynccontextmanager
-async def clients(api: EdgeApi, prefix: str, count: int, slots: int) -> AsyncIterator[Sequence[Client]]:
+async def clients(
+    api: EdgeApi, prefix: str, count: int, slots: int, queue: str = "default"
+) -> AsyncIterator[Sequence[Client]]:
     """Enrol and connect `count` workers of `slots` slots."""
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
@@ -72,7 +87,7 @@ async def clients(api: EdgeApi, prefix: str, count: int, slots: int) -> AsyncIte
                     "worker": name,
                     "instance": str(uuid4()),
                     "versions": {"worker": "bench", "airflow": version("apache-airflow")},
-                    "queues": ["default"],
+                    "queues": [queue],
                     "concurrency": slots,
                 }
             )

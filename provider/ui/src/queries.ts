@@ -1,5 +1,5 @@
 // Data of the pages. The host makes new components at will, so the cache lives outside of them.
-import { QueryClient, useQuery } from "@tanstack/react-query";
+import { QueryClient, queryOptions, usePrefetchQuery, useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 import { BackendError, inPath, type Params, read } from "./backend";
 import type {
@@ -49,16 +49,20 @@ export function merged(known: Fleet | undefined, news: FleetNews): Fleet {
   return { since: news.since, workers, asOf: Date.parse(news.as_of), problem: news.problem?.detail ?? null };
 }
 
+const FLEET = queryOptions({
+  queryKey: ["fleet"],
+  queryFn: async () => {
+    const known = client.getQueryData<Fleet>(["fleet"]);
+    return merged(known, await read<FleetNews>("fleet", { since: known?.since }));
+  },
+  refetchInterval: LIVE_MS,
+  structuralSharing: false,
+});
+
 export function useFleet() {
-  return useQuery({
-    queryKey: ["fleet"],
-    queryFn: async () => {
-      const known = client.getQueryData<Fleet>(["fleet"]);
-      return merged(known, await read<FleetNews>("fleet", { since: known?.since }));
-    },
-    refetchInterval: LIVE_MS,
-    structuralSharing: false,
-  });
+  // React holds a page back for 300 ms after the host's placeholder, and queries begin when it is shown.
+  usePrefetchQuery(FLEET);
+  return useQuery(FLEET);
 }
 
 export const useSession = () =>

@@ -1,5 +1,5 @@
 // The live table of workers: summary, filters, selection, and the panel of one worker.
-import { Badge, Box, Button, Checkbox, HStack, Link, Stack, Table, Text } from "@chakra-ui/react";
+import { Badge, Box, Button, chakra, HStack, Link, Stack, Table, Text } from "@chakra-ui/react";
 import { useCallback, useMemo, useState } from "react";
 import { Empty, Meter, Notice, SelectFilter, Staleness, StateBadge, TextFilter } from "../parts";
 import { type Fleet, useFleet, useNow, words } from "../queries";
@@ -258,12 +258,16 @@ function Sortable(props: {
   );
 }
 
+// The browser's own: fifty of Chakra's, each with a state machine, would delay the table.
 function Pick({ label, checked, onChange }: { label: string; checked: boolean; onChange: (on: boolean) => void }) {
   return (
-    <Checkbox.Root checked={checked} onCheckedChange={(change) => onChange(change.checked === true)} size="sm">
-      <Checkbox.HiddenInput aria-label={label} />
-      <Checkbox.Control />
-    </Checkbox.Root>
+    <chakra.input
+      accentColor="blue.solid"
+      aria-label={label}
+      checked={checked}
+      onChange={(event) => onChange(event.currentTarget.checked)}
+      type="checkbox"
+    />
   );
 }
 

@@ -83,8 +83,7 @@ class Visit:
 
     def select(self, worker: str) -> None:
         """Select a worker of the list."""
-        # Chakra hides the field itself behind a drawn box.
-        self.page.get_by_label(f"Select {worker}", exact=True).check(force=True)
+        self.page.get_by_label(f"Select {worker}", exact=True).check()
 
     def act(self, action: str, comment: str | None = None) -> None:
         """Do something with the selected or open worker, up to the end of the dialog."""
