@@ -18,7 +18,7 @@ from edge_testing.hosts.execution_api import ExecutionApi
 from edge_testing.programs.packages import install_container_packages
 from edge_testing.skipping import cannot_run
 from edge_testing.waiting import until
-from edge_testing.workers.workload import LOG_PATH, workload
+from edge_testing.workers.workload import task_job
 
 WORKER = "plant-7"
 
@@ -71,7 +71,7 @@ async def test_the_engine_has_the_health_check_and_finds_it_healthy(started: Pro
 
 
 async def test_a_task_runs_and_finds_itself_locked_in(started: Project, db: Db, execution: ExecutionApi) -> None:
-    (job,) = db.enqueue(workload=workload("look"), log_path=LOG_PATH)
+    (job,) = db.enqueue(**task_job("look"))
     await until(lambda: db.state(job) in ("succeeded", "failed"), "the task has ended", 60)
     assert (db.state(job), execution.states) == ("succeeded", ["success"])
     assert await found(db, job) == {
@@ -94,7 +94,7 @@ async def drains_during(command: str, project: Project, db: Db) -> None:
     """Run the command while a task runs, and check that it waits for the task."""
     go = project.folder / "dags" / "go"
     go.unlink(missing_ok=True)
-    (job,) = db.enqueue(workload=workload("hold"))
+    (job,) = db.enqueue(**task_job("hold"))
     await until(lambda: db.state(job) == "running", "the task runs", 60)
     with project.start(command) as running:
         try:

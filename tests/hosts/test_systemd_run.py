@@ -22,7 +22,7 @@ from edge_testing.hosts.systemd_host import SystemdHost, guide
 from edge_testing.programs.packages import install_podman_packages
 from edge_testing.skipping import cannot_run
 from edge_testing.waiting import until
-from edge_testing.workers.workload import LOG_PATH, workload
+from edge_testing.workers.workload import task_job
 
 WORKER = "plant-7"
 OTHER = "plant-8"
@@ -120,7 +120,7 @@ async def ended(host: SystemdHost, worker: str) -> list[str]:
 
 
 async def runs(db: Db, task: str) -> UUID:
-    (job,) = db.enqueue(queue="press", workload=workload(task), log_path=LOG_PATH)
+    (job,) = db.enqueue(queue="press", **task_job(task))
     await until(lambda: db.state(job) == "running", "the task runs", 60)
     return job
 
@@ -135,7 +135,7 @@ async def test_it_runs_has_joined_and_says_so(started: SystemdHost, db: Db) -> N
 async def test_a_task_runs_and_finds_itself_locked_in(started: SystemdHost, db: Db, execution: ExecutionApi) -> None:
     started.shell("touch /tmp/of-the-host")
     user = int(started.shell("id --user airflow-edge"))
-    jobs = [db.enqueue(queue="press", workload=workload(task), log_path=LOG_PATH)[0] for task in ("look", "reach")]
+    jobs = [db.enqueue(queue="press", **task_job(task))[0] for task in ("look", "reach")]
     ends = {"succeeded", "failed"}
     await until(lambda: {db.state(job) for job in jobs} <= ends, "the tasks have ended", 60)
     assert ([db.state(job) for job in jobs], execution.states) == (["succeeded"] * 2, ["success"] * 2)

@@ -45,14 +45,15 @@ async def test_task_that_cannot_reach_the_execution_api(
     api: Any, start_agent: Any, airflow_environ: dict[str, str], options: tuple[str, ...]
 ) -> None:
     agent = await start_agent(*options, airflow=True, environ=airflow_environ)
-    lease = api.offer(workload(), log_path=LOG_PATH)
+    task = workload()
+    lease = api.offer(task, log_path=LOG_PATH)
     report = await api.wait_for(Report, lease)
     assert report.outcome == "failed"
     assert report.error == "the task could not be run: ConnectError: [Errno 111] Connection refused"
     lines = [json.loads(line) for line in (await api.wait_log(lease, b"Connection refused")).splitlines()]
     assert lines[-1]["level"] == "error"
     assert "Connection refused" in lines[-1]["event"]
-    assert "the-token-of-the-task" not in agent.output()
+    assert json.loads(task)["token"] not in agent.output()
 
 
 async def test_workload_that_airflow_does_not_know(api: Any, start_agent: Any, airflow_environ: dict[str, str]) -> None:

@@ -1,15 +1,25 @@
 """A task in the form that Airflow's scheduler passes to an executor."""
 
 import json
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
+
+import jwt
 
 LOG_PATH = "dag_id=d/run_id=r/task_id=t/attempt=1.log"
 
 
-def workload(task_id: str = "t") -> str:
-    """Return a task of the DAG `d` in `d.py`."""
-    instance = {
-        "id": str(uuid4()),
+def task_job(task_id: str) -> dict[str, Any]:
+    """Return a task of the DAG `d` in `d.py` as fields of a job to queue."""
+    instance = uuid4()
+    return {"id": instance, "workload": workload(task_id, instance), "log_path": LOG_PATH}
+
+
+def workload(task_id: str = "t", instance: UUID | None = None) -> str:
+    """Return a task of the DAG `d` in `d.py`, with a token of its own, which no Airflow checks."""
+    instance = instance or uuid4()
+    fields = {
+        "id": str(instance),
         "task_id": task_id,
         "dag_id": "d",
         "run_id": "r",
@@ -23,10 +33,10 @@ def workload(task_id: str = "t") -> str:
     return json.dumps(
         {
             "type": "ExecuteTask",
-            "token": "the-token-of-the-task",
+            "token": jwt.encode({"sub": str(instance)}, "a key of 32 bytes or more, as the algorithm wants"),
             "dag_rel_path": "d.py",
             "bundle_info": {"name": "dags-folder", "version": None},
             "log_path": LOG_PATH,
-            "ti": instance,
+            "ti": fields,
         }
     )
