@@ -1,4 +1,4 @@
-"""What forwarding costs a task's call: `python -m bench.one_url`, about two minutes. docs/benchmark.md has the figures.
+"""What forwarding costs a task's call: `python -m bench.one_url`, about two minutes.
 
 A real agent's relay and a real edge API stand between the caller, an httpx client as in Airflow's supervisor, and a
 stand-in for Airflow's api-server, which answers at once. Direct and forwarded calls take turns.
@@ -16,9 +16,8 @@ from pathlib import Path
 
 import aiohttp
 import httpx
-import jwt
-import psutil
 
+from bench.dag32 import tree_cpu_s
 from bench.report import median, percentile
 from edge_demo.postgres import EmbeddedPostgres
 from edge_protocol.execution import EXECUTION_PATH, TASK_HEADER
@@ -30,6 +29,7 @@ from edge_testing.edge_api.session import heartbeat, session
 from edge_testing.edge_api.upstream import Upstream
 from edge_testing.waiting import until
 from edge_testing.workers.agent import start_agent, write_credential
+from edge_testing.workers.workload import task_token
 
 BLOCKS, CALLS = 10, 200
 BODIES, AT_ONCE = 400, 8
@@ -63,16 +63,15 @@ async def measure() -> None:
         url = (await airflow.stdout.readline()).decode().strip()
         try:
             with ApiProcess(database, folder / "api.log", execution_api_url=url) as api, Db(database) as db:
-                process = psutil.Process(api.pid)
-                await small_calls(api, db, folder, url, process)
-                await large_bodies(api, db, process)
-                await many_tasks(api, db, process)
+                await small_calls(api, db, folder, url, api.pid)
+                await large_bodies(api, db, api.pid)
+                await many_tasks(api, db, api.pid)
         finally:
             airflow.kill()
             await airflow.wait()
 
 
-async def small_calls(api: ApiProcess, db: Db, folder: Path, airflow: str, edge_api: psutil.Process) -> None:
+async def small_calls(api: ApiProcess, db: Db, folder: Path, airflow: str, edge_api: int) -> None:
     """Heartbeats of one task, one after the other."""
     write_credential(folder / "state", "w1", api.url, worker_credential(db, "w1"))
     agent = await start_agent(folder / "state", folder / "agent.log", environ={})
@@ -83,14 +82,14 @@ async def small_calls(api: ApiProcess, db: Db, folder: Path, airflow: str, edge_
         path = f"task-instances/{job}/heartbeat"
         relayed = found.read_text().strip()
         times: dict[str, list[float]] = {airflow: [], relayed: []}
-        cpu = {edge_api: 0.0, psutil.Process(agent.pid): 0.0}
-        with httpx.Client(headers=bearer(token_of(str(job)))) as client:
+        cpu = {edge_api: 0.0, agent.pid: 0.0}
+        with httpx.Client(headers=bearer(task_token(job))) as client:
             for block in range(2 * BLOCKS):
                 base = (airflow, relayed)[block % 2]
-                before = {one: cpu_s(one) for one in cpu}
+                before = {one: tree_cpu_s(one) for one in cpu}
                 times[base] += await asyncio.to_thread(calls, client, f"{base}{path}")
                 if base == relayed:
-                    cpu = {one: spent + cpu_s(one) - before[one] for one, spent in cpu.items()}
+                    cpu = {one: spent + tree_cpu_s(one) - before[one] for one, spent in cpu.items()}
                 say(f"block {block + 1} of {2 * BLOCKS}")
     finally:
         await agent.kill()
@@ -112,10 +111,10 @@ def calls(client: httpx.Client, url: str) -> list[float]:
     return found
 
 
-async def large_bodies(api: ApiProcess, db: Db, edge_api: psutil.Process) -> None:
+async def large_bodies(api: ApiProcess, db: Db, edge_api: int) -> None:
     """XComs of 1 MiB through the edge API."""
     async with running(api, db, "w2", 1) as (http, [(url, headers)]):
-        before, began = cpu_s(edge_api), time.perf_counter()
+        before, began = tree_cpu_s(edge_api), time.perf_counter()
 
         async def push(count: int) -> None:
             for _ in range(count):
@@ -124,10 +123,10 @@ async def large_bodies(api: ApiProcess, db: Db, edge_api: psutil.Process) -> Non
 
         await asyncio.gather(*(push(BODIES // AT_ONCE) for _ in range(AT_ONCE)))
         seconds = time.perf_counter() - began
-    print(f"1 MiB bodies: {BODIES / seconds:.0f}/s, {1000 * (cpu_s(edge_api) - before) / BODIES:.1f} ms CPU each")
+    print(f"1 MiB bodies: {BODIES / seconds:.0f}/s, {1000 * (tree_cpu_s(edge_api) - before) / BODIES:.1f} ms CPU each")
 
 
-async def many_tasks(api: ApiProcess, db: Db, edge_api: psutil.Process) -> None:
+async def many_tasks(api: ApiProcess, db: Db, edge_api: int) -> None:
     """Heartbeats of many running tasks, each every five seconds, as Airflow's supervisor sends them."""
     async with running(api, db, "w3", TASKS) as (http, tasks):
         ends = time.perf_counter() + SECONDS
@@ -139,9 +138,9 @@ async def many_tasks(api: ApiProcess, db: Db, edge_api: psutil.Process) -> None:
                     assert answer.status == 200, await answer.text()
                 await asyncio.sleep(BEAT_S)
 
-        before = cpu_s(edge_api)
+        before = tree_cpu_s(edge_api)
         await asyncio.gather(*(beat(number, *task) for number, task in enumerate(tasks)))
-        share = (cpu_s(edge_api) - before) / SECONDS
+        share = (tree_cpu_s(edge_api) - before) / SECONDS
     print(f"{TASKS} tasks with a heartbeat every {BEAT_S:g} s: {100 * share:.1f} % of a core")
 
 
@@ -155,7 +154,7 @@ async def running(
     async with session(api.url, credential, name=worker, queues=[worker], concurrency=count) as client:
         leases = [await client.accept() for _ in jobs]
         found = [
-            (f"{api.url}{EXECUTION_PATH}/{job.lease_id}/", {TASK_HEADER: token_of(str(job.id))})
+            (f"{api.url}{EXECUTION_PATH}/{job.lease_id}/", {TASK_HEADER: task_token(job.id)})
             for job in map(db.job, jobs)
         ]
 
@@ -173,17 +172,6 @@ async def running(
         finally:
             beats.cancel()
             await asyncio.gather(beats, return_exceptions=True)
-
-
-def token_of(job: str) -> str:
-    """Return a token of a task; only Airflow would check its signature."""
-    return jwt.encode({"sub": job}, "a key that only Airflow knows, of 64 bytes or more..............")
-
-
-def cpu_s(process: psutil.Process) -> float:
-    """Return the CPU seconds that a process has used."""
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 def say(text: str) -> None:

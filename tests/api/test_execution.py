@@ -1,8 +1,9 @@
 """Calls of tasks are forwarded to Airflow's Execution API, for the task's own lease and as they came."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import aiohttp
 import jwt
@@ -18,6 +19,7 @@ from edge_testing.edge_api.process import ApiProcess, StartApi
 from edge_testing.edge_api.session import Client, session
 from edge_testing.edge_api.upstream import Answer, Upstream
 from edge_testing.waiting import until
+from edge_testing.workers.workload import task_token
 
 BODY_MAX = 1 << 19
 
@@ -40,25 +42,26 @@ class Site(NamedTuple):
         return {**bearer(self.credential), TASK_HEADER: self.token, **changes}
 
 
-def token_of(job: UUID | str) -> str:
-    """Return a task's token; the edge API does not know the key and leaves the signature to Airflow."""
-    return jwt.encode({"sub": str(job), "exp": 1}, "a key that only Airflow knows, of 64 bytes or more..............")
-
-
 @pytest.fixture
 async def airflow() -> AsyncIterator[Upstream]:
     async with Upstream().serve() as upstream:
         yield upstream
 
 
-@pytest.fixture
-async def site(start_api: StartApi, db: Db, airflow: Upstream) -> AsyncIterator[Site]:
-    api = await start_api(execution_api_url=airflow.url, execution_body_max_bytes=BODY_MAX)
+@asynccontextmanager
+async def running_task(api: ApiProcess, airflow: Upstream, db: Db) -> AsyncIterator[Site]:
+    """Let a worker run a job; its token has expired, which is Airflow's business."""
     credential = await enroll(api.url, db.url, "w1")
     [job] = db.enqueue()
     async with session(api.url, credential) as worker:
-        lease = await worker.accept()
-        yield Site(api, airflow, db, worker, credential, lease, token_of(job))
+        yield Site(api, airflow, db, worker, credential, await worker.accept(), task_token(job, exp=1))
+
+
+@pytest.fixture
+async def site(start_api: StartApi, db: Db, airflow: Upstream) -> AsyncIterator[Site]:
+    api = await start_api(execution_api_url=airflow.url, execution_body_max_bytes=BODY_MAX)
+    async with running_task(api, airflow, db) as site:
+        yield site
 
 
 async def call(
@@ -153,7 +156,7 @@ async def test_another_workers_lease_is_refused(site: Site) -> None:
     await until(lambda: audited(site, "foreign_lease"), "it is audited")
 
 
-@pytest.mark.parametrize("token", ["", "nonsense", token_of(uuid4())])
+@pytest.mark.parametrize("token", ["", "nonsense", task_token(uuid4(), exp=1)])
 async def test_another_tasks_token_is_refused(site: Site, token: str) -> None:
     headers = site.headers(**{TASK_HEADER: token})
     assert await refused(site, "GET", site.url("connections/db"), headers) == (403, "foreign_task_token")
@@ -174,7 +177,7 @@ async def test_a_task_that_was_given_up_changes_nothing(site: Site) -> None:
 async def test_an_offered_job_may_not_call_yet(site: Site) -> None:
     [job] = site.db.enqueue()
     lease = (await site.worker.expect("job", job_id=str(job)))["lease_id"]
-    headers = site.headers(**{TASK_HEADER: token_of(job)})
+    headers = site.headers(**{TASK_HEADER: task_token(job, exp=1)})
     assert await refused(site, "PATCH", site.url(f"task-instances/{job}/run", lease), headers) == (410, "fenced")
 
 
@@ -191,19 +194,12 @@ async def test_a_body_over_the_limit(site: Site) -> None:
 
 async def test_while_airflow_is_away(start_api: StartApi, db: Db) -> None:
     api = await start_api(execution_api_url="http://127.0.0.1:1/execution/")
-    credential = await enroll(api.url, db.url, "w1")
-    [job] = db.enqueue()
-    async with session(api.url, credential) as worker:
-        site = Site(api, Upstream(), db, worker, credential, await worker.accept(), token_of(job))
-        assert worker.has("welcome", execution_forwarded=True)
+    async with running_task(api, Upstream(), db) as site:
+        assert site.worker.has("welcome", execution_forwarded=True)
         assert await refused(site, "GET", site.url("variables/x"), site.headers()) == (503, "airflow_away")
 
 
 async def test_an_edge_api_that_forwards_nothing_says_so(start_api: StartApi, db: Db) -> None:
-    api = await start_api()
-    credential = await enroll(api.url, db.url, "w1")
-    [job] = db.enqueue()
-    async with session(api.url, credential) as worker:
-        site = Site(api, Upstream(), db, worker, credential, await worker.accept(), token_of(job))
-        assert worker.has("welcome", execution_forwarded=False)
+    async with running_task(await start_api(), Upstream(), db) as site:
+        assert site.worker.has("welcome", execution_forwarded=False)
         assert await refused(site, "GET", site.url("variables/x"), site.headers()) == (501, "not_forwarded")

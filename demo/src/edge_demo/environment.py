@@ -72,7 +72,7 @@ def fleet_page_env(*, admin_api_url: str, api_url: str, token_file: Path) -> dic
 
 
 def edge_api_env(*, home: Path, database_url: str, airflow_url: str, extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the edge API; workers get the URL of the Execution API from it."""
+    """Return the environment of the edge API, which forwards the calls of tasks to Airflow."""
     settings = {
         "EDGE_API_DATABASE_URL": database_url,
         "EDGE_API_HOST": LOCALHOST,

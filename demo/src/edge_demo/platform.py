@@ -218,9 +218,7 @@ class Platform:
             "EDGE_WORKER_JOIN_TOKEN": self.join_token("--name-pattern", spec.name, "--uses", "1"),
         }
         env = worker_env(home=home, dags=self.spec.dags, executor=self.spec.executor, extra={**settings, **spec.env})
-        command = (
-            [*spec.prefix, str(self.spec.programs / "edge-worker"), "run"] if spec.prefix else ["edge-worker", "run"]
-        )
+        command = [*spec.prefix, str(self.spec.programs / "edge-worker"), "run"]
         process = self._add(spec.name, command, env)
         process.start()
         return process

@@ -79,9 +79,7 @@ def _server(ingress: Obj, rule: Obj, services: dict[str, Obj]) -> str:
 def _location(path: Obj, services: dict[str, Obj]) -> str:
     backend = path["backend"]["service"]
     spec = services[backend["name"]]["spec"]
-    port = backend["port"].get("number") or next(
-        port["port"] for port in spec["ports"] if port["name"] == backend["port"]["name"]
-    )
+    (port,) = (port["port"] for port in spec["ports"] if port["name"] == backend["port"]["name"])
     return LOCATION.format(path=path["path"], address=f"{spec['clusterIP']}:{port}")
 
 

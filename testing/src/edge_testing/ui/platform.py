@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
-from edge_demo.platform import PlatformSpec, WorkerSpec
+from edge_demo.platform import EDGE_EXECUTOR, PlatformSpec, WorkerSpec
 from edge_provider.ui import STATIC
 from edge_testing.repository import REPOSITORY
 from edge_testing.skipping import cannot_run
@@ -13,7 +13,6 @@ _USERS: Final = {
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "anna:admin,vera:viewer",
 }
-_EXECUTOR: Final = "LocalExecutor,edge_provider.executor.EdgeExecutor"
 
 
 def spec_with_page(shared: Path, **more: Any) -> PlatformSpec:
@@ -23,7 +22,7 @@ def spec_with_page(shared: Path, **more: Any) -> PlatformSpec:
     folder = {"TEST_FOLDER": str(shared)}
     return PlatformSpec(
         dags=REPOSITORY / "tests" / "airflow" / "dags",
-        executor=_EXECUTOR,
+        executor=f"LocalExecutor,{EDGE_EXECUTOR}",
         workers=[
             WorkerSpec("alpha", env=folder),
             WorkerSpec("beta", ("beta",), 4, more.get("edge_apis", 1) - 1, folder),

@@ -15,6 +15,11 @@ def task_job(task_id: str) -> dict[str, Any]:
     return {"id": instance, "workload": workload(task_id, instance), "log_path": LOG_PATH}
 
 
+def task_token(job: UUID | str, **claims: Any) -> str:
+    """Return a task's token. Only Airflow knows the key, so the edge API leaves the signature to it."""
+    return jwt.encode({"sub": str(job), **claims}, "a key of 32 bytes or more, as the algorithm wants")
+
+
 def workload(task_id: str = "t", instance: UUID | None = None) -> str:
     """Return a task of the DAG `d` in `d.py`, with a token of its own, which no Airflow checks."""
     instance = instance or uuid4()
@@ -33,7 +38,7 @@ def workload(task_id: str = "t", instance: UUID | None = None) -> str:
     return json.dumps(
         {
             "type": "ExecuteTask",
-            "token": jwt.encode({"sub": str(instance)}, "a key of 32 bytes or more, as the algorithm wants"),
+            "token": task_token(instance),
             "dag_rel_path": "d.py",
             "bundle_info": {"name": "dags-folder", "version": None},
             "log_path": LOG_PATH,

@@ -23,7 +23,7 @@ from edge_worker.backoff import Backoff
 from edge_worker.errors import RunnerBrokenError
 from edge_worker.host import processes
 from edge_worker.host.signals import on_child_end
-from edge_worker.relay.relay import SUPERVISOR_TIMEOUT_S
+from edge_worker.relay.relay import HOST, SUPERVISOR_TIMEOUT_S
 from edge_worker.tasks.learned import LearnedModules, RefreshPolicy
 from edge_worker.tasks.outcome import TaskExit
 from edge_worker.tasks.packages import installed_packages
@@ -427,8 +427,8 @@ def runner_environ(environ: Mapping[str, str], ca_bundle: str | None) -> dict[st
     kept = {name: value for name, value in environ.items() if name != "EDGE_WORKER_JOIN_TOKEN"}
     # Calls to the relay must not go to the site's proxy. The lower-case name wins where both are set.
     direct = kept.get("no_proxy") or kept.get("NO_PROXY") or ""
-    if "127.0.0.1" not in direct.split(","):
-        kept["no_proxy"] = kept["NO_PROXY"] = f"{direct},127.0.0.1".lstrip(",")
+    if HOST not in direct.split(","):
+        kept["no_proxy"] = kept["NO_PROXY"] = f"{direct},{HOST}".lstrip(",")
     kept.setdefault("AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT", f"{SUPERVISOR_TIMEOUT_S:g}")
     if ca_bundle is not None:
         kept.setdefault("AIRFLOW__API__SSL_CA_FILE", ca_bundle)
