@@ -120,7 +120,7 @@ def test_what_is_prepared_depends_on_the_tests() -> None:
 
     assert folders("tests/unit", "tests/store/test_jobs.py", "--durations=5") == set()
     assert folders("tests/hosts", "-k", "x") == {"hosts"}
-    everything = {"chart", "kube", "e2e", "hosts", "ui"}
+    everything = {"chart", "kube", "e2e", "hosts", "provider", "ui"}
     assert folders("--durations=25") == folders("tests/", "-x") == everything
     assert folders("--slow") == everything | {"v1"}
 

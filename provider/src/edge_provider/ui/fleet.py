@@ -120,8 +120,7 @@ class Fleet:
             self._task.add_done_callback(_report)
         deadline = time.monotonic() + FIRST_ANSWER_S
         while not self._listed_ms:
-            if self._problems:
-                problem = next(iter(self._problems.values()))
+            if (problem := self._problems.get("list")) is not None:
                 raise EdgeApiError(problem.status, problem.code, problem.detail)
             try:
                 async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
