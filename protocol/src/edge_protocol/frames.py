@@ -22,6 +22,7 @@ from edge_protocol.limits import (
     COMMENT_MAX,
     CONCURRENCY_MAX,
     ERROR_TEXT_MAX,
+    OUTAGE_TOLERANCE_MAX_S,
     QueueName,
     SysInfoNumber,
     SysInfoText,
@@ -76,6 +77,11 @@ class Hello(Frame):
     maintenance: bool = False
     """Whether the worker's host requested maintenance."""
     maintenance_comment: str | None = Field(default=None, max_length=COMMENT_MAX)
+    outage_tolerance_s: int = Field(default=0, ge=0, le=OUTAGE_TOLERANCE_MAX_S)
+    """Longest time for which its running tasks survive without contact; 0: they don't. Each job gets its own, which
+    may be shorter (`Job`)."""
+    kill_grace_s: float = Field(default=0, ge=0)
+    """Seconds that the worker may take to end a task."""
 
 
 class Heartbeat(Frame):
@@ -92,6 +98,8 @@ class Heartbeat(Frame):
     maintenance_acknowledged: bool = False
     terminating: bool = False
     sysinfo: dict[SysInfoText, float | SysInfoNumber | SysInfoText | None] = Field(default_factory=dict, max_length=64)
+    mark: int | None = Field(default=None, ge=0, lt=1 << 63)
+    """Comes back in `heartbeat_ack` once this heartbeat, or a later one, is stored; None: no acknowledgement."""
 
 
 class Accept(Frame):
@@ -170,6 +178,9 @@ class Job(Frame):
     slots: int = Field(ge=1)
     log_path: str | None
     workload: str = Field(repr=False)
+    outage_tolerance_s: int = Field(default=0, ge=0, le=OUTAGE_TOLERANCE_MAX_S)
+    """How long the task survives without contact: the server keeps the job for so long after the worker's last
+    heartbeat, and the worker ends the task before that. 0: the server gives the job up with the worker."""
 
 
 class DesiredFrame(Frame):
@@ -204,6 +215,13 @@ class Ack(Frame):
     offset: int | None = None
 
 
+class HeartbeatAck(Frame):
+    """A heartbeat that asked for it is stored: at its sending the worker was certainly in contact."""
+
+    type: Literal["heartbeat_ack"] = "heartbeat_ack"
+    mark: int
+
+
 class Maintained(Frame):
     """A `maintenance` frame was processed and stored. The preceding `desired` frame has the outcome."""
 
@@ -236,7 +254,7 @@ AgentFrame = Annotated[Hello | Heartbeat | Accept | Report | Log | Maintenance |
 """Frames that a worker sends."""
 
 ServerFrame = Annotated[
-    Welcome | Job | DesiredFrame | Cancel | Ack | Maintained | Fenced | Error,
+    Welcome | Job | DesiredFrame | Cancel | Ack | HeartbeatAck | Maintained | Fenced | Error,
     Field(discriminator="type"),
 ]
 """Frames that the edge API sends."""

@@ -19,6 +19,12 @@ COMMENT_MAX = 1024
 CONCURRENCY_MAX = 10_000
 """Slots. Far above what one host runs; it limits what a worker can claim because of a wrong setting."""
 
+OUTAGE_TOLERANCE_MAX_S = 7 * 24 * 3600
+"""Seconds for which a task may survive without contact. Supervisors wait for answers for as long."""
+
+FENCE_MARGIN_S = 5.0
+"""Seconds by which a worker without contact ends a task before the server may give its job up."""
+
 FRAME_MAX_BYTES = 1 << 20
 """Bytes of one encoded frame from a worker. A larger one closes the session with a reason."""
 
