@@ -13,6 +13,8 @@ from sqlalchemy import text
 from yarl import URL
 
 from edge_protocol.execution import EXECUTION_PATH, TASK_HEADER, forwarded
+from edge_store.database.statement import rows, run
+from edge_store.jobs import outages
 from edge_testing.database.db import Db
 from edge_testing.edge_api.credentials import bearer, enroll
 from edge_testing.edge_api.process import ApiProcess, StartApi
@@ -50,11 +52,11 @@ async def airflow() -> AsyncIterator[Upstream]:
 
 @asynccontextmanager
 async def running_task(api: ApiProcess, airflow: Upstream, db: Db) -> AsyncIterator[Site]:
-    """Let a worker run a job; its token has expired, which is Airflow's business."""
+    """Let a worker run a job."""
     credential = await enroll(api.url, db.url, "w1")
     [job] = db.enqueue()
     async with session(api.url, credential) as worker:
-        yield Site(api, airflow, db, worker, credential, await worker.accept(), task_token(job, exp=1))
+        yield Site(api, airflow, db, worker, credential, await worker.accept(), task_token(job))
 
 
 @pytest.fixture
@@ -177,7 +179,7 @@ async def test_a_task_that_was_given_up_changes_nothing(site: Site) -> None:
 async def test_an_offered_job_may_not_call_yet(site: Site) -> None:
     [job] = site.db.enqueue()
     lease = (await site.worker.expect("job", job_id=str(job)))["lease_id"]
-    headers = site.headers(**{TASK_HEADER: task_token(job, exp=1)})
+    headers = site.headers(**{TASK_HEADER: task_token(job)})
     assert await refused(site, "PATCH", site.url(f"task-instances/{job}/run", lease), headers) == (410, "fenced")
 
 
@@ -203,3 +205,50 @@ async def test_an_edge_api_that_forwards_nothing_says_so(start_api: StartApi, db
     async with running_task(await start_api(), Upstream(), db) as site:
         assert site.worker.has("welcome", execution_forwarded=False)
         assert await refused(site, "GET", site.url("variables/x"), site.headers()) == (501, "not_forwarded")
+
+
+# ---- tokens of tasks that were out of contact ----
+
+
+async def test_an_expired_token_is_replaced_by_one_of_the_scheduler(site: Site) -> None:
+    [job] = site.db.rows("SELECT id, owner FROM edge.job")
+    path, old = "variables/a", task_token(job.id, iat=1, exp=2)
+    status, _, body = await call(site, "GET", site.url(path), site.headers(**{TASK_HEADER: old}))
+    assert (status, b"token_expired" in body, site.airflow.calls) == (503, True, [])
+    with site.db.connection() as connection:
+        assert [str(each.id) for each in rows(connection, outages.want_token(job.owner))] == [str(job.id)]
+        new = task_token(job.id)
+        run(connection, outages.store_tokens({job.id: new}))
+        assert rows(connection, outages.want_token(job.owner)) == []
+    status, headers, _ = await call(site, "GET", site.url(path), site.headers(**{TASK_HEADER: old}))
+    assert (status, headers["Refreshed-API-Token"]) == (200, new)
+    assert [seen.headers["Authorization"] for seen in site.airflow.calls] == [f"Bearer {new}"]
+    # A task that has the new one is told nothing.
+    status, headers, _ = await call(site, "GET", site.url(path), site.headers(**{TASK_HEADER: new}))
+    assert (status, "Refreshed-API-Token" in headers) == (200, False)
+
+
+async def test_a_stored_token_of_another_task_or_an_expired_one_is_not_used(site: Site) -> None:
+    [job] = site.db.rows("SELECT id FROM edge.job")
+    old = site.headers(**{TASK_HEADER: task_token(job.id, iat=1, exp=2)})
+    for stored in (task_token(uuid4()), task_token(job.id, iat=2, exp=3), "nonsense"):
+        site.db.run(outages.store_tokens({job.id: stored}))
+        status, _, body = await call(site, "GET", site.url("variables/a"), old)
+        assert (status, b"token_expired" in body, site.airflow.calls) == (503, True, [])
+
+
+async def test_a_token_that_airflow_no_longer_accepts_is_replaced(site: Site) -> None:
+    """Airflow's key was changed while the task ran."""
+    [job] = site.db.rows("SELECT id, owner FROM edge.job")
+    site.airflow.answer = Answer(403, b'{"detail":"Invalid auth token"}', {"Content-Type": "application/json"})
+    mine = site.headers(**{TASK_HEADER: task_token(job.id, iat=1)})
+    status, _, body = await call(site, "GET", site.url("variables/a"), mine)
+    assert (status, b"token_expired" in body) == (503, True)
+    with site.db.connection() as connection:
+        assert len(rows(connection, outages.want_token(job.owner))) == 1
+    # Any other refusal is Airflow's answer to the task.
+    site.airflow.answer = Answer(
+        403, b'{"detail":"Token subject does not match"}', {"Content-Type": "application/json"}
+    )
+    status, _, body = await call(site, "GET", site.url("variables/a"), mine)
+    assert (status, body) == (403, b'{"detail":"Token subject does not match"}')

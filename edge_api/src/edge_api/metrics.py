@@ -56,6 +56,9 @@ class Metrics:
         self.queue_depth = self._gauge("queue_depth", "Jobs queued.", "queue")
         self.queue_oldest = self._gauge("queue_oldest_seconds", "Time that the oldest queued job has waited.", "queue")
         self.workers = self._gauge("workers", "Workers of the whole fleet by state.", "state")
+        self.jobs_out_of_contact = self._gauge(
+            "jobs_out_of_contact", "Running jobs that are kept for workers out of contact."
+        )
         self.slots = self._gauge("slots", "Slots of the workers that serve a queue.", "queue", "use")
         self.log_storage = self._gauge(
             "log_storage_bytes", "Disk space of task logs in the database, looked up every few minutes."

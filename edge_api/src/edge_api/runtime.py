@@ -71,7 +71,12 @@ class Runtime:
         # Frames of workers, and how they come in.
         maintenance = MaintenanceHandler(database, desired)
         self._heartbeats = HeartbeatHandler(
-            database, metrics, checks, settings.heartbeat_interval_s, registry.supersede
+            database,
+            metrics,
+            checks,
+            settings.heartbeat_interval_s,
+            supersede=registry.supersede,
+            acknowledge=registry.acknowledge_heartbeat,
         )
         self._accepts = AcceptHandler(database, metrics, checks)
         self._reports = ReportHandler(database, metrics)
@@ -129,7 +134,8 @@ class Runtime:
             self._heartbeats.losses,
             self._checks.batcher,
             self._desired.batcher,
-            self._execution.batcher,
+            self._execution.calls,
+            self._execution.renewals,
         )
 
     def start(self, group: asyncio.TaskGroup) -> list[asyncio.Task[NoReturn]]:

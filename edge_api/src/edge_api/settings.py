@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from edge_protocol.limits import FENCE_MARGIN_S, OUTAGE_TOLERANCE_MAX_S, QueueName
 from edge_protocol.worker_state import MISSED_HEARTBEATS
 from edge_store.jobs.logs import MAX_BYTES
 
@@ -70,6 +71,11 @@ class ApiSettings(BaseSettings):
 
     heartbeat_interval_s: Seconds = 10
     """Sent to workers. A worker that is silent for three of them is unknown, and its jobs are lost."""
+
+    queue_outage_tolerance_s: dict[QueueName, Annotated[int, Field(ge=0, le=OUTAGE_TOLERANCE_MAX_S)]] = {}
+    """Longest time without contact that running tasks of these queues survive, as JSON: {"critical": 60}. A worker has
+    such a time of its own; the shorter one counts. 0, or less than the worker needs to end a task in time: its jobs are
+    lost when the worker is silent for three heartbeats."""
 
     accept_timeout_s: Seconds = 10
     """A job that a worker was given but did not accept within this time goes back to its queue."""
@@ -142,6 +148,11 @@ class ApiSettings(BaseSettings):
     def silence_window(self) -> timedelta:
         """How long a worker may be silent before it counts as unknown (I-4 in docs/architecture.md)."""
         return timedelta(seconds=MISSED_HEARTBEATS * self.heartbeat_interval_s)
+
+    @property
+    def tolerance_least(self) -> timedelta:
+        """The shortest outage tolerance, without the worker's kill grace: a shorter one would end tasks at once."""
+        return self.silence_window + timedelta(seconds=FENCE_MARGIN_S)
 
     @property
     def stall(self) -> timedelta:

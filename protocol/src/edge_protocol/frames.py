@@ -80,7 +80,7 @@ class Hello(Frame):
     outage_tolerance_s: int = Field(default=0, ge=0, le=OUTAGE_TOLERANCE_MAX_S)
     """Longest time for which its running tasks survive without contact; 0: they don't. Each job gets its own, which
     may be shorter (`Job`)."""
-    kill_grace_s: float = Field(default=0, ge=0)
+    kill_grace_s: float = Field(default=0, ge=0, le=OUTAGE_TOLERANCE_MAX_S)
     """Seconds that the worker may take to end a task."""
 
 

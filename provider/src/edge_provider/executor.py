@@ -6,6 +6,7 @@ no scheduler runs.
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -19,12 +20,12 @@ from sqlalchemy.orm import Session
 
 from edge_protocol import JobState
 from edge_protocol.limits import QUEUE_NAME_MAX
-from edge_provider import database, log_reader
+from edge_provider import away, database, log_reader
 from edge_provider.rollback import on_rollback
 from edge_provider.workloads import callback_job, failure_text, key_of, task_job
 from edge_store.database.statement import rows, run
 from edge_store.errors import StoreError
-from edge_store.jobs import scheduling
+from edge_store.jobs import outages, scheduling
 from edge_store.schema import platform
 
 EVENT_BATCH = 1000
@@ -44,6 +45,8 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._job_ids: dict[Any, UUID] = {}
         self._reconciled_at = time.monotonic()
+        self._away_period_s = away.period_s()
+        self._kept_at = float("-inf")
 
     @property
     def owner(self) -> str:
@@ -95,6 +98,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         try:
             while self._take_events() == EVENT_BATCH:
                 pass
+            self._keep_away_jobs()
             if time.monotonic() - self._reconciled_at >= RECONCILE_S:
                 self._reconcile()
         except OperationalError as error:
@@ -117,6 +121,17 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
             self.fail(key, info=failure_text(change))
         elif change.state == JobState.RUNNING:
             self.running_state(key, info=change.worker_name)
+
+    def _keep_away_jobs(self) -> None:
+        """Keep the jobs of workers that are out of contact alive in Airflow, and make the tokens that are wanted."""
+        with create_session(scoped=False) as session:
+            if time.monotonic() - self._kept_at >= self._away_period_s:
+                self._kept_at = time.monotonic()
+                jobs = rows(session, outages.away(self.owner, timedelta(seconds=self._away_period_s)))
+            else:
+                jobs = rows(session, outages.want_token(self.owner))
+            if jobs:
+                away.keep(session, jobs, self.jwt_generator)
 
     def _reconcile(self) -> None:
         """Stop counting keys whose job was deleted, or was adopted by a scheduler that took this one for dead."""

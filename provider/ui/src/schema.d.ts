@@ -271,6 +271,11 @@ export interface components {
             exit_code: number | null;
             /** Error */
             error: string | null;
+            /**
+             * Outage Tolerance S
+             * @default 0
+             */
+            outage_tolerance_s: number;
             /** Hidden */
             hidden: boolean;
         };
@@ -794,6 +799,13 @@ export interface components {
             last_heartbeat: string;
             /** Credential Expires At */
             credential_expires_at?: string | null;
+            /**
+             * Outage Tolerance S
+             * @default 0
+             */
+            outage_tolerance_s: number;
+            /** Jobs Kept Until */
+            jobs_kept_until?: string | null;
             /** Revision */
             revision: number;
         };

@@ -245,6 +245,14 @@ def _not_alive(worker: WorkerView) -> RefusedError | None:
 
 
 def _alive(worker: WorkerView) -> RefusedError | None:
+    if worker.jobs_kept_until is not None:
+        kept = worker.jobs_kept_until.isoformat(timespec="seconds")
+        return RefusedError(
+            409,
+            "worker_out_of_contact",
+            f"Worker {worker.name} is out of contact, and its tasks may still run until {kept}. Wait until then, or "
+            "mark its tasks as failed in Airflow; then remove it.",
+        )
     hint = (
         "was heard of a moment ago; wait until it counts as lost"
         if worker.state in GONE_STATES

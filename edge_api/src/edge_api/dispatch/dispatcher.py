@@ -161,12 +161,23 @@ class Dispatcher:
             pairs = assign(waiters, candidates, self._starving)
             if not pairs:
                 return
-            picks = [claims.Pick(job.id, waiter.worker, waiter.session_id, uuid4()) for job, waiter in pairs]
-            claimed = await transaction.rows(claims.claim(picks, self._settings.accept_timeout))
+            picks = [
+                claims.Pick(job.id, waiter.worker, waiter.session_id, uuid4(), self._tolerance(job.queue))
+                for job, waiter in pairs
+            ]
+            claimed = await transaction.rows(
+                claims.claim(picks, self._settings.accept_timeout, self._settings.tolerance_least)
+            )
         self._metrics.jobs_dispatched.inc(len(claimed))
         await self._push(sessions, picks, claimed)
         if len(claimed) < len(picks) or len(candidates) >= min(demand.limit for demand in demands):
             self._wakeups.room_freed()
+
+    def _tolerance(self, queue: str) -> int | None:
+        """Return the longest outage tolerance of a queue's jobs; without forwarding no task survives a cut."""
+        if self._settings.execution_api_url is None:
+            return 0
+        return self._settings.queue_outage_tolerance_s.get(queue)
 
     async def _push(
         self, sessions: dict[UUID, Session], picks: Sequence[claims.Pick], claimed: Sequence[claims.ClaimedJob]

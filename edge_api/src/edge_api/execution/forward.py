@@ -4,8 +4,11 @@ Airflow itself lets a task whose try is over write XComs and Variables, with a t
 passes only while the task's job runs under its lease, so that a task that was given up can change nothing.
 """
 
+import time
 from collections.abc import Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, NoReturn
 from uuid import UUID
 
 import jwt
@@ -23,10 +26,12 @@ from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
 from edge_protocol.execution import EXECUTION_PATH, METHODS, TASK_HEADER, forwarded
 from edge_protocol.job_state import JobState
-from edge_store.jobs import leases
+from edge_store.jobs import outages
 
 AUDITED: Final = frozenset({403, 404})
 """Refusals that no healthy worker meets."""
+REFRESHED_HEADER: Final = "Refreshed-API-Token"
+"""By which Airflow gives a task a new token (`airflow.api_fastapi.execution_api.app`)."""
 
 
 class ExecutionForwarding:
@@ -45,7 +50,8 @@ class ExecutionForwarding:
         self._refusals = refusals
         self._metrics = metrics
         self._upstream = upstream
-        self.batcher: Batcher[UUID, leases.JobOfLease | None] = Batcher("execution-leases", self._read, patience_s=5)
+        self.calls: Batcher[UUID, outages.CallingJob | None] = Batcher("execution-leases", self._read, patience_s=5)
+        self.renewals: Batcher[UUID, None] = Batcher("execution-tokens", self._ask, patience_s=5)
         self.router = APIRouter()
         self.router.add_route(f"{EXECUTION_PATH}/{{lease:uuid}}/{{path:path}}", self.forward, methods=list(METHODS))
 
@@ -53,17 +59,17 @@ class ExecutionForwarding:
         """Answer one call.
 
         Raises:
-            RefusedError: it is not forwarded, or Airflow is away (503).
+            RefusedError: it is not forwarded, or Airflow is away, or the task's token is to be renewed (503).
             DatabaseAwayError: its lease can't be looked up now.
 
         """
         principal = await self._authenticator.worker(request.headers.get("authorization"), address_of(request))
         lease: UUID = request.path_params["lease"]
         path = _raw_path(request, lease)
-        token = request.headers.get(TASK_HEADER, "")
         try:
             upstream = self._checked(path)
-            self._check_lease(await self.batcher.submit(lease), principal, token)
+            job = _checked_lease(await self.calls.submit(lease), principal)
+            token, renewed = _token(request.headers.get(TASK_HEADER, ""), job)
         except RefusedError as refusal:
             if refusal.status in AUDITED:
                 what = f"{request.method} {path} for lease {lease}"
@@ -72,7 +78,22 @@ class ExecutionForwarding:
                 self._metrics.fenced.labels("execution").inc()
                 self._refusals.check_lease(principal.worker, lease, "execution")
             raise
-        return await upstream.call(request, path, token)
+        if token.expired:
+            await self._renew(lease)
+        answer = await upstream.call(request, path, token.text)
+        if _not_valid(answer):
+            # Airflow's key is another one by now.
+            await self._renew(lease)
+        if renewed and REFRESHED_HEADER not in answer.headers:
+            answer.headers[REFRESHED_HEADER] = token.text
+        return answer
+
+    async def _renew(self, lease: UUID) -> NoReturn:
+        """Have the task's scheduler make a new token, and let the worker repeat the call meanwhile."""
+        await self.renewals.submit(lease)
+        raise RefusedError(
+            503, "token_expired", "The task's token is no longer valid; its scheduler makes a new one. Try again."
+        )
 
     def _checked(self, path: str) -> Upstream:
         if self._upstream is None:
@@ -86,30 +107,67 @@ class ExecutionForwarding:
             raise RefusedError(404, "path_not_forwarded", "This path of the Execution API is not forwarded.")
         return self._upstream
 
-    @staticmethod
-    def _check_lease(row: leases.JobOfLease | None, principal: Principal, token: str) -> None:
-        if row is not None and row.worker_name != principal.worker:
-            raise RefusedError(403, "foreign_lease", "The lease is another worker's.")
-        if row is None or row.state != JobState.RUNNING:
-            raise RefusedError(410, "fenced", "The task's job does not run under this lease any more. End the task.")
-        if _subject(token) != str(row.id):
-            raise RefusedError(403, "foreign_task_token", f"The token in {TASK_HEADER} is not this task's.")
-
-    async def _read(self, ids: Sequence[UUID]) -> list[leases.JobOfLease | None]:
+    async def _read(self, ids: Sequence[UUID]) -> list[outages.CallingJob | None]:
         """Return the job of each lease, or None."""
-        found = {row.lease_id: row for row in await self._database.rows(leases.lease_states(list(set(ids))))}
+        found = {row.lease_id: row for row in await self._database.rows(outages.calling(list(set(ids))))}
         return [found.get(lease) for lease in ids]
+
+    async def _ask(self, ids: Sequence[UUID]) -> list[None]:
+        await self._database.run(outages.ask_for_tokens(list(set(ids))))
+        return [None] * len(ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A task's token. Airflow verifies its signature: here only the right task's token gets so far."""
+
+    text: str
+    issued_at: float
+    expires_at: float
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at <= time.time()
+
+
+def _checked_lease(row: outages.CallingJob | None, principal: Principal) -> outages.CallingJob:
+    if row is not None and row.worker_name != principal.worker:
+        raise RefusedError(403, "foreign_lease", "The lease is another worker's.")
+    if row is None or row.state != JobState.RUNNING:
+        raise RefusedError(410, "fenced", "The task's job does not run under this lease any more. End the task.")
+    return row
+
+
+def _token(text: str, job: outages.CallingJob) -> tuple[_Token, bool]:
+    """Return the token for a call, and whether it is one that the task does not have yet.
+
+    A task that was out of contact could not renew its own in time; its scheduler has made a newer one.
+    """
+    own = _parsed(text, job.id)
+    if own is None:
+        raise RefusedError(403, "foreign_task_token", f"The token in {TASK_HEADER} is not this task's.")
+    newer = _parsed(job.execution_token or "", job.id)
+    if newer is not None and newer.issued_at > own.issued_at and not newer.expired:
+        return newer, True
+    return own, False
+
+
+def _parsed(text: str, job_id: UUID) -> _Token | None:
+    """Return a token whose subject is the job, or None."""
+    try:
+        claims = jwt.decode(text, options={"verify_signature": False, "verify_exp": False})
+        token = _Token(text, float(claims.get("iat", 0)), float(claims.get("exp", "inf")))
+    except (jwt.PyJWTError, TypeError, ValueError):
+        return None
+    return token if claims.get("sub") == str(job_id) else None
+
+
+def _not_valid(answer: Response) -> bool:
+    """Return whether Airflow refuses the token itself (`JWTBearer` in `airflow.api_fastapi.execution_api.security`)."""
+    return answer.status_code == HTTPStatus.FORBIDDEN and b"Invalid auth token" in getattr(answer, "body", b"")
 
 
 def _raw_path(request: Request, lease: UUID) -> str:
     """Return the path below the lease as it is on the wire: decoded, an encoded slash would look like another one."""
     raw: bytes = request.scope["raw_path"]
     return raw.decode("ascii", "replace").partition("?")[0].partition(f"{lease}/")[2]
-
-
-def _subject(token: str) -> Any:
-    """Return whose token it is. Airflow verifies the signature: here only the right task's token gets so far."""
-    try:
-        return jwt.decode(token, options={"verify_signature": False}).get("sub")
-    except jwt.PyJWTError:
-        return None

@@ -5,7 +5,7 @@ and team, is it connected, may it be given jobs, is it large enough, does it hav
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from edge_api.fleet.views import age, serves
@@ -24,6 +24,8 @@ def explain(job: JobView, workers: Sequence[WorkerView], now: datetime) -> Expla
     """Return why a job is where it is, and what would make it start."""
     serving = [worker for worker in workers if serves(worker, job.queue)]
     verdict, message = _verdict(job, serving, now)
+    if job.state is JobState.RUNNING:
+        message = next((_out_of_contact(job, each) for each in workers if _is_away(job, each)), message)
     verdicts = [WorkerVerdict(name=worker.name, reasons=reasons_against(worker, job, now)) for worker in serving]
     verdicts.sort(key=lambda each: (len(each.reasons), each.name))
     return Explanation(job=job, verdict=verdict, message=message, workers=verdicts[:WORKERS_MOST])
@@ -69,6 +71,22 @@ def _verdict(job: JobView, serving: Sequence[WorkerView], now: datetime) -> tupl
             "If it does not, the job goes back to its queue by itself."
         )
     return _waiting(job, serving, now)
+
+
+def _is_away(job: JobView, worker: WorkerView) -> bool:
+    return worker.name == job.worker and worker.state is WorkerState.UNKNOWN
+
+
+def _out_of_contact(job: JobView, worker: WorkerView) -> str:
+    last_sign = max(worker.last_heartbeat, job.started_at or worker.last_heartbeat)
+    kept = _time(last_sign + timedelta(seconds=job.outage_tolerance_s))
+    where = f"The job runs on worker {worker.name}, which is out of contact since {_time(worker.last_heartbeat)}."
+    if not job.outage_tolerance_s:
+        return f"{where} It is about to be given up."
+    return (
+        f"{where} It is kept until {kept}: if the worker comes back by then, nothing is lost; if not, the worker has "
+        "ended the task shortly before, the job is given up, and Airflow's retries decide."
+    )
 
 
 def _waiting(job: JobView, serving: Sequence[WorkerView], now: datetime) -> tuple[Verdict, str]:

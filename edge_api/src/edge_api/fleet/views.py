@@ -69,6 +69,8 @@ def worker_view(row: WorkerRow, heartbeat_interval: timedelta) -> WorkerView:
         first_online=row.first_online,
         last_heartbeat=row.last_heartbeat,
         credential_expires_at=row.credential_expires_at,
+        outage_tolerance_s=row.outage_tolerance_s,
+        jobs_kept_until=row.jobs_kept_until,
         revision=row.revision,
     )
 

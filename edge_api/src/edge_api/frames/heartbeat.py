@@ -34,7 +34,7 @@ class HeartbeatHandler:
     """Handles `heartbeat` frames.
 
     `supersede` is called with the worker and session of a heartbeat that was not written because another session has
-    taken the worker over.
+    taken the worker over, `acknowledge` with those and the mark of one that was written and asked for it.
     """
 
     def __init__(
@@ -44,13 +44,17 @@ class HeartbeatHandler:
         checks: LeaseChecks,
         heartbeat_interval_s: float,
         supersede: Callable[[str, UUID], None],
+        acknowledge: Callable[[str, UUID, int], None],
     ) -> None:
         self._database = database
         self._metrics = metrics
         self._checks = checks
         self._period_s = min(PERIOD_MOST_S, heartbeat_interval_s / 3)
         self._supersede = supersede
+        self._acknowledge = acknowledge
         self._latest: dict[str, agents.Beat] = {}
+        self._marks: dict[str, int] = {}
+        """Of the latest heartbeats that asked for an acknowledgement."""
         self.losses: Batcher[leases.Loss, None] = Batcher("losses", self._lose)
 
     def handle(self, session: Session, frame: Heartbeat) -> None:
@@ -70,6 +74,8 @@ class HeartbeatHandler:
                 sample=None if minute == session.sampled_minute else sample_of(frame.sysinfo),
             )
         )
+        if frame.mark is not None:
+            self._marks[session.worker] = frame.mark
         session.worked = False
         session.sampled_minute = minute
         if session.principal.expired:
@@ -119,6 +125,7 @@ class HeartbeatHandler:
     async def flush(self) -> None:
         """Write the heartbeats that are kept; while the database is away they stay kept."""
         beats, self._latest = self._latest, {}
+        marks, self._marks = self._marks, {}
         # Names in order, so that statements of several replicas can't lock each other out.
         batch = [beats[name] for name in sorted(beats)]
         try:
@@ -128,6 +135,7 @@ class HeartbeatHandler:
             newer, self._latest = self._latest, beats
             for beat in newer.values():
                 self._keep(beat)
+            self._marks = marks | self._marks
             return
         except DatabaseRefusedError:
             log.exception("the database refuses heartbeats")
@@ -136,6 +144,8 @@ class HeartbeatHandler:
         for beat in batch:
             if beat.name not in written:
                 self._supersede(beat.name, beat.session_id)
+            elif beat.name in marks:
+                self._acknowledge(beat.name, beat.session_id, marks[beat.name])
 
 
 def _release(session: Session, lease: UUID, _: None) -> None:

@@ -5,6 +5,7 @@ has it, sent again if it never arrived, lost if it was running and its task is g
 """
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from uuid import UUID
@@ -54,7 +55,7 @@ class HelloHandler:
 
     async def handle(self, session: Session, hello: Hello) -> None:
         """Begin the session, or end it with the reason."""
-        refusal = _refusal(session, hello)
+        refusal = _refusal(session, hello, self._settings.tolerance_least.total_seconds())
         if refusal is not None:
             if refusal.code == "wrong_worker":
                 self._refusals.note(f"worker:{session.worker}", refusal.code, None, f"hello of {hello.worker}")
@@ -114,6 +115,8 @@ class HelloHandler:
             instance=hello.instance,
             cordon_reason=session.cordon_reason,
             credential_id=session.principal.credential_id,
+            outage_tolerance_s=hello.outage_tolerance_s,
+            kill_grace_s=math.ceil(hello.kill_grace_s),
             versions={
                 name: storable_text(value)
                 for name, value in hello.versions.model_dump().items()
@@ -125,8 +128,8 @@ class HelloHandler:
         self._refusals.note(f"worker:{session.worker}", "name_taken", None, "hello")
         session.end(
             "name_taken",
-            f"A live worker of another enrolment has the name {session.worker}. Stop that worker, or enrol this one "
-            "under another name.",
+            f"A live worker of another enrolment has the name {session.worker}, or one that is out of contact and "
+            "whose tasks may still run. Stop that worker, or enrol this one under another name.",
             fatal=True,
         )
         return False
@@ -156,7 +159,7 @@ class HelloHandler:
                     session.send_job(row)
 
 
-def _refusal(session: Session, hello: Hello) -> Error | None:
+def _refusal(session: Session, hello: Hello, tolerance_least_s: float) -> Error | None:
     """Return why a hello can't be accepted, from what is known without the database."""
     if session.opened:
         return Error(code="hello_twice", message="A session has one hello. Connect again.")
@@ -171,5 +174,13 @@ def _refusal(session: Session, hello: Hello) -> Error | None:
             code="protocol_mismatch",
             message=f"The worker speaks protocols {hello.protocol_min} to {hello.protocol_max}, the edge API "
             f"{PROTOCOL_MIN} to {PROTOCOL_MAX}. Upgrade the {old}: it is older than the {new}.",
+        )
+    least_s = tolerance_least_s + math.ceil(hello.kill_grace_s)
+    if 0 < hello.outage_tolerance_s < least_s:
+        return Error(
+            code="bad_tolerance",
+            message=f"An outage tolerance of {hello.outage_tolerance_s} s is too short: within it the worker must "
+            "notice the silence and end its tasks. Set EDGE_WORKER_OUTAGE_TOLERANCE_S to 0, or to "
+            f"{math.ceil(least_s)} or more.",
         )
     return None

@@ -13,6 +13,7 @@ from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
 from edge_api.sessions.session import Session, Surroundings
 from edge_api.settings import ApiSettings
+from edge_protocol.frames import HeartbeatAck
 
 AnySession = TypeVar("AnySession", bound=Session)
 
@@ -103,6 +104,12 @@ class Registry:
         session = self._by_worker.get(worker)
         if session is not None and session.id == session_id:
             session.supersede()
+
+    def acknowledge_heartbeat(self, worker: str, session_id: UUID, mark: int) -> None:
+        """Report to a worker that its heartbeat is stored; nothing happens if the session is not here any more."""
+        session = self._by_worker.get(worker)
+        if session is not None and session.id == session_id:
+            session.send(HeartbeatAck(mark=mark))
 
     def cordon(self, worker: str, reason: str | None) -> None:
         """Cordon a worker's session, or (None) give it jobs again; nothing happens if the worker is elsewhere."""

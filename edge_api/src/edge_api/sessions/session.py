@@ -209,6 +209,7 @@ class Session:
                 slots=claimed.slots,
                 log_path=claimed.log_path,
                 workload=claimed.workload,
+                outage_tolerance_s=claimed.outage_tolerance_s,
             )
         )
 

@@ -19,7 +19,7 @@ from edge_api.upkeep.grace import Grace
 from edge_store import retention
 from edge_store.database import locks
 from edge_store.database.statement import Statement, read
-from edge_store.jobs import leases
+from edge_store.jobs import leases, outages
 from edge_store.workers import agents, changes
 
 LOCK_PERIOD_S: Final = 1.0
@@ -155,10 +155,18 @@ class Housekeeping:
             log.warning("jobs put back that no worker accepted in time", extra={"jobs": len(rows)})
 
     async def _lose_silent(self) -> None:
+        """Declare silent workers unknown, and give up the jobs that are kept for them no longer."""
         for row in await self._database.rows(agents.lose_silent(self._settings.silence_window, self._settings.stall)):
             self._metrics.workers_lost.inc()
             self._metrics.jobs_finished.labels("lost").inc(row.jobs)
             log.warning("a silent worker is unknown from now on", extra={"worker": row.name, "jobs_lost": row.jobs})
+        overdue = outages.give_up_overdue(self._settings.silence_window, self._settings.stall)
+        for given_up in await self._database.rows(overdue):
+            self._metrics.jobs_finished.labels("lost").inc(given_up.jobs)
+            log.warning(
+                "a worker is out of contact for longer than its jobs are kept",
+                extra={"worker": given_up.worker_name, "jobs_lost": given_up.jobs},
+            )
 
     async def _purge(self) -> None:
         """Delete what is old. One kind of rows that can't be deleted must not keep the others."""

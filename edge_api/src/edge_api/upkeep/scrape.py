@@ -16,7 +16,7 @@ from edge_api.errors import DatabaseAwayError
 from edge_api.fleet.views import observed_of
 from edge_api.metrics import Metrics
 from edge_protocol import Desired, WorkerState, worker_state
-from edge_store.jobs import job_views
+from edge_store.jobs import job_views, outages
 from edge_store.workers import worker_views
 
 CACHE_S: Final = 5.0
@@ -54,11 +54,14 @@ class Scrape:
             async with asyncio.timeout(PATIENCE_S):
                 depths = await self._database.rows(job_views.queue_depths())
                 fleet = await self._database.rows(worker_views.fleet())
+                [away] = await self._database.rows(outages.out_of_contact())
         except (DatabaseAwayError, TimeoutError):
             # Old numbers would look like true ones.
             depths, fleet = [], []
             self._metrics.database_up.set(0)
+            self._metrics.jobs_out_of_contact.set(0)
         else:
+            self._metrics.jobs_out_of_contact.set(away.jobs)
             self._metrics.database_up.set(1)
         slots = self._show_fleet(fleet)
         totals: Counter[str] = Counter()

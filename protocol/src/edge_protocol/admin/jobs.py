@@ -106,6 +106,8 @@ class JobView(BaseModel):
     finished_at: datetime | None
     exit_code: int | None
     error: str | None
+    outage_tolerance_s: int = 0
+    """How long it stays with its worker while that is out of contact; 0: only until the worker counts as unknown."""
 
 
 class JobPage(BaseModel):

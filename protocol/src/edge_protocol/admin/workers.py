@@ -115,6 +115,10 @@ class WorkerView(BaseModel):
     last_heartbeat: datetime
     credential_expires_at: datetime | None = None
     """When its credential expires, or the successor that it has got meanwhile. None: a v1 worker, which has none."""
+    outage_tolerance_s: int = 0
+    """How long its running tasks survive without contact; 0: they do not."""
+    jobs_kept_until: datetime | None = None
+    """It is out of contact: when the last of its running jobs is given up, unless it comes back. None: none is kept."""
     revision: int
     """Grows with every visible change. Views of a worker with the same revision differ in times only."""
 

@@ -117,6 +117,8 @@ class Pick:
     worker: str
     session_id: UUID
     lease_id: UUID
+    outage_tolerance_s: int | None = None
+    """Most seconds that the queue allows; None: it has no bound of its own."""
 
 
 class ClaimedJob(NamedTuple):
@@ -130,13 +132,15 @@ class ClaimedJob(NamedTuple):
     worker_name: str
     lease_id: UUID
     queued_at: datetime
+    outage_tolerance_s: int
 
 
 _CLAIM = text(
     """
     WITH pick AS (
-        SELECT * FROM unnest(CAST(:jobs AS uuid[]), :workers, CAST(:sessions AS uuid[]), CAST(:leases AS uuid[]))
-            AS p(job_id, worker, session_id, lease_id)
+        SELECT * FROM unnest(CAST(:jobs AS uuid[]), :workers, CAST(:sessions AS uuid[]), CAST(:leases AS uuid[]),
+                             CAST(:tolerances AS int[]))
+            AS p(job_id, worker, session_id, lease_id, tolerance)
     ), open AS (
         SELECT d.worker_name, d.queues_added, d.queues_removed FROM edge.worker_desired d
         WHERE d.worker_name IN (SELECT worker FROM pick) AND NOT d.maintenance AND NOT d.shutdown
@@ -144,7 +148,11 @@ _CLAIM = text(
     ), claimed AS (
         UPDATE edge.job j
         SET state = 'leased', worker_name = p.worker, lease_id = p.lease_id, leased_at = now(),
-            lease_expires_at = now() + :accept_timeout
+            lease_expires_at = now() + :accept_timeout,
+            -- One that is shorter than the worker needs to end a task would end it at once.
+            outage_tolerance_s = CASE
+                WHEN least(w.outage_tolerance_s, p.tolerance) < :tolerance_least + w.kill_grace_s THEN 0
+                ELSE least(w.outage_tolerance_s, p.tolerance) END
         FROM pick p JOIN open o ON o.worker_name = p.worker JOIN edge.worker w ON w.name = p.worker
             LEFT JOIN edge.credential c ON c.id = w.credential_id
         WHERE j.id = p.job_id AND j.state = 'queued'
@@ -155,18 +163,24 @@ _CLAIM = text(
           AND (w.credential_id IS NULL
                OR c.revoked_at IS NULL AND c.expires_at > now() AND c.team IS NOT DISTINCT FROM w.team
                   AND (c.queues IS NULL OR j.queue = ANY (c.queues) OR j.queue = ANY (o.queues_added)))
-        RETURNING j.id, j.kind, j.slots, j.workload, j.log_path, j.worker_name, j.lease_id, j.queued_at
+        RETURNING j.id, j.kind, j.slots, j.workload, j.log_path, j.worker_name, j.lease_id, j.queued_at,
+            j.outage_tolerance_s
     ), granted AS (
         INSERT INTO edge.lease (id, job_id, worker_name, log_path)
         SELECT lease_id, id, worker_name, log_path FROM claimed
     )
-    SELECT id, kind, slots, workload, log_path, worker_name, lease_id, queued_at FROM claimed
+    SELECT id, kind, slots, workload, log_path, worker_name, lease_id, queued_at, outage_tolerance_s FROM claimed
     """
 ).bindparams(bindparam("workers", type_=TEXTS), bindparam("accept_timeout", type_=Interval))
 
 
-def claim(picks: Sequence[Pick], accept_timeout: timedelta) -> Statement[ClaimedJob]:
+def claim(
+    picks: Sequence[Pick], accept_timeout: timedelta, tolerance_least: timedelta = timedelta()
+) -> Statement[ClaimedJob]:
     """Give jobs to workers (I-2 in docs/architecture.md) and return those given.
+
+    A job's outage tolerance is that of the worker or of its queue, whichever is shorter. One that is shorter than
+    `tolerance_least` and the worker's kill grace counts as none.
 
     Whether a worker may have the job at all is decided here and nowhere else (I-5): the desired row is locked while the
     claim is written, so no claim follows a maintenance request that is stored. The queues that the credential of the
@@ -177,6 +191,8 @@ def claim(picks: Sequence[Pick], accept_timeout: timedelta) -> Statement[Claimed
         workers=[pick.worker for pick in picks],
         sessions=texts(pick.session_id for pick in picks),
         leases=texts(pick.lease_id for pick in picks),
+        tolerances=texts(pick.outage_tolerance_s for pick in picks),
         accept_timeout=accept_timeout,
+        tolerance_least=tolerance_least.total_seconds(),
     )
     return Statement("claim", executable, ClaimedJob)

@@ -39,6 +39,7 @@ class JobRow(NamedTuple):
     finished_at: datetime | None
     exit_code: int | None
     error: str | None
+    outage_tolerance_s: int
     now: datetime
     """Of the database."""
 

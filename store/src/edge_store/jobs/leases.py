@@ -113,7 +113,7 @@ _REPORT = text(
     ), {_unlocked("leased", "running")}, done AS (
         UPDATE edge.job j
         SET state = n.outcome, finished_at = now(), lease_expires_at = NULL, workload = NULL,
-            exit_code = n.exit_code, error = n.error, event_pending = true
+            execution_token = NULL, exit_code = n.exit_code, error = n.error, event_pending = true
         FROM free, named n
         WHERE j.id = free.id AND j.lease_id = n.lease_id AND j.worker_name = n.worker
         RETURNING j.id, j.lease_id, j.worker_name
@@ -233,7 +233,8 @@ _LOSE = text(
         FROM loss JOIN current ON current.session_id = loss.session_id
     ), {_unlocked("running")}, done AS (
         UPDATE edge.job j
-        SET state = 'lost', finished_at = now(), workload = NULL, error = n.reason, event_pending = true
+        SET state = 'lost', finished_at = now(), workload = NULL, execution_token = NULL,
+            error = n.reason, event_pending = true
         FROM free, named n
         WHERE j.id = free.id AND j.lease_id = n.lease_id
         RETURNING j.id, j.lease_id
@@ -279,7 +280,8 @@ _GIVE_UP = text(
         WHERE j.worker_name = :worker FOR UPDATE OF j SKIP LOCKED
     ), lost AS (
         UPDATE edge.job j
-        SET state = 'lost', finished_at = now(), workload = NULL, error = :reason, event_pending = true
+        SET state = 'lost', finished_at = now(), workload = NULL, execution_token = NULL,
+            error = :reason, event_pending = true
         FROM free WHERE j.id = free.id AND j.state = 'running'
         RETURNING j.id, j.state
     ), released AS (
@@ -318,6 +320,7 @@ class HeldJob(NamedTuple):
     slots: int
     workload: str
     log_path: str | None
+    outage_tolerance_s: int
 
 
 def held_by(worker: str) -> Statement[HeldJob]:

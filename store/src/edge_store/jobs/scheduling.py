@@ -47,7 +47,8 @@ _ENQUEUE = text(
             priority = excluded.priority, slots = excluded.slots, workload = excluded.workload,
             log_path = excluded.log_path, try_number = excluded.try_number, owner = excluded.owner,
             event_pending = false, worker_name = NULL, lease_id = NULL, lease_expires_at = NULL,
-            queued_at = now(), leased_at = NULL, started_at = NULL, finished_at = NULL, exit_code = NULL, error = NULL
+            queued_at = now(), leased_at = NULL, started_at = NULL, finished_at = NULL, exit_code = NULL, error = NULL,
+            execution_token = NULL, token_wanted = false
         RETURNING j.queue
     )
     SELECT pg_notify('edge', 'job ' || queue) FROM queued
@@ -160,8 +161,8 @@ _REVOKE = text(
     ), silenced AS (
         UPDATE edge.job SET event_pending = false WHERE id = CAST(:id AS uuid) AND finished_at IS NOT NULL
     ), removed AS (
-        UPDATE edge.job j SET state = 'removed', finished_at = now(), workload = NULL, lease_expires_at = NULL,
-            event_pending = false
+        UPDATE edge.job j SET state = 'removed', finished_at = now(), workload = NULL, execution_token = NULL,
+            lease_expires_at = NULL, event_pending = false
         FROM old WHERE j.id = old.id
         RETURNING j.id, j.worker_name
     ), hinted AS (

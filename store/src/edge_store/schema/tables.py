@@ -96,6 +96,21 @@ job = Table(
     _time("finished_at"),
     Column("exit_code", Integer),
     Column("error", Text),
+    Column(
+        "outage_tolerance_s",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="seconds for which it is kept after its worker's last sign of life; fixed at the claim",
+    ),
+    Column("execution_token", Text, comment="a newer token of the task, from its scheduler"),
+    Column(
+        "token_wanted",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="its scheduler is asked for a new token",
+    ),
     CheckConstraint("kind IN ('task', 'callback')", name="kind_known"),
     CheckConstraint(_in("state", JobState), name="state_known"),
     CheckConstraint("slots >= 1", name="slots_positive"),
@@ -105,6 +120,8 @@ job = Table(
     CheckConstraint("(state = 'leased') = (lease_expires_at IS NOT NULL)", name="only_leased_expires"),
     CheckConstraint(f"({_FINISHED}) = (finished_at IS NOT NULL)", name="finished_has_time"),
     CheckConstraint(f"({_FINISHED}) = (workload IS NULL)", name="finished_keeps_no_token"),
+    CheckConstraint("execution_token IS NULL OR state = 'running'", name="only_running_has_a_new_token"),
+    CheckConstraint("outage_tolerance_s >= 0", name="outage_tolerance_not_negative"),
     # In the order of claims; only queued rows.
     Index(
         "ix_job_claim", "queue", "rank", text("priority DESC"), "queued_at", postgresql_where=text("state = 'queued'")
@@ -116,6 +133,7 @@ job = Table(
     Index("ix_job_task", "dag_id", "run_id", "task_id"),
     Index("ix_job_worker", "worker_name", "id", postgresql_where=text("worker_name IS NOT NULL")),
     Index("ix_job_event", "owner", postgresql_where=text("event_pending")),
+    Index("ix_job_token_wanted", "owner", postgresql_where=text("token_wanted")),
     Index("ix_job_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
 )
 
@@ -165,6 +183,16 @@ worker = Table(
     Column(
         "silent_after_s", Integer, comment="seconds of silence after which it is lost; NULL: the platform's setting"
     ),
+    Column(
+        "outage_tolerance_s",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="seconds without contact that its running tasks survive; 0: none",
+    ),
+    Column(
+        "kill_grace_s", Integer, nullable=False, server_default="0", comment="seconds that it may take to end a task"
+    ),
     Column("cordon_reason", Text, comment="set by the server, for example a version outside the skew policy"),
     Column("initialised", Boolean, nullable=False, server_default=text("false")),
     Column("jobs_active", Integer, nullable=False, server_default="0"),
@@ -180,6 +208,7 @@ worker = Table(
     _revision(),
     CheckConstraint("concurrency >= 1", name="concurrency_positive"),
     CheckConstraint("protocol IN (1, 2)", name="protocol_known"),
+    CheckConstraint("outage_tolerance_s >= 0", name="outage_tolerance_not_negative"),
     Index("ix_worker_revision", "revision"),
 )
 

@@ -13,6 +13,7 @@ from sqlalchemy.types import Integer, Interval, Text
 
 from edge_store.database.arrays import texts
 from edge_store.database.statement import Command, Statement
+from edge_store.jobs.outages import KEPT, database_was_well
 from edge_store.schema import platform
 from edge_store.schema.tables import worker, worker_desired
 
@@ -39,6 +40,10 @@ class Registration:
     """Serves every queue (a v1 worker that names none); `queues` is ignored then."""
     silent_after_s: int | None = None
     """Silence after which it is lost; None: the window of the platform."""
+    outage_tolerance_s: int = 0
+    """Seconds without contact that its running tasks survive; 0: none."""
+    kill_grace_s: int = 0
+    """Seconds that it may take to end a task."""
 
 
 class RegisteredWorker(NamedTuple):
@@ -49,22 +54,25 @@ class RegisteredWorker(NamedTuple):
 
 
 _REGISTER = text(
-    """
+    f"""
     WITH registered AS (
         INSERT INTO edge.worker AS w (name, identity, team, queues, concurrency, session_id, instance, cordon_reason,
-                                      versions, credential_id, protocol, any_queue, silent_after_s, initialised)
+                                      versions, credential_id, protocol, any_queue, silent_after_s,
+                                      outage_tolerance_s, kill_grace_s, initialised)
         VALUES (:name, CAST(:identity AS uuid), :team, :queues, :concurrency, CAST(:session_id AS uuid),
                 CAST(:instance AS uuid), :cordon_reason, CAST(:versions AS jsonb), CAST(:credential_id AS uuid),
-                :protocol, :any_queue, :silent_after_s, false)
+                :protocol, :any_queue, :silent_after_s, :outage_tolerance_s, :kill_grace_s, false)
         ON CONFLICT (name) DO UPDATE SET
             identity = excluded.identity, team = excluded.team, queues = excluded.queues,
             concurrency = excluded.concurrency, session_id = excluded.session_id, instance = excluded.instance,
             cordon_reason = excluded.cordon_reason, versions = excluded.versions,
             credential_id = excluded.credential_id, protocol = excluded.protocol, any_queue = excluded.any_queue,
-            silent_after_s = excluded.silent_after_s, initialised = false, terminating = false, offline = false,
+            silent_after_s = excluded.silent_after_s, outage_tolerance_s = excluded.outage_tolerance_s,
+            kill_grace_s = excluded.kill_grace_s, initialised = false, terminating = false, offline = false,
             lost = false, last_heartbeat = now(), revision = excluded.revision
         WHERE w.identity = excluded.identity OR w.offline
            OR w.last_heartbeat < now() - coalesce(make_interval(secs => w.silent_after_s), :window)
+              AND NOT EXISTS (SELECT 1 FROM edge.job j WHERE j.worker_name = w.name AND {KEPT})
         RETURNING w.name, w.session_id, w.team, w.instance, w.versions, w.cordon_reason
     ), event AS (
         -- The worker's row as it was before this statement says whether its process is another one.
@@ -78,7 +86,7 @@ _REGISTER = text(
         INSERT INTO edge.worker_desired (worker_name) SELECT name FROM registered ON CONFLICT DO NOTHING
     )
     SELECT name, (SELECT count(*) FROM hinted) AS hints FROM registered
-    """
+    """  # noqa: S608  (constant texts)
 ).bindparams(
     bindparam("queues", type_=ARRAY(Text)),
     bindparam("team", type_=Text),
@@ -92,8 +100,8 @@ _REGISTER = text(
 def register(new: Registration, window: timedelta) -> Statement[RegisteredWorker]:
     """Take over the worker's row for a new session; returns no row if the name belongs to another live worker.
 
-    The same identity takes over at once. Another identity gets the name only if its owner has disconnected or was
-    silent for `window`. A hint makes other replicas drop an older session.
+    The same identity takes over at once. Another identity gets the name only if its owner has disconnected, or was
+    silent for `window` and has no task that may still run. A hint makes other replicas drop an older session.
     """
     executable = _REGISTER.bindparams(
         name=new.name,
@@ -109,6 +117,8 @@ def register(new: Registration, window: timedelta) -> Statement[RegisteredWorker
         protocol=new.protocol,
         any_queue=new.any_queue,
         silent_after_s=new.silent_after_s,
+        outage_tolerance_s=new.outage_tolerance_s,
+        kill_grace_s=new.kill_grace_s,
         window=window,
     )
     return Statement("register", executable, RegisteredWorker)
@@ -259,40 +269,38 @@ class SilentWorker(NamedTuple):
 
     name: str
     jobs: int
-    """Jobs of it that were declared lost."""
+    """Jobs of it that were declared lost: those without an outage tolerance."""
     hints: int
     """Hints sent by the whole statement."""
 
 
 _LOSE_SILENT = text(
-    """
+    f"""
     WITH silent AS (
         SELECT name, last_heartbeat FROM edge.worker
         WHERE NOT lost AND NOT offline
           AND last_heartbeat < now() - coalesce(make_interval(secs => silent_after_s), :window)
           -- This statement may have waited for a stalled database, and run before the heartbeats that waited with it.
-          AND EXISTS (
-              SELECT 1 FROM edge.platform WHERE key = :canary AND updated_at > now() - :stall
-                AND coalesce(CAST(nullif(value, '') AS timestamptz), '-infinity')
-                    < now() - coalesce(make_interval(secs => silent_after_s), :window)
-          )
+          AND {database_was_well("coalesce(make_interval(secs => silent_after_s), :window)")}
         FOR UPDATE SKIP LOCKED
     ), held AS (
-        SELECT j.id, j.worker_name FROM edge.job j JOIN silent s ON j.worker_name = s.name WHERE j.state = 'running'
+        SELECT j.id, j.worker_name FROM edge.job j JOIN silent s ON j.worker_name = s.name
+        WHERE j.state = 'running' AND j.outage_tolerance_s = 0
     ), free AS (
         SELECT j.id FROM edge.job j JOIN held h ON h.id = j.id AND h.worker_name = j.worker_name
         WHERE j.state = 'running' FOR UPDATE OF j SKIP LOCKED
     ), marked AS (
-        UPDATE edge.worker w SET lost = true, jobs_active = 0, free_slots = 0, revision = DEFAULT
+        UPDATE edge.worker w SET lost = true, free_slots = 0, revision = DEFAULT, jobs_active = (
+            SELECT count(*) FROM edge.job j WHERE j.worker_name = w.name AND {KEPT})
         FROM silent s
         -- A worker of which a job is locked waits for the next pass.
         WHERE w.name = s.name AND NOT EXISTS (
             SELECT 1 FROM held h WHERE h.worker_name = s.name AND h.id NOT IN (SELECT id FROM free)
         )
-        RETURNING w.name, w.last_heartbeat, w.team
+        RETURNING w.name, w.last_heartbeat, w.team, w.jobs_active
     ), lost AS (
         UPDATE edge.job j
-        SET state = 'lost', finished_at = now(), workload = NULL, event_pending = true,
+        SET state = 'lost', finished_at = now(), workload = NULL, execution_token = NULL, event_pending = true,
             error = 'edge worker ' || m.name || ' lost at '
                     || to_char(m.last_heartbeat AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
         FROM marked m, free WHERE j.id = free.id AND j.worker_name = m.name
@@ -300,7 +308,7 @@ _LOSE_SILENT = text(
     ), event AS (
         INSERT INTO edge.worker_event (worker_name, team, kind, detail)
         SELECT m.name, m.team, 'lost', jsonb_build_object('last_heartbeat', m.last_heartbeat, 'jobs_lost',
-            (SELECT count(*) FROM lost l WHERE l.worker_name = m.name))
+            (SELECT count(*) FROM lost l WHERE l.worker_name = m.name), 'jobs_kept', m.jobs_active)
         FROM marked m
     ), hinted AS (
         -- A worker that is connected after all stops the tasks.
@@ -308,12 +316,14 @@ _LOSE_SILENT = text(
     )
     SELECT m.name, count(l.id) AS jobs, (SELECT count(*) FROM hinted) AS hints
     FROM marked m LEFT JOIN lost l ON l.worker_name = m.name GROUP BY m.name
-    """
+    """  # noqa: S608  (constant texts)
 ).bindparams(bindparam("window", type_=Interval), bindparam("stall", type_=Interval), canary=platform.CANARY)
 
 
 def lose_silent(window: timedelta, stall: timedelta) -> Statement[SilentWorker]:
-    """Declare workers unknown that were silent for `window`, and their running jobs lost (I-4 in docs/architecture.md).
+    """Declare workers unknown that were silent for `window`, and their jobs without an outage tolerance lost.
+
+    This is I-4 in docs/architecture.md; for the other jobs see `outages.give_up_overdue`.
 
     A stall of the database counts as a sign of life, since heartbeats wait for it as well: nothing happens while it
     took no write for `stall`, nor for one window afterwards.

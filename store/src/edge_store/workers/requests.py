@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Boolean, Integer, Text
 
 from edge_store.database.statement import Statement
+from edge_store.jobs.outages import KEPT
 
 _NAMES = bindparam("names", type_=ARRAY(Text))
 
@@ -168,7 +169,7 @@ def adjust(
 
 
 _REMOVE = text(
-    """
+    f"""
     WITH held AS (
         SELECT id, worker_name FROM edge.job WHERE worker_name = ANY (:names) AND state = 'running'
     ), free AS (
@@ -177,11 +178,11 @@ _REMOVE = text(
     ), gone AS (
         DELETE FROM edge.worker w WHERE name = ANY (:names) AND (offline OR lost) AND NOT EXISTS (
             SELECT 1 FROM held h WHERE h.worker_name = w.name AND h.id NOT IN (SELECT id FROM free)
-        )
+        ) AND NOT EXISTS (SELECT 1 FROM edge.job j WHERE j.worker_name = w.name AND {KEPT})
         RETURNING name, team
     ), lost AS (
         UPDATE edge.job j
-        SET state = 'lost', finished_at = now(), workload = NULL, event_pending = true,
+        SET state = 'lost', finished_at = now(), workload = NULL, execution_token = NULL, event_pending = true,
             error = 'edge worker ' || g.name || ' was removed from the fleet'
         FROM gone g, free WHERE j.id = free.id AND j.worker_name = g.name
     ), samples AS (
@@ -197,13 +198,14 @@ _REMOVE = text(
         SELECT pg_notify('edge', 'credential ' || id) FROM revoked
     )
     SELECT name, (SELECT count(*) FROM hinted) AS hints FROM gone
-    """
+    """  # noqa: S608  (constant texts)
 ).bindparams(_NAMES)
 
 
 def remove(names: Sequence[str]) -> Statement[ChangedWorker]:
     """Remove workers that are offline or lost, and revoke their credentials; their names are free from then on.
 
-    A live worker stays, and so does one of which another transaction has locked a job.
+    A live worker stays; so do one of which another transaction has locked a job, and one that is out of contact and
+    whose tasks may still run.
     """
     return Statement("remove", _REMOVE.bindparams(names=list(names)), ChangedWorker)

@@ -26,6 +26,7 @@ class WorkerRow(NamedTuple):
     protocol: int
     any_queue: bool
     silent_after_s: int | None
+    outage_tolerance_s: int
     cordon_reason: str | None
     initialised: bool
     jobs_active: int
@@ -56,6 +57,8 @@ class WorkerRow(NamedTuple):
     """Granted by the credential of the session; None: any."""
     credential_expires_at: datetime | None
     """Of that credential, or of its successor if it has one."""
+    jobs_kept_until: datetime | None
+    """When the last of its jobs is given up, unless it comes back; None: no job is kept for it."""
     now: datetime
     """Of the database."""
 
@@ -69,14 +72,22 @@ def _select() -> Select[Any]:
         .where(job.c.worker_name == worker.c.name, job.c.state.in_(("leased", "running")))
         .scalar_subquery()
     )
+    last_sign = func.greatest(worker.c.last_heartbeat, job.c.started_at)
+    kept_until = (
+        select(func.max(last_sign + func.make_interval(0, 0, 0, 0, 0, 0, job.c.outage_tolerance_s)))
+        .where(worker.c.lost, ~worker.c.offline)
+        .where(job.c.worker_name == worker.c.name, job.c.state == "running", job.c.outage_tolerance_s > 0)
+        .scalar_subquery()
+    )
     return select(
-        *(column for column in worker.c if column.name != "revision"),
+        *(column for column in worker.c if column.name not in ("kill_grace_s", "revision")),
         *(column for column in worker_desired.c if column.name not in ("worker_name", "concurrency", "revision")),
         worker_desired.c.concurrency.label("concurrency_override"),
         func.greatest(worker.c.revision, worker_desired.c.revision).label("revision"),
         used.label("slots_used"),
         credential.c.queues.label("granted_queues"),
         func.coalesce(_successor.c.expires_at, credential.c.expires_at).label("credential_expires_at"),
+        kept_until.label("jobs_kept_until"),
         func.now().label("now"),
     ).select_from(
         worker.join(worker_desired, worker_desired.c.worker_name == worker.c.name)

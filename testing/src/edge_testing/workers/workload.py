@@ -1,6 +1,7 @@
 """A task in the form that Airflow's scheduler passes to an executor."""
 
 import json
+import time
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +18,10 @@ def task_job(task_id: str) -> dict[str, Any]:
 
 def task_token(job: UUID | str, **claims: Any) -> str:
     """Return a task's token. Only Airflow knows the key, so the edge API leaves the signature to it."""
-    return jwt.encode({"sub": str(job), **claims}, "a key of 32 bytes or more, as the algorithm wants")
+    now = int(time.time())
+    return jwt.encode(
+        {"sub": str(job), "iat": now, "exp": now + 600, **claims}, "a key of 32 bytes or more, as the algorithm wants"
+    )
 
 
 def workload(task_id: str = "t", instance: UUID | None = None) -> str:
