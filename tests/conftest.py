@@ -12,7 +12,7 @@ pytest_plugins = [
     "edge_testing.warm.start",
 ]
 
-COSTLY = ("e2e", "kube", "v1", "airflow", "ui", "hosts", "cluster")
+COSTLY = ("e2e", "kube", "v1", "airflow", "ui", "outages", "hosts", "cluster")
 """Folders whose tests share fixtures that take long to start: one process runs all tests of such a folder.
 
 They come first, the longest first: what begins last should be short, so that no process waits long for the other.

@@ -42,15 +42,16 @@ def situation(**changes: object) -> Situation:
     stuck_pod=st.booleans(),
     forced=st.booleans(),
     stubborn=st.booleans(),
+    kept=st.booleans(),
 )
 def test_a_deletion_ends_in_bounded_time(
-    mode: str, state: WorkerState, known: bool, away: bool, stuck_pod: bool, forced: bool, stubborn: bool
+    mode: str, state: WorkerState, known: bool, away: bool, stuck_pod: bool, forced: bool, stubborn: bool, kept: bool
 ) -> None:
     """Run the steps against a cluster and a fleet that carry out as few of them as possible."""
     now, progress = NOW, Progress()
     annotations = {"airflow-edge.io/force-delete": "yes"} if forced else {}
     pods = [POD] if stuck_pod and mode == "Managed" else []
-    view = make_view(state=state)
+    view = make_view(state=state, jobs_kept_until=NOW + timedelta(hours=1) if kept else None)
     replicas = 1
     for _ in range(1000):
         step = next_step(
@@ -103,3 +104,14 @@ def test_leaks_are_named() -> None:
     gone = next_step(situation(unreachable_since=NOW, now=NOW + timedelta(seconds=31)))
     assert gone.finish
     assert "worker plant-7 in the fleet" in gone.leaks[0]
+
+
+def test_a_worker_out_of_contact_stays_while_its_tasks_may_still_run() -> None:
+    view = make_view(state=WorkerState.UNKNOWN, jobs_kept_until=NOW + timedelta(seconds=30))
+    step = next_step(situation(view=view))
+    assert (step.revoke, step.remove, step.finish) == (False, False, False)
+    assert "its tasks may still run" in step.message
+    forced = {"airflow-edge.io/force-delete": "yes"}
+    assert next_step(situation(view=view, annotations=forced)).revoke
+    assert next_step(situation(view=view, now=NOW + timedelta(seconds=DRAIN_S + 45))).revoke
+    assert next_step(situation(view=make_view(state=WorkerState.UNKNOWN))).revoke

@@ -1,11 +1,13 @@
 """The status of an EdgeWorker: when it counts as drained, what is being changed, and whose view it shows."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from edge_operator.api.conditions import Condition, Reason
+from edge_operator.api.types import timestamp
 from edge_operator.desired.observed_pod import PodHistory, read_pod
 from edge_operator.desired.worker_status import Observed, worker_status
 from edge_protocol.worker_state import WorkerState
@@ -104,3 +106,13 @@ def test_a_view_from_before_the_pod_was_replaced_is_not_of_the_pod() -> None:
 def test_a_worker_that_left_before_its_pod_was_gone_is_current_when_it_returns() -> None:
     history = PodHistory().after([POD], make_view(revision=5))
     assert history.after([], make_view(revision=6, state=WorkerState.OFFLINE)).is_current(make_view(revision=6))
+
+
+def test_a_worker_out_of_contact_says_until_when_its_tasks_are_kept() -> None:
+    view = make_view(state=WorkerState.UNKNOWN, jobs_active=2, jobs_kept_until=NOW + timedelta(seconds=600))
+    status, reason, message = condition(observed(view=view, worker=make_worker(mode="External")), Condition.READY)
+    assert (status, reason) == ("False", Reason.HEARTBEAT_LOST)
+    assert message == (
+        f"The worker is out of contact since {timestamp(NOW)}; 2 running tasks are kept until "
+        f"{timestamp(NOW + timedelta(seconds=600))}."
+    )

@@ -113,3 +113,12 @@ def test_an_unusable_ca_bundle_is_refused(tmp_path: Path, content: str | None, s
     with pytest.raises(CaBundleError, match=shown) as caught:
         read_ca_bundle(path)
     assert "EDGE_OPERATOR_CA_BUNDLE" in str(caught.value)
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(None, None), (0, "0"), (3600, "3600")])
+def test_a_worker_has_the_outage_tolerance_of_its_spec(seconds: int | None, expected: str | None) -> None:
+    given: dict[str, Any] = {} if seconds is None else {"outageToleranceSeconds": seconds}
+    worker = make_worker(**given)
+    made = pod_template(worker, worker.spec(), PodDefaults("image:1", "https://api", 45, None))
+    env = {variable["name"]: variable["value"] for variable in made["spec"]["containers"][0]["env"]}
+    assert env.get("EDGE_WORKER_OUTAGE_TOLERANCE_S") == expected

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.alias_generators import to_camel
 
 from edge_operator.api import names
-from edge_protocol.limits import COMMENT_MAX, CONCURRENCY_MAX, QueueName, WorkerName
+from edge_protocol.limits import COMMENT_MAX, CONCURRENCY_MAX, OUTAGE_TOLERANCE_MAX_S, QueueName, WorkerName
 
 Obj = dict[str, Any]
 """A Kubernetes object as JSON."""
@@ -113,6 +113,7 @@ class WorkerSpec(Model):
     queues: list[QueueName] | None = Field(default=None, min_length=1)
     concurrency: int | None = Field(default=None, ge=1, le=CONCURRENCY_MAX)
     drain_timeout_seconds: int = Field(default=3600, ge=0)
+    outage_tolerance_seconds: int | None = Field(default=None, ge=0, le=OUTAGE_TOLERANCE_MAX_S)
     maintenance: Maintenance = Maintenance()
     spool: Spool = Spool()
     dag_bundles: list[DagBundle] = Field(default_factory=list)

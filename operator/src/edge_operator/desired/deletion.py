@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from edge_operator.api import names
-from edge_operator.api.types import EdgeWorker
+from edge_operator.api.types import EdgeWorker, timestamp
 from edge_operator.desired.fleet_changes import live
 from edge_operator.desired.observed_pod import ObservedPod, abandoned
 from edge_protocol.admin import WorkerView
@@ -126,6 +126,9 @@ def _fleet_step(situation: Situation, leaks: list[str], *, late: bool) -> Step:
     if not situation.worker.managed and live(view) and not late:
         leaving = view is not None and (view.shutdown or view.state is WorkerState.TERMINATING)
         return Step(request_shutdown=not leaving, message="Waiting for the worker to finish its tasks and stop.")
+    if view is not None and view.jobs_kept_until is not None and not late:
+        kept = timestamp(view.jobs_kept_until)
+        return Step(message=f"The worker is out of contact; waiting until {kept}, since its tasks may still run.")
     if not situation.progress.revoked:
         # Before the removal: a worker without a connection must not come back with its old credential.
         return Step(revoke=True, wait=timedelta(0), message="Revoking the worker's credentials.")

@@ -129,7 +129,11 @@ def _gone(view: WorkerView | None) -> Verdict:
         return "False", Reason.NEVER_ENROLLED, "The worker has not joined the fleet yet."
     if view.state is WorkerState.OFFLINE:
         return "False", Reason.OFFLINE, "The worker has disconnected."
-    return "False", Reason.HEARTBEAT_LOST, "The worker has missed three heartbeats."
+    if view.jobs_kept_until is None:
+        return "False", Reason.HEARTBEAT_LOST, "The worker has missed three heartbeats."
+    since, kept = timestamp(view.last_heartbeat), timestamp(view.jobs_kept_until)
+    tasks = f"{view.jobs_active} running task{'s are' if view.jobs_active != 1 else ' is'}"
+    return "False", Reason.HEARTBEAT_LOST, f"The worker is out of contact since {since}; {tasks} kept until {kept}."
 
 
 def _pod_gone(seen: Observed) -> bool:

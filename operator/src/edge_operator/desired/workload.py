@@ -244,6 +244,8 @@ def _env(worker: EdgeWorker, spec: WorkerSpec, defaults: PodDefaults) -> list[Ob
         values["EDGE_WORKER_QUEUES"] = ",".join(spec.queues)
     if spec.concurrency is not None:
         values["EDGE_WORKER_CONCURRENCY"] = str(spec.concurrency)
+    if spec.outage_tolerance_seconds is not None:
+        values["EDGE_WORKER_OUTAGE_TOLERANCE_S"] = str(spec.outage_tolerance_seconds)
     if spec.dag_bundles:
         bundles = [bundle.model_dump(by_alias=True) for bundle in spec.dag_bundles]
         values["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(bundles)

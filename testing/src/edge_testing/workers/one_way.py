@@ -12,6 +12,8 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Self
@@ -42,6 +44,16 @@ class Gate:
     def __exit__(self, *_: object) -> None:
         self._relay.__exit__()
         shutil.rmtree(self._folder)
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """Break all connections, and let nothing through while the block runs: new ones hang."""
+        self._relay.stop_forwarding()
+        try:
+            self._relay.cut()
+            yield
+        finally:
+            self._relay.resume_forwarding()
 
 
 def enter_namespace() -> None:
