@@ -13,8 +13,8 @@ from sqlalchemy import text
 from yarl import URL
 
 from edge_protocol.execution import EXECUTION_PATH, TASK_HEADER, forwarded
+from edge_store import outages
 from edge_store.database.statement import rows, run
-from edge_store.jobs import outages
 from edge_testing.database.db import Db
 from edge_testing.edge_api.credentials import bearer, enroll
 from edge_testing.edge_api.process import ApiProcess, StartApi

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 
+from edge_store import outages
 from edge_store.database import engine
 from edge_store.database.statement import rows, run
-from edge_store.jobs import claims, job_views, leases, outages, scheduling
+from edge_store.jobs import claims, job_views, leases, scheduling
 from edge_store.schema import platform
 from edge_store.workers import agents, requests, worker_views
 from edge_testing.database.records import new_job, one

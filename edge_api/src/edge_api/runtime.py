@@ -96,7 +96,7 @@ class Runtime:
         # Calls of tasks on their way to Airflow.
         url = settings.execution_api_url
         self._upstream = None if url is None else Upstream(url, settings)
-        self._execution = ExecutionForwarding(database, authenticator, refusals, metrics, self._upstream)
+        self._execution = ExecutionForwarding(database, authenticator, refusals, metrics, self._upstream, registry.runs)
 
         # People and programs; edge3 workers.
         self.admin = AdminApi(database, metrics, settings.heartbeat_interval_s, refusals)

@@ -14,8 +14,11 @@ from airflow.utils.state import TaskInstanceState
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from edge_store import outages
 from edge_store.database.statement import run
-from edge_store.jobs import outages
+
+_ALIVE = (TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING)
+"""A task that somebody has cleared is restarting: its next try begins when the job of this one has ended."""
 
 
 def period_s() -> float:
@@ -35,7 +38,7 @@ def keep(session: Session, jobs: Sequence[outages.AwayJob], generator: Any) -> N
     ids = [UUID(str(job.id)) for job in jobs]
     alive = (
         select(TaskInstance.id)
-        .where(TaskInstance.id.in_([str(each) for each in ids]), TaskInstance.state == TaskInstanceState.RUNNING)
+        .where(TaskInstance.id.in_([str(each) for each in ids]), TaskInstance.state.in_(_ALIVE))
         .with_for_update(skip_locked=True, of=TaskInstance)
     )
     session.execute(

@@ -23,9 +23,10 @@ from edge_protocol.limits import QUEUE_NAME_MAX
 from edge_provider import away, database, log_reader
 from edge_provider.rollback import on_rollback
 from edge_provider.workloads import callback_job, failure_text, key_of, task_job
+from edge_store import outages
 from edge_store.database.statement import rows, run
 from edge_store.errors import StoreError
-from edge_store.jobs import outages, scheduling
+from edge_store.jobs import scheduling
 from edge_store.schema import platform
 
 EVENT_BATCH = 1000

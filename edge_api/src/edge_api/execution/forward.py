@@ -5,7 +5,8 @@ passes only while the task's job runs under its lease, so that a task that was g
 """
 
 import time
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, NoReturn
@@ -26,10 +27,12 @@ from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
 from edge_protocol.execution import EXECUTION_PATH, METHODS, TASK_HEADER, forwarded
 from edge_protocol.job_state import JobState
-from edge_store.jobs import outages
+from edge_store import outages
 
 AUDITED: Final = frozenset({403, 404})
 """Refusals that no healthy worker meets."""
+KNOWN_MOST: Final = 20_000
+"""Leases of which the job is kept in memory."""
 REFRESHED_HEADER: Final = "Refreshed-API-Token"
 """By which Airflow gives a task a new token (`airflow.api_fastapi.execution_api.app`)."""
 
@@ -44,12 +47,17 @@ class ExecutionForwarding:
         refusals: Refusals,
         metrics: Metrics,
         upstream: Upstream | None,
+        runs_here: Callable[[str, UUID], bool],
     ) -> None:
+        """Set up; `runs_here` returns whether a worker is connected to this process and runs a lease."""
         self._database = database
         self._authenticator = authenticator
         self._refusals = refusals
         self._metrics = metrics
         self._upstream = upstream
+        self._runs_here = runs_here
+        self._known: OrderedDict[UUID, outages.CallingJob] = OrderedDict()
+        """Jobs of leases that were looked up: which job a lease is of never changes."""
         self.calls: Batcher[UUID, outages.CallingJob | None] = Batcher("execution-leases", self._read, patience_s=5)
         self.renewals: Batcher[UUID, None] = Batcher("execution-tokens", self._ask, patience_s=5)
         self.router = APIRouter()
@@ -68,8 +76,11 @@ class ExecutionForwarding:
         path = _raw_path(request, lease)
         try:
             upstream = self._checked(path)
-            job = _checked_lease(await self.calls.submit(lease), principal)
-            token, renewed = _token(request.headers.get(TASK_HEADER, ""), job)
+            text = request.headers.get(TASK_HEADER, "")
+            job = self._known_to_run(request.method, path, lease, principal)
+            if job is None or _token(text, job)[0].expired:
+                job = await self._look_up(lease, principal)
+            token, renewed = _token(text, job)
         except RefusedError as refusal:
             if refusal.status in AUDITED:
                 what = f"{request.method} {path} for lease {lease}"
@@ -88,8 +99,29 @@ class ExecutionForwarding:
             answer.headers[REFRESHED_HEADER] = token.text
         return answer
 
+    def _known_to_run(self, method: str, path: str, lease: UUID, principal: Principal) -> outages.CallingJob | None:
+        """Return the job for a call that changes nothing, if its worker is connected here and has the job.
+
+        A heartbeat of each task comes every few seconds. For all that writes the database is asked.
+        """
+        if method not in ("GET", "HEAD") and not path.endswith("/heartbeat"):
+            return None
+        known = self._known.get(lease)
+        if known is None or known.worker_name != principal.worker or not self._runs_here(principal.worker, lease):
+            return None
+        return known
+
+    async def _look_up(self, lease: UUID, principal: Principal) -> outages.CallingJob:
+        job = _checked_lease(await self.calls.submit(lease), principal)
+        self._known[lease] = job
+        self._known.move_to_end(lease)
+        if len(self._known) > KNOWN_MOST:
+            self._known.popitem(last=False)
+        return job
+
     async def _renew(self, lease: UUID) -> NoReturn:
         """Have the task's scheduler make a new token, and let the worker repeat the call meanwhile."""
+        self._known.pop(lease, None)
         await self.renewals.submit(lease)
         raise RefusedError(
             503, "token_expired", "The task's token is no longer valid; its scheduler makes a new one. Try again."

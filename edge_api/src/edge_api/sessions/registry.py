@@ -11,6 +11,7 @@ from edge_api.held_bytes import HeldBytes
 from edge_api.identity.authenticator import Principal
 from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
+from edge_api.sessions.lease_view import Phase
 from edge_api.sessions.session import Session, Surroundings
 from edge_api.settings import ApiSettings
 from edge_protocol.frames import HeartbeatAck
@@ -84,6 +85,12 @@ class Registry:
     def get(self, worker: str) -> Session | None:
         """Return the session of a worker."""
         return self._by_worker.get(worker)
+
+    def runs(self, worker: str, lease: UUID) -> bool:
+        """Return whether a worker is connected here and runs a lease, as far as its session knows."""
+        session = self._by_worker.get(worker)
+        holding = session.leases.get(lease) if session is not None else None
+        return holding is not None and holding.phase is Phase.RUNNING
 
     def add(self, session: Session) -> None:
         """Add a session; an older one of its worker ends."""

@@ -16,10 +16,10 @@ from edge_api.errors import DatabaseAwayError, DatabaseRefusedError
 from edge_api.metrics import Metrics
 from edge_api.settings import ApiSettings
 from edge_api.upkeep.grace import Grace
-from edge_store import retention
+from edge_store import outages, retention
 from edge_store.database import locks
 from edge_store.database.statement import Statement, read
-from edge_store.jobs import leases, outages
+from edge_store.jobs import leases
 from edge_store.workers import agents, changes
 
 LOCK_PERIOD_S: Final = 1.0

@@ -16,7 +16,8 @@ from edge_api.errors import DatabaseAwayError
 from edge_api.fleet.views import observed_of
 from edge_api.metrics import Metrics
 from edge_protocol import Desired, WorkerState, worker_state
-from edge_store.jobs import job_views, outages
+from edge_store import outages
+from edge_store.jobs import job_views
 from edge_store.workers import worker_views
 
 CACHE_S: Final = 5.0

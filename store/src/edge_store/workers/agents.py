@@ -13,7 +13,7 @@ from sqlalchemy.types import Integer, Interval, Text
 
 from edge_store.database.arrays import texts
 from edge_store.database.statement import Command, Statement
-from edge_store.jobs.outages import KEPT, database_was_well
+from edge_store.outages import KEPT, database_was_well
 from edge_store.schema import platform
 from edge_store.schema.tables import worker, worker_desired
 

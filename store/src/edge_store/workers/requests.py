@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Boolean, Integer, Text
 
 from edge_store.database.statement import Statement
-from edge_store.jobs.outages import KEPT
+from edge_store.outages import KEPT
 
 _NAMES = bindparam("names", type_=ARRAY(Text))
 
