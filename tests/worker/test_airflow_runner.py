@@ -2,12 +2,14 @@
 
 import json
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.execution_time import supervisor
+from airflow.sdk.execution_time.comms import SucceedTask
 
 from edge_protocol.frames import Report
 from edge_testing.workers.workload import LOG_PATH, workload
@@ -38,6 +40,39 @@ def test_end_of_a_task_is_seen_at_once_when_its_sockets_close_first(monkeypatch:
     patched(SimpleNamespace(_open_sockets={"stdout": 1}), max_wait_time=5.0)
     patched(SimpleNamespace(_open_sockets={}), max_wait_time=5.0)
     assert waits == [5.0, 0.01]
+
+
+def test_callbacks_after_a_long_held_final_state_get_their_whole_overtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr(supervisor, "time", clock)
+    monkeypatch.setattr(warm, "time", clock)
+    # Restored afterwards: what is called here replaces it.
+    process = supervisor.ActivitySubprocess
+    monkeypatch.setattr(process, "_send_terminal_state_msg", process._send_terminal_state_msg)
+    warm.count_overtime_from_the_stored_state()
+
+    def hold(**_fields: Any) -> None:
+        now[0] += 3600
+
+    kills: list[float] = []
+    task = SimpleNamespace(
+        id="ti",
+        client=SimpleNamespace(task_instances=SimpleNamespace(succeed=hold)),
+        kill=lambda *_args, **_options: kills.append(now[0]),
+        _rendered_map_index=None,
+        _task_end_time_monotonic=now[0],
+    )
+    process._send_terminal_state_msg(task, SucceedTask(end_date=datetime.now(UTC)))
+    process._handle_process_overtime_if_needed(task)
+    assert kills == []
+    now[0] += supervisor.TASK_OVERTIME_THRESHOLD + 1
+    process._handle_process_overtime_if_needed(task)
+    assert kills == [now[0]]
+    # A task that defers has no overtime.
+    task._task_end_time_monotonic = None
+    process._send_terminal_state_msg(task, SucceedTask(end_date=datetime.now(UTC)))
+    assert task._task_end_time_monotonic is None
 
 
 @pytest.mark.parametrize("options", [(), ("--no-fork",)], ids=["fork", "fresh interpreter"])

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import time
 from functools import wraps
 from typing import Any
 
@@ -43,6 +44,7 @@ def adapt_airflow() -> None:
     """Change what Airflow does in every task's processes."""
     notice_exits_at_once()
     let_crashes_end_tasks()
+    count_overtime_from_the_stored_state()
 
 
 def notice_exits_at_once() -> None:
@@ -88,6 +90,25 @@ def let_crashes_end_tasks() -> None:
             signal.signal = register
 
     task_runner.parse = parse_with_defaults
+
+
+def count_overtime_from_the_stored_state() -> None:
+    """Let a task's overtime begin when Airflow has its final state, not when the supervisor began to send it.
+
+    Callbacks of a task run after that and may take `[core] task_success_overtime` (20 s). The relay holds the call that
+    sends the state for as long as the line is cut, and all of that would count: Airflow's supervisor would then end the
+    callbacks at once, and the task would be reported as failed.
+    """
+    send = supervisor.ActivitySubprocess._send_terminal_state_msg  # noqa: SLF001 - no public hook
+
+    @wraps(send)
+    def send_and_restart(self: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = send(self, *args, **kwargs)
+        if self._task_end_time_monotonic is not None:
+            self._task_end_time_monotonic = time.monotonic()
+        return answer
+
+    supervisor.ActivitySubprocess._send_terminal_state_msg = send_and_restart  # noqa: SLF001 - as above
 
 
 def observe_tasks(observer: ImportObserver) -> None:
