@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.execution_time import supervisor
+from airflow.sdk.execution_time import supervisor, task_runner
 from airflow.sdk.execution_time.comms import SucceedTask
 
 from edge_protocol.frames import Report
@@ -47,10 +47,15 @@ def test_callbacks_after_a_long_held_final_state_get_their_whole_overtime(monkey
     clock = SimpleNamespace(monotonic=lambda: now[0])
     monkeypatch.setattr(supervisor, "time", clock)
     monkeypatch.setattr(warm, "time", clock)
-    # Restored afterwards: what is called here replaces it.
     process = supervisor.ActivitySubprocess
-    monkeypatch.setattr(process, "_send_terminal_state_msg", process._send_terminal_state_msg)
-    warm.count_overtime_from_the_stored_state()
+    # Restored afterwards, since the adaptations replace them.
+    for owner, name in (
+        (process, "_send_terminal_state_msg"),
+        (supervisor.WatchedSubprocess, "_service_subprocess"),
+        (task_runner, "parse"),
+    ):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    warm.adapt_airflow()
 
     def hold(**_fields: Any) -> None:
         now[0] += 3600

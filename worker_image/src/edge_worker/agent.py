@@ -31,6 +31,7 @@ from edge_worker.maintenance.maintenance import MaintenanceControl
 from edge_worker.presence import Presence
 from edge_worker.relay.relay import Relay
 from edge_worker.settings import WorkerSettings
+from edge_worker.tasks.fencing import Fencing
 from edge_worker.tasks.learned import LearnedModules
 from edge_worker.tasks.leases import Leases
 from edge_worker.tasks.runners import RunnerPool, runner_command, runner_environ
@@ -73,7 +74,9 @@ def runner_pool(settings: WorkerSettings, state: StateFolder, locks: StateLocks)
     return RunnerPool(
         runner_command("template" if settings.fork else "fresh"),
         lock_fd=locks.tasks.fileno(),
-        environ=runner_environ(os.environ, str(settings.ca_bundle) if settings.ca_bundle else None),
+        environ=runner_environ(
+            os.environ, str(settings.ca_bundle) if settings.ca_bundle else None, settings.announced_tolerance_s
+        ),
         learned=LearnedModules(state.learned) if settings.fork else None,
     )
 
@@ -96,9 +99,10 @@ class Agent:
         self._relay = relay
         self._rotation = rotation
         self._group = asyncio.TaskGroup()
-        leases, spool = Leases(settings.concurrency), Spool(state.leases)
+        leases, spool, contact = Leases(settings.concurrency), Spool(state.leases), runners.contact
         self._connection = Connection(client, api_url, TransportChoice(settings.transport))
-        self._work = Work(settings, spool, leases, runners, self._connection, relay, self._group)
+        self._work = Work(settings, spool, leases, runners, self._connection, relay, contact, self._group)
+        self._fencing = Fencing(contact, leases, runners, self._work)
         drain = Drain(settings.drain_timeout_s, settings.kill_grace_s, settings.flush_timeout_s)
         self._stop = GracefulStop(drain, leases, self._work, self._connection)
         disk = DiskFloor(state.root, settings.disk_min_free_bytes)
@@ -112,6 +116,7 @@ class Agent:
             installed_versions(),
             leases=leases,
             work=self._work,
+            fencing=self._fencing,
             maintenance=self._maintenance,
             stop=self._stop,
             connection=self._connection,
@@ -123,7 +128,7 @@ class Agent:
             heartbeat=presence.heartbeat,
             next_log=self._work.shipper.next_frame,
             busy=lambda: leases.active > 0,
-            participants=(self._maintenance, self._work),
+            participants=(self._maintenance, self._fencing, self._work),
         )
 
     async def run(self) -> None:
@@ -144,6 +149,7 @@ class Agent:
                     group.create_task(self._runners.supervise(), name="runner supervision"),
                     group.create_task(self._work.initialise(), name="initialisation"),
                     group.create_task(self._work.watch_logs(), name="log watch"),
+                    group.create_task(self._fencing.watch(), name="fencing"),
                     group.create_task(self._rotation.keep_fresh(), name="credential rotation"),
                 ]
                 # Before the connection, since `hello` lists the leases held.

@@ -14,6 +14,7 @@ from edge_worker.host.system_info import SystemMonitor
 from edge_worker.maintenance.drain import GracefulStop
 from edge_worker.maintenance.maintenance import MaintenanceControl
 from edge_worker.settings import WorkerSettings
+from edge_worker.tasks.fencing import Fencing
 from edge_worker.tasks.leases import Leases, Phase
 from edge_worker.tasks.work import Work
 
@@ -29,6 +30,7 @@ class Presence:
         *,
         leases: Leases,
         work: Work,
+        fencing: Fencing,
         maintenance: MaintenanceControl,
         stop: GracefulStop,
         connection: Connection,
@@ -39,6 +41,7 @@ class Presence:
         self._versions = versions
         self._leases = leases
         self._work = work
+        self._fencing = fencing
         self._maintenance = maintenance
         self._stop = stop
         self._connection = connection
@@ -48,6 +51,7 @@ class Presence:
 
     def hello(self) -> Hello:
         """Return the first frame of a session."""
+        self._fencing.saying_hello()
         request = self._maintenance.state.host_request
         return Hello(
             worker=self._settings.name,
@@ -60,6 +64,8 @@ class Presence:
             # Also in the hello, so that no job comes before the request itself, which follows as a frame.
             maintenance=request is not None and request.on,
             maintenance_comment=request.comment if request is not None and request.on else None,
+            outage_tolerance_s=self._settings.announced_tolerance_s,
+            kill_grace_s=self._settings.kill_grace_s,
         )
 
     def heartbeat(self) -> Heartbeat:
@@ -74,6 +80,7 @@ class Presence:
             maintenance_acknowledged=maintenance.acknowledged,
             terminating=self._stop.requested,
             sysinfo=self._system.read(),
+            mark=self._fencing.mark(),
         )
 
     def status(self) -> WorkerStatus:

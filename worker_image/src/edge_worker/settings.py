@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from edge_protocol.limits import CONCURRENCY_MAX, QueueName, WorkerName
+from edge_protocol.limits import CONCURRENCY_MAX, OUTAGE_TOLERANCE_MAX_S, QueueName, WorkerName
 from edge_worker.errors import ConfigError
 
 ENV_PREFIX = "EDGE_WORKER_"
@@ -24,6 +24,7 @@ _HINTS = {
     "api_url": "use an http:// or https:// URL, for example https://airflow.example.com",
     "execution_api_url": "use an http:// or https:// URL, for example https://airflow.example.com/execution/",
     "transport": "use auto, websocket or sync",
+    "outage_tolerance_s": f"use a whole number of seconds from 0 (none) to {OUTAGE_TOLERANCE_MAX_S} (7 days)",
 }
 
 
@@ -65,6 +66,9 @@ class WorkerSettings(BaseModel):
     """Seconds that running tasks may take to end after a stop request."""
     kill_grace_s: float = Field(default=10, ge=0)
     """Seconds between SIGTERM and SIGKILL for a task that must end."""
+    outage_tolerance_s: int = Field(default=600, ge=0, le=OUTAGE_TOLERANCE_MAX_S)
+    """Longest time in seconds for which running tasks survive without contact to the edge API; a job may have a shorter
+    one. 0: none does. Without effect if `execution_api_url` is set: only the relay can hold the calls of tasks."""
     flush_timeout_s: float = Field(default=30, ge=0)
     """Seconds at the end of a stop to deliver reports and logs; the rest stays for the next start."""
     spool_max_bytes: int = Field(default=1 << 30, ge=1 << 20)
@@ -87,6 +91,11 @@ class WorkerSettings(BaseModel):
     """File with a join token, for a worker that enrols itself at its first start."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Level of the agent's own log on stderr."""
+
+    @property
+    def announced_tolerance_s(self) -> int:
+        """The outage tolerance that this worker can keep: none if its tasks call Airflow directly."""
+        return self.outage_tolerance_s if self.execution_api_url is None else 0
 
     @property
     def state_folder(self) -> Path:

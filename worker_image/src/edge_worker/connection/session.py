@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 WELCOME_TIMEOUT_S = 20.0
 BYE_TIMEOUT_S = 4.0
 """Seconds for the edge API to process a `bye` and close the connection."""
-_REFUSALS = frozenset({"protocol_mismatch", "wrong_worker", "name_taken", "bad_hello"})
+_REFUSALS = frozenset({"protocol_mismatch", "wrong_worker", "name_taken", "bad_hello", "bad_tolerance"})
 """Codes of fatal errors that would meet every further attempt too."""
 
 

@@ -5,46 +5,46 @@ user of this host can't call Airflow through the relay. The token of the task is
 worker's credential stays in the agent.
 
 While the edge API or Airflow is away, a call is held and tried again: a supervisor that is told of an outage gives up
-after a few seconds, and its task with it.
+after a few seconds, and its task with it. How long, depends on the job's outage tolerance:
+
+- With one, a call is held until it is answered or the task must end, and heartbeats are answered at once, from what the
+  last one that was forwarded has brought (`edge_worker.relay.heartbeats`).
+- Without one, every call is held for up to 25 s.
 """
 
 import asyncio
-import json
 import logging
 import secrets
-from contextlib import suppress
-from dataclasses import dataclass, field
-from io import BytesIO
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 import aiohttp
 from aiohttp import web
-from yarl import URL
 
-from edge_protocol.execution import DOWN_HEADERS, EXECUTION_PATH, METHODS, TASK_HEADER, UP_HEADERS
+from edge_protocol.execution import METHODS
 from edge_worker.backoff import Backoff
-from edge_worker.connection.http import CONNECT_TIMEOUT_S, PROBLEM_TYPE, read_problem, reason
+from edge_worker.relay.heartbeats import Heartbeats
+from edge_worker.relay.task import RelayedTask, is_heartbeat
+from edge_worker.relay.upstream import Answer, AwayError, Call, Upstream, down_headers, pass_pieces, read_short, refusal
 
 HOST: Final = "127.0.0.1"
 BODY_MAX_BYTES: Final = 1 << 30
 """The edge API has the bound that counts; this one keeps a broken task from filling the memory."""
-SMALL_BYTES: Final = 64 << 10
-"""An answer up to this size is passed down in one piece; if it breaks off, the call is tried again."""
-LARGE_BYTES: Final = 1 << 20
-"""aiohttp sends a longer body piece by piece, if it comes as a file."""
-HOLD_S: Final = 25.0
-"""A call is held for so long while nobody answers; less than `SUPERVISOR_TIMEOUT_S`, so that the supervisor is told."""
-SUPERVISOR_TIMEOUT_S: Final = 30.0
-"""How long supervisors wait for an answer (`[workers] execution_api_timeout` of Airflow, by default 5 s)."""
-AWAY: Final = frozenset({502, 503, 504})
-"""Statuses by which the edge API or a proxy says that the call went nowhere."""
-
-_UP: Final = UP_HEADERS - {"accept-encoding"}
-_DOWN: Final = DOWN_HEADERS - {"content-encoding"}
-"""Compression is for the line: the client offers it, and unpacks answers."""
+_RETRY_LONGEST_S = 2.0
+_BRIEF_TIMEOUT_S = 30.0
+_BEYOND_TOLERANCE_S = 60.0
 
 log = logging.getLogger(__name__)
+
+
+def supervisor_timeout_s(outage_tolerance_s: int) -> float:
+    """Return how long supervisors wait for an answer: longer than a call may be held, so that they are told.
+
+    This is `[workers] execution_api_timeout` of Airflow, by default 5 s.
+    """
+    return outage_tolerance_s + _BEYOND_TOLERANCE_S if outage_tolerance_s else _BRIEF_TIMEOUT_S
 
 
 class Relay:
@@ -52,10 +52,10 @@ class Relay:
 
     def __init__(self, client: aiohttp.ClientSession, api_url: str) -> None:
         """Set up; `client` sends the worker's credential with every call."""
-        self._client = client
-        self._api_url = api_url
-        self._tasks: dict[str, _Task] = {}
+        self._upstream = Upstream(client, api_url)
+        self._tasks: dict[str, _Entry] = {}
         self._port: int | None = None
+        self._group: asyncio.TaskGroup | None = None
         self._started = asyncio.Event()
 
     async def serve(self) -> None:
@@ -70,121 +70,103 @@ class Relay:
             site = web.TCPSite(runner, HOST, 0)
             await site.start()
             self._port = runner.addresses[0][1]
-            self._started.set()
-            await asyncio.Event().wait()
+            async with asyncio.TaskGroup() as self._group:
+                self._started.set()
+                await asyncio.Event().wait()
         finally:
+            for entry in self._tasks.values():
+                entry.task.end()
             await runner.cleanup()
 
-    async def open(self, lease: UUID) -> str:
-        """Return the URL of the Execution API for a lease's task."""
+    async def open(self, lease: UUID, left_s: Callable[[], float] | None = None) -> str:
+        """Return the URL of the Execution API for a lease's task.
+
+        `left_s`: for a task with an outage tolerance, returns the seconds until it must end.
+        """
         await self._started.wait()
         secret = secrets.token_urlsafe(32)
-        self._tasks[secret] = _Task(lease)
+        task = RelayedTask(lease, left_s)
+        heartbeats, forwarding = Heartbeats(task, self._upstream), None
+        if task.tolerant and self._group is not None:
+            forwarding = self._group.create_task(heartbeats.forward(), name=f"heartbeats of lease {lease}")
+        self._tasks[secret] = _Entry(task, heartbeats, forwarding)
         return f"http://{HOST}:{self._port}/{secret}/"
+
+    def line_is_back(self) -> None:
+        """Try held calls again now: the edge API serves this worker again."""
+        for entry in self._tasks.values():
+            entry.task.wake()
 
     def hold_no_more(self, lease: UUID) -> None:
         """Answer a lease's held calls, since its task must end: its supervisor hears no signal before that."""
-        for task in self._tasks.values():
-            if task.lease == lease:
-                task.must_end.set()
+        for entry in self._tasks.values():
+            if entry.task.lease == lease:
+                entry.task.end()
 
     def close(self, lease: UUID) -> None:
         """Let a lease's URL lead nowhere."""
-        self._tasks = {secret: task for secret, task in self._tasks.items() if task.lease != lease}
+        for secret, entry in list(self._tasks.items()):
+            if entry.task.lease == lease:
+                del self._tasks[secret]
+                entry.task.end()
+                if entry.forwarding is not None:
+                    entry.forwarding.cancel()
 
     async def _call(self, request: web.Request) -> web.StreamResponse:
-        """Send a call on; while nobody answers, hold it."""
-        task = self._tasks.get(request.match_info["secret"])
-        if task is None:
-            return _refusal(404, "unknown_task", "No task has this URL.")
-        body = await request.read()
-        backoff = Backoff(longest_s=2)
-        ends = asyncio.get_running_loop().time() + HOLD_S
+        """Answer a call: from here, or from the edge API; while nobody answers there, hold it."""
+        entry = self._tasks.get(request.match_info["secret"])
+        if entry is None:
+            return refusal(404, "unknown_task", "No task has this URL.").response()
+        task, call = entry.task, await Call.read(request)
+        if task.tolerant and not task.must_end and is_heartbeat(call):
+            return entry.heartbeats.answer(call).response()
+        left_s = task.hold_until(asyncio.get_running_loop().time())
+        backoff = Backoff(longest_s=_RETRY_LONGEST_S)
         held = False
         while True:
             try:
-                return await self._send_on(request, task.lease, body)
-            except _AwayError as away:
-                if not held:
-                    log.warning("a call of lease %s is held: %s", task.lease, away)
-                held = True
-                left_s = ends - asyncio.get_running_loop().time()
-                if left_s <= 0 or task.must_end.is_set():
-                    return _refusal(503, "edge_api_away", f"Nobody answers: {away}")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(backoff.next_delay(left_s)):
-                    await task.must_end.wait()
+                async with task.attempt(held=held):
+                    return await self._send_on(request, task, call)
+            except AwayError as away:
+                nobody = f"Nobody answers: {away}"
+            except TimeoutError:
+                nobody = "Nobody answers in time."
+            if task.must_end or left_s() <= 0:
+                return _given_up(task, nobody).response()
+            if not held:
+                log.warning("a call of lease %s is held: %s", task.lease, nobody)
+            held = True
+            await task.pause(backoff.next_delay(left_s()))
 
-    async def _send_on(self, request: web.Request, lease: UUID, body: bytes) -> web.StreamResponse:
+    async def _send_on(self, request: web.Request, task: RelayedTask, call: Call) -> web.StreamResponse:
         """Send a call to the edge API and pass its answer down.
 
         Raises:
-            _AwayError: it went nowhere, as far as can be known.
+            AwayError: it went nowhere, as far as can be known.
 
         """
-        # As it came: nothing may be decoded or encoded again on the way.
-        path = request.raw_path.partition("/")[2].partition("/")[2].lstrip("/")
-        url = URL(f"{self._api_url}{EXECUTION_PATH}/{lease}/{path}", encoded=True)
-        headers = {name: value for name, value in request.headers.items() if name.lower() in _UP}
-        headers[TASK_HEADER] = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        try:
-            async with self._client.request(
-                request.method,
-                url,
-                data=BytesIO(body) if len(body) > LARGE_BYTES else body or None,
-                headers=headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S, sock_read=SUPERVISOR_TIMEOUT_S),
-            ) as answer:
-                return await _pass_down(request, answer)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _AwayError(reason(error)) from error
+        newest = task.tokens.note(call.token)
+        async with self._upstream.send(task.lease, call, newest if task.tolerant else call.token) as head:
+            answer = await read_short(head, bodiless=call.method == "HEAD")
+            headers = dict(answer.headers) if answer is not None else down_headers(head)
+            if task.tolerant:
+                headers = task.tokens.refresh(call.token, headers)
+            if answer is None:
+                return await pass_pieces(request, head, headers)
+            return Answer(answer.status, answer.body, headers).response()
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """A running task, which has a URL."""
+class _Entry:
+    """A task and its heartbeats."""
 
-    lease: UUID
-    must_end: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-class _AwayError(Exception):
-    """Nobody answers a call."""
+    task: RelayedTask
+    heartbeats: Heartbeats
+    forwarding: asyncio.Task[None] | None
 
 
-async def _pass_down(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-    if answer.content_type == PROBLEM_TYPE:
-        found = await read_problem(answer)
-        if found is None or answer.status in AWAY:
-            raise _AwayError("its answer broke off" if found is None else found.detail)
-        return _refusal(answer.status, found.code, found.detail)
-    if answer.status in AWAY:
-        raise _AwayError(f"HTTP status {answer.status}")
-    headers = {name: value for name, value in answer.headers.items() if name.lower() in _DOWN}
-    if request.method == "HEAD":
-        return web.Response(status=answer.status, headers=headers)
-    if answer.content_length is not None and answer.content_length <= SMALL_BYTES:
-        return web.Response(body=await answer.read(), status=answer.status, headers=headers)
-    response = web.StreamResponse(status=answer.status, headers=headers)
-    await response.prepare(request)
-    try:
-        async for piece in answer.content.iter_any():
-            await response.write(piece)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        log.warning("a long answer broke off: %s", reason(error))
-        # Half of it is on its way: only the end of the connection says that it is not the whole.
-        if request.transport is not None:
-            request.transport.abort()
-    else:
-        await response.write_eof()
-    return response
-
-
-def _refusal(status: int, code: str, detail: str) -> web.Response:
-    """Return an error as Airflow's Task SDK reads it.
-
-    It takes the reason only from a body with exactly this content type (`ServerResponseError` in `airflow.sdk.api`).
-    """
-    body = json.dumps({"detail": {"reason": code, "message": detail}}).encode()
-    return web.Response(body=body, status=status, headers={"Content-Type": "application/json"})
+def _given_up(task: RelayedTask, nobody: str) -> Answer:
+    """Return the answer to a call that is held no more."""
+    if not task.tolerant:
+        return refusal(503, "edge_api_away", nobody)
+    return refusal(410, "fenced", f"The task must end. {nobody}")

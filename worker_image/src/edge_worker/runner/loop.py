@@ -2,6 +2,9 @@
 
 Messages are JSON objects, one per line, over a socket pair; workloads pass here, never on a command line. The loop has
 no threads and does nothing else, since every task is a fork of this process.
+
+The agent ends tasks that were out of contact with the control plane for too long. In case it is stopped and can't, the
+loop does so, a little later.
 """
 
 import argparse
@@ -10,12 +13,12 @@ import os
 import selectors
 import signal
 import socket
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from edge_worker.host import processes
+from edge_worker.tasks.contact import LOOK_S, RUNNER_LATER_S, Contact, Tolerance, boot_clock
 
 Spawn = Callable[[dict[str, Any], Callable[[], None]], int]
 """Start a supervisor for an order and return its pid. A forked child calls the second argument first, to close what
@@ -81,9 +84,15 @@ class Channel:
 class RunnerLoop:
     """Supervisors of running tasks, by pid."""
 
-    def __init__(self, channel: Channel, spawn: Spawn) -> None:
+    def __init__(self, channel: Channel, spawn: Spawn, clock: Callable[[], float] = boot_clock) -> None:
         self._channel = channel
         self._spawn = spawn
+        self._clock = clock
+        self._contact = Contact()
+        self._tolerances: dict[int, Tolerance] = {}
+        """Of the tasks that survive without contact, and only for so long."""
+        self._out_of_contact: dict[int, str] = {}
+        """Tasks that were ended here because of that, and the reason for their report."""
         self._leases: dict[int, str] = {}
         self._kill_at: dict[int, float] = {}
         self._task_killed: set[int] = set()
@@ -107,12 +116,18 @@ class RunnerLoop:
         while self._leases or not (self._retiring or self._agent_gone):
             for key, _ in self._selector.select(self._timeout()):
                 key.data()
+            self._end_out_of_contact()
             self._kill_overdue()
         if self._agent_gone:
             processes.kill_below(os.getpid())
 
     def _timeout(self) -> float | None:
-        return max(0.0, min(self._kill_at.values()) - time.monotonic()) if self._kill_at else None
+        moments = [*self._kill_at.values(), *map(self._deadline, self._tolerances.values())]
+        # Not one long wait, since the time for which the host is suspended does not count there.
+        return max(0.0, min(LOOK_S, min(moments) - self._clock())) if moments else None
+
+    def _deadline(self, tolerance: Tolerance) -> float:
+        return self._contact.deadline(tolerance) + RUNNER_LATER_S
 
     def _on_messages(self) -> None:
         messages = self._channel.receive()
@@ -132,18 +147,28 @@ class RunnerLoop:
             for pid, lease in self._leases.items():
                 if lease == message["lease"]:
                     self._terminate(pid, float(message["grace_s"]))
+        elif message["op"] == "contact":
+            self._contact.renew(float(message["at"]), self._clock())
         elif message["op"] == "retire":
             self._retiring = True
 
     def _start(self, order: dict[str, Any]) -> None:
+        tolerance = Tolerance(**order["tolerance"]) if order["tolerance"] is not None else None
+        if tolerance is not None and self._contact.deadline(tolerance) <= self._clock():
+            # This process was stopped, and has the order only now.
+            reason = self._reason(tolerance)
+            self._channel.send(event="exit", lease=order["lease"], status=None, detail=reason, killed=True)
+            return
         try:
             pid = self._spawn(order, self._close_in_child)
         except OSError as error:
-            self._channel.send(
-                event="exit", lease=order["lease"], status=None, detail=f"cannot start: {error.strerror}"
-            )
+            reason = f"cannot start: {error.strerror}"
+            self._channel.send(event="exit", lease=order["lease"], status=None, detail=reason, killed=False)
             return
         self._leases[pid] = order["lease"]
+        if tolerance is not None:
+            self._tolerances[pid] = tolerance
+        self._channel.send(event="started", lease=order["lease"], pid=pid)
 
     def _close_in_child(self) -> None:
         """Close, in a forked child, what belongs to the runner."""
@@ -173,21 +198,45 @@ class RunnerLoop:
     def _on_exit(self, pid: int, lease: str, status: int) -> None:
         ended_by_us = self._kill_at.pop(pid, None) is not None
         self._task_killed.discard(pid)
+        self._tolerances.pop(pid, None)
         if ended_by_us or status < 0:
             # No process of a task that was ended survives its supervisor.
             processes.kill_strays(self._leases.keys() | self._left_behind)
         else:
             self._left_behind |= set(processes.own_children()) - self._leases.keys()
-        self._channel.send(event="exit", lease=lease, status=status, detail=None)
+        reason = self._out_of_contact.pop(pid, None)
+        self._channel.send(event="exit", lease=lease, status=status, detail=reason, killed=reason is not None)
 
     def _terminate(self, pid: int, grace_s: float) -> None:
         if pid in self._task_killed:
             return
         processes.send(pid, signal.SIGTERM)
-        self._kill_at[pid] = min(self._kill_at.get(pid, float("inf")), time.monotonic() + grace_s)
+        self._kill_at[pid] = min(self._kill_at.get(pid, float("inf")), self._clock() + grace_s)
+        # It ends anyway.
+        self._tolerances.pop(pid, None)
+
+    def _end_out_of_contact(self) -> None:
+        if not self._overdue():
+            return
+        # After a stop of this process: what has arrived meanwhile may renew the contact.
+        while self._is_readable():
+            self._on_messages()
+        for pid, tolerance in self._overdue():
+            self._out_of_contact[pid] = self._reason(tolerance)
+            self._terminate(pid, self._contact.grace_s(tolerance, self._clock(), RUNNER_LATER_S))
+
+    def _overdue(self) -> list[tuple[int, Tolerance]]:
+        now = self._clock()
+        return [(pid, tolerance) for pid, tolerance in self._tolerances.items() if self._deadline(tolerance) <= now]
+
+    def _reason(self, tolerance: Tolerance) -> str:
+        return self._contact.reason(tolerance, self._clock())
+
+    def _is_readable(self) -> bool:
+        return not self._agent_gone and any(key.fileobj is self._channel.socket for key, _ in self._selector.select(0))
 
     def _kill_overdue(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         for pid in [pid for pid, moment in self._kill_at.items() if moment <= now]:
             if pid in self._task_killed:
                 del self._kill_at[pid]

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from edge_protocol.frames import Accept, Job, Report
 from edge_protocol.limits import ERROR_TEXT_MAX
+from edge_worker.tasks.contact import Tolerance
 from edge_worker.tasks.outcome import Outcome
 from edge_worker.tasks.spool import JobInfo
 from edge_worker.tasks.start_failures import StartFailures
@@ -44,6 +45,12 @@ class Lease:
     kill_reason: str | None = None
     """Why this worker ends the task, for the report."""
     fenced: bool = False
+    outage_tolerance_s: int = 0
+    """How long the task survives without contact; 0: the control plane gives the job up with the worker."""
+    tolerance: Tolerance | None = None
+    """Set with the first accept of a job that survives without contact."""
+    dead_by: float | None = None
+    """When the grace period of a task that is being ended is over."""
 
     @property
     def id(self) -> UUID:
@@ -71,6 +78,8 @@ class Kill:
     """End the task of a lease: SIGTERM, grace, SIGKILL."""
 
     lease: Lease
+    grace_s: float | None = None
+    """None: the worker's usual grace period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +150,9 @@ class Leases:
             log.warning("job %s is not accepted: %d slots, %d free", frame.job_id, frame.slots, self.free_slots)
             return []
         job = JobInfo(frame.lease_id, frame.job_id, frame.kind, frame.slots, frame.log_path)
-        self._leases[job.lease_id] = Lease(job, Phase.OFFERED, workload=frame.workload)
+        self._leases[job.lease_id] = Lease(
+            job, Phase.OFFERED, workload=frame.workload, outage_tolerance_s=frame.outage_tolerance_s
+        )
         return [Send(Accept(lease_id=job.lease_id))]
 
     def on_accept_ack(self, lease_id: UUID) -> list[Effect]:
@@ -204,12 +215,12 @@ class Leases:
             return [*_unacknowledged(lease)]
         return self.kill(lease, f"cancelled: {reason}") if lease.phase is Phase.RUNNING else []
 
-    def kill(self, lease: Lease, reason: str) -> list[Effect]:
+    def kill(self, lease: Lease, reason: str, grace_s: float | None = None) -> list[Effect]:
         """End a running task for a reason that goes into its report."""
         if lease.kill_reason is not None:
             return []
         lease.kill_reason = reason
-        return [Kill(lease)]
+        return [Kill(lease, grace_s)]
 
     def forget(self, lease: Lease) -> None:
         """Drop a released lease: nothing of it is left to deliver."""

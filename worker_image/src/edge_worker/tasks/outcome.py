@@ -42,6 +42,8 @@ class TaskExit:
     detail: str | None = None
     started: bool = True
     """Whether there was a supervisor process at all."""
+    killed: bool = False
+    """The runner has ended the task of its own accord, for the reason in `detail`."""
 
 
 @dataclass(frozen=True, slots=True)

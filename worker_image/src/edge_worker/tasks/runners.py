@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
@@ -23,7 +23,8 @@ from edge_worker.backoff import Backoff
 from edge_worker.errors import RunnerBrokenError
 from edge_worker.host import processes
 from edge_worker.host.signals import on_child_end
-from edge_worker.relay.relay import HOST, SUPERVISOR_TIMEOUT_S
+from edge_worker.relay.relay import HOST, supervisor_timeout_s
+from edge_worker.tasks.contact import Contact, Tolerance
 from edge_worker.tasks.learned import LearnedModules, RefreshPolicy
 from edge_worker.tasks.outcome import TaskExit
 from edge_worker.tasks.packages import installed_packages
@@ -56,6 +57,8 @@ class StartOrder:
     log_file: Path | None
     server: str | None
     """URL of the Execution API; None: the one in Airflow's configuration."""
+    tolerance: Tolerance | None = None
+    """How long the task survives without contact; None: for as long as its worker lets it."""
 
 
 class RunnerStartError(Exception):
@@ -85,7 +88,8 @@ class RunnerProcess:
         self._process = process
         self._reader = reader
         self._writer = writer
-        self.running: set[UUID] = set()
+        self.running: dict[UUID, int | None] = {}
+        """Leases whose tasks it runs, each with the process id of the supervisor once that has started."""
 
     @classmethod
     async def spawn(cls, command: Sequence[str], lock_fd: int, environ: Mapping[str, str]) -> Self:
@@ -131,15 +135,18 @@ class RunnerProcess:
     async def serve(self, on_exit: Callable[[TaskExit], None]) -> None:
         """Report ends of tasks until the process has ended."""
         while (message := await self._receive()) is not None:
-            if message["event"] == "exit":
+            if message["event"] == "started":
+                self.running[UUID(message["lease"])] = message["pid"]
+            elif message["event"] == "exit":
                 lease_id = UUID(message["lease"])
-                self.running.discard(lease_id)
+                self.running.pop(lease_id, None)
                 status = message["status"]
-                on_exit(TaskExit(lease_id, status, message["detail"], started=status is not None))
+                started = status is not None
+                on_exit(TaskExit(lease_id, status, message["detail"], started=started, killed=message["killed"]))
 
     def start(self, order: StartOrder) -> None:
         """Send the order to start a task."""
-        self.running.add(order.lease_id)
+        self.running[order.lease_id] = None
         self._send(
             {
                 "op": "run",
@@ -148,12 +155,17 @@ class RunnerProcess:
                 "workload": order.workload,
                 "log_file": str(order.log_file) if order.log_file else None,
                 "server": order.server,
+                "tolerance": asdict(order.tolerance) if order.tolerance is not None else None,
             }
         )
 
     def kill(self, lease_id: UUID, grace_s: float) -> None:
         """Send the order to end a task."""
         self._send({"op": "kill", "lease": str(lease_id), "grace_s": grace_s})
+
+    def renew_contact(self, at: float) -> None:
+        """Report the last contact, from which the runner counts how long tasks survive."""
+        self._send({"op": "contact", "at": at})
 
     def retire(self) -> None:
         """Send the order to exit once all tasks have ended."""
@@ -195,6 +207,8 @@ class RunnerPool:
         learned: LearnedModules | None,
     ) -> None:
         """Set up; `learned` is None for runners that do not preload."""
+        self.contact = Contact()
+        """The last contact of this worker; `renew_contact` reports it to the runners."""
         self._command = command
         self._lock_fd = lock_fd
         self._environ = environ
@@ -292,6 +306,22 @@ class RunnerPool:
             if lease_id in process.running:
                 process.kill(lease_id, grace_s)
 
+    async def end_directly(self, lease_id: UUID, *, supervisor: bool) -> None:
+        """Kill what runs below a task's supervisor, and the supervisor too, since their runner has not."""
+        for process in self._alive:
+            pid = process.running.get(lease_id)
+            if pid is not None:
+                await asyncio.to_thread(processes.kill_tree if supervisor else processes.kill_below, pid)
+
+    def renew_contact(self) -> None:
+        """Report the last contact to all runners, which end tasks when this process can't."""
+        for process in self._alive:
+            self._pass_contact(process)
+
+    def _pass_contact(self, process: RunnerProcess) -> None:
+        if self.contact.at is not None:
+            process.renew_contact(self.contact.at)
+
     def learn(self, modules: set[str]) -> None:
         """Learn which modules a task had to import."""
         if self._learned is None or not modules:
@@ -351,6 +381,7 @@ class RunnerPool:
         if self._current is not None:
             self._current.retire()
         self._alive.add(fresh)
+        self._pass_contact(fresh)
         self._current = fresh
         self._ready.set()
 
@@ -418,18 +449,19 @@ class RunnerPool:
         self._policy.started(time.monotonic())
 
 
-def runner_environ(environ: Mapping[str, str], ca_bundle: str | None) -> dict[str, str]:
+def runner_environ(environ: Mapping[str, str], ca_bundle: str | None, outage_tolerance_s: int = 0) -> dict[str, str]:
     """Return the environment of runner processes.
 
     It is the agent's without its join token, with `ca_bundle` for Airflow, with loopback left out of the proxy, and
-    with supervisors that wait for as long as the relay may hold a call.
+    with supervisors that wait for longer than the relay may hold a call. The longest tolerance leaves that far below
+    the 24 days that a system's timers can wait.
     """
     kept = {name: value for name, value in environ.items() if name != "EDGE_WORKER_JOIN_TOKEN"}
     # Calls to the relay must not go to the site's proxy. The lower-case name wins where both are set.
     direct = kept.get("no_proxy") or kept.get("NO_PROXY") or ""
     if HOST not in direct.split(","):
         kept["no_proxy"] = kept["NO_PROXY"] = f"{direct},{HOST}".lstrip(",")
-    kept.setdefault("AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT", f"{SUPERVISOR_TIMEOUT_S:g}")
+    kept.setdefault("AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT", f"{supervisor_timeout_s(outage_tolerance_s):.0f}")
     if ca_bundle is not None:
         kept.setdefault("AIRFLOW__API__SSL_CA_FILE", ca_bundle)
     return kept

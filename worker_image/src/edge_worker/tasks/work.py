@@ -9,7 +9,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from edge_protocol.frames import Accept, Ack, Cancel, Fenced, Job, Report, ServerFrame, Welcome
 from edge_worker.connection.reconnect import Connection
@@ -17,6 +17,7 @@ from edge_worker.errors import RunnerBrokenError
 from edge_worker.logs.shipper import LogShipper
 from edge_worker.relay.relay import Relay
 from edge_worker.settings import WorkerSettings
+from edge_worker.tasks.contact import Contact, Tolerance, boot_clock
 from edge_worker.tasks.leases import Effect, Kill, Lease, Leases, Phase, Release, Send, Start
 from edge_worker.tasks.outcome import Outcome, TaskExit, conclude
 from edge_worker.tasks.runners import RunnerPool, StartOrder
@@ -39,7 +40,9 @@ class Work:
         runners: RunnerPool,
         connection: Connection,
         relay: Relay,
+        contact: Contact,
         group: asyncio.TaskGroup,
+        clock: Callable[[], float] = boot_clock,
     ) -> None:
         self.shipper = LogShipper(settings.spool_max_bytes)
         self.initialised = False
@@ -53,7 +56,9 @@ class Work:
         self._leases = leases
         self._runners = runners
         self._connection = connection
+        self._contact = contact
         self._group = group
+        self._clock = clock
         self._log_watch = asyncio.Event()
         runners.listen(self._on_exit)
 
@@ -77,6 +82,7 @@ class Work:
     def on_welcome(self, welcome: Welcome) -> list[Accept | Report]:
         """Return the accepts and reports that are not acknowledged."""
         self._forwarded = welcome.execution_forwarded
+        self._relay.line_is_back()
         return [effect.frame for effect in self._leases.on_session()]
 
     def on_frame(self, frame: ServerFrame) -> None:
@@ -108,21 +114,35 @@ class Work:
     def end_all(self, reason: str) -> None:
         """End all running tasks."""
         for lease in self._leases.in_phase(Phase.RUNNING):
-            self._carry_out(self._leases.kill(lease, reason))
+            self.end(lease, reason)
+
+    def end(self, lease: Lease, reason: str, grace_s: float | None = None) -> None:
+        """End a running task for a reason that goes into its report, unless it is being ended already."""
+        self._carry_out(self._leases.kill(lease, reason, grace_s))
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
                 case Send(frame):
-                    self._connection.send(frame)
+                    self._send(frame)
                 case Start(lease, workload):
                     self._group.create_task(self._start(lease, workload), name=f"start {lease.id}")
-                case Kill(lease):
+                case Kill(lease, grace_s):
                     log.info("ending task of lease %s: %s", lease.id, lease.kill_reason)
-                    self._runners.kill(lease.id, self._settings.kill_grace_s)
+                    grace_s = self._settings.kill_grace_s if grace_s is None else grace_s
+                    lease.dead_by = self._clock() + grace_s
+                    self._runners.kill(lease.id, grace_s)
                     self._relay.hold_no_more(lease.id)
                 case Release(lease):
                     self._release(lease)
+
+    def _send(self, frame: Accept | Report) -> None:
+        lease = self._leases.get(frame.lease_id)
+        if isinstance(frame, Accept) and lease is not None and lease.outage_tolerance_s and lease.tolerance is None:
+            lease.tolerance = Tolerance(self._clock(), lease.outage_tolerance_s, self._settings.kill_grace_s)
+            # So that an acknowledgement follows soon.
+            self._connection.beat_now()
+        self._connection.send(frame)
 
     async def _start(self, lease: Lease, workload: str) -> None:
         folder = self._spool.folder(lease.id)
@@ -131,12 +151,13 @@ class Work:
             await asyncio.to_thread(folder.create, lease.job)
             self.shipper.add(lease.id, log_file, folder.log_progress)
             self._log_watch.set()
+            server = await self._execution_api(lease)
             if lease.kill_reason is not None:
-                # Fenced or cancelled in the meantime.
+                # Fenced, cancelled or out of contact in the meantime.
                 await self._end(lease, TaskExit(lease.id, None))
                 return
-            server = await self._execution_api(lease)
-            await self._runners.start(StartOrder(lease.id, folder.root, workload, log_file, server))
+            order = StartOrder(lease.id, folder.root, workload, log_file, server, lease.tolerance)
+            await self._runners.start(order)
             log.info("started %s %s, lease %s", lease.job.kind, lease.job.job_id, lease.id)
         except (OSError, RunnerBrokenError) as error:
             log.exception("task of lease %s could not be started", lease.id)
@@ -147,11 +168,18 @@ class Work:
         """Return the URL at which a task finds Airflow; None: Airflow's own setting on this host has it."""
         if self._settings.execution_api_url is not None:
             return self._settings.execution_api_url
-        return await self._relay.open(lease.id) if self._forwarded else None
+        if not self._forwarded:
+            return None
+        tolerance = lease.tolerance
+        if tolerance is None:
+            return await self._relay.open(lease.id)
+        return await self._relay.open(lease.id, lambda: self._contact.deadline(tolerance) - self._clock())
 
     def _on_exit(self, task_exit: TaskExit) -> None:
         lease = self._leases.get(task_exit.lease_id)
         if lease is not None and lease.phase is Phase.RUNNING:
+            if task_exit.killed:
+                lease.kill_reason = lease.kill_reason or task_exit.detail
             self._group.create_task(self._end(lease, task_exit), name=f"end {lease.id}")
 
     async def _end(self, lease: Lease, task_exit: TaskExit) -> None:
