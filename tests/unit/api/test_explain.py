@@ -27,6 +27,7 @@ def job(**values: Any) -> JobView:
         "priority": 1,
         "slots": 2,
         "queued_at": NOW,
+        "outage_tolerance_s": 0,
     }
     return JobView(**(base | values))
 
@@ -137,6 +138,25 @@ def test_queue_statistics_leave_out_workers_that_are_gone_or_cordoned() -> None:
     q, r = queue_views({"r": QueueLoad(3, 7.5), "past": QueueLoad(finished_per_min=2)}, fleet)
     assert (q.queue, q.depth, q.slots_free, q.slots_used, q.workers_capable, q.workers_cordoned) == ("q", 0, 4, 3, 2, 1)
     assert (r.queue, r.depth, r.oldest_s, r.slots_free, r.workers_capable) == ("r", 3, 7.5, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("tolerance_s", "state", "said"),
+    [
+        (0, "running", "runs on worker w1 since"),
+        (600, "running", "runs on worker w1 since"),
+        (0, "unknown", "out of contact since 2026-11-21T19:57:00+00:00. It is about to be given up."),
+        # From the accept on, which came after the last heartbeat.
+        (600, "unknown", "It is kept until 2026-11-21T20:08:00+00:00: if"),
+    ],
+)
+def test_a_running_job_of_a_worker_out_of_contact(tolerance_s: int, state: str, said: str) -> None:
+    started = NOW - timedelta(minutes=2)
+    wanted = job(state="running", worker="w1", started_at=started, outage_tolerance_s=tolerance_s)
+    # Whatever it serves by now.
+    explanation = explain(wanted, [worker("w2", state="unknown"), worker(state=state, queues=["other"])], NOW)
+    assert explanation.verdict is Verdict.RUNNING
+    assert said in explanation.message
 
 
 @pytest.mark.parametrize(
