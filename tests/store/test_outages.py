@@ -126,10 +126,12 @@ def test_name_and_row_stay_while_a_task_may_still_run(db: Connection) -> None:
     pass_of_liveness(db)
     stranger = agents.Registration("w1", uuid4(), None, ["default"], 4, uuid4(), uuid4(), None, {})
     assert rows(db, agents.register(stranger, WINDOW)) == []
+    assert one(db, agents.name_owner("w1", WINDOW)).live
     assert rows(db, requests.remove(["w1"])) == []
     assert job_of(db, lease).state == "running"
     silent_for(db, TOLERANCE_S + 1)
     pass_of_liveness(db)
+    assert not one(db, agents.name_owner("w1", WINDOW)).live
     assert len(rows(db, agents.register(stranger, WINDOW))) == 1
     silent_for(db, 40)
     pass_of_liveness(db)

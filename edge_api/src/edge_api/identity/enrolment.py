@@ -70,7 +70,8 @@ class Enrolment:
                 409,
                 "name_taken",
                 f"A live worker has the name {worker}. Choose another name, or stop that worker first; if it is gone "
-                f"already, its name is free {window.total_seconds():.0f} seconds after its last sign of life.",
+                f"already, its name is free {window.total_seconds():.0f} seconds after its last sign of life, or when "
+                "the outage tolerance of its running tasks has ended.",
             )
 
     async def _make(self, row: credentials.JoinTokenSecret, worker: str, queues: list[str] | None) -> EnrollResponse:

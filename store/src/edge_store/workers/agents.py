@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select, text, update
+from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Integer, Interval, Text
 
@@ -426,15 +426,23 @@ class NameOwner(NamedTuple):
 
     identity: UUID
     live: bool
-    """False once it has disconnected or was silent for its window."""
+    """False once it has disconnected, or was silent for its window and has no task that may still run."""
+
+
+_NAME_OWNER = text(
+    f"""
+    SELECT identity, NOT offline AND (
+        last_heartbeat >= now() - coalesce(make_interval(secs => silent_after_s), :window)
+        OR EXISTS (SELECT 1 FROM edge.job j WHERE j.worker_name = w.name AND {KEPT})
+    ) AS live
+    FROM edge.worker w WHERE name = :name
+    """  # noqa: S608  (constant texts)
+).bindparams(bindparam("window", type_=Interval))
 
 
 def name_owner(name: str, window: timedelta) -> Statement[NameOwner]:
     """Return the owner of a name, or nothing."""
-    silence = func.coalesce(func.make_interval(0, 0, 0, 0, 0, 0, worker.c.silent_after_s), window)
-    live = ~worker.c.offline & (worker.c.last_heartbeat >= func.now() - silence)
-    executable = select(worker.c.identity, live.label("live")).where(worker.c.name == name)
-    return Statement("name_owner", executable, NameOwner)
+    return Statement("name_owner", _NAME_OWNER.bindparams(name=name, window=window), NameOwner)
 
 
 class WorkerVersions(NamedTuple):
