@@ -17,10 +17,9 @@ log = logging.getLogger(__name__)
 class Heartbeats:
     """Answers the heartbeats of one task, and forwards the last one of each interval."""
 
-    def __init__(self, task: RelayedTask, upstream: Upstream, pace_s: float = PACE_S) -> None:
+    def __init__(self, task: RelayedTask, upstream: Upstream) -> None:
         self._task = task
         self._upstream = upstream
-        self._pace_s = pace_s
         self._latest: Call | None = None
         self._due = asyncio.Event()
 
@@ -42,11 +41,11 @@ class Heartbeats:
             self._due.clear()
             begun = loop.time()
             if await self._send(self._latest):
-                await asyncio.sleep(max(0.0, begun + self._pace_s - loop.time()))
+                await asyncio.sleep(max(0.0, begun + PACE_S - loop.time()))
             else:
                 self._due.set()
                 # At once, if the worker is connected again.
-                await self._task.pause(begun + self._pace_s - loop.time())
+                await self._task.pause(begun + PACE_S - loop.time())
 
     async def _send(self, call: Call) -> bool:
         tokens = self._task.tokens
