@@ -53,7 +53,9 @@ def test_tasks_run_on_through_an_api_restart(platform: Platform, hold: "Callable
 def test_agent_killed(
     platform: Platform, shared: Path, hold: "Callable[..., HeldRun]", gone: Callable[[int], bool]
 ) -> None:
-    worker = platform.add_worker(WorkerSpec("gamma", ("gamma",), env={"TEST_FOLDER": str(shared)}))
+    # Without an outage tolerance a job is lost with its worker.
+    env = {"TEST_FOLDER": str(shared), "EDGE_WORKER_OUTAGE_TOLERANCE_S": "0"}
+    worker = platform.add_worker(WorkerSpec("gamma", ("gamma",), env=env))
     platform.wait_worker("gamma")
     run = hold("hold_gamma")
     run.wait_for("start", ["a"])
