@@ -79,7 +79,11 @@ def no_task_is_left_waiting(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def worker(release: Release) -> str:
-    """Name of the example's worker, which is Ready; a task had waited for it."""
+    """Name of the example's worker, which is Ready; a task had waited for it.
+
+    Its pod can reach the edge API and DNS only, as far as the network enforces policies.
+    """
+    release.kubectl("apply", "-f", str(EXAMPLES / "networkpolicy-workers.yaml"))
     hold = release.start_hold("hold_default", 1)
     began = time.monotonic()
     release.kubectl("apply", "-f", str(EXAMPLES / "edgeworker.yaml"))

@@ -139,6 +139,26 @@ def test_metrics_are_for_monitoring(release: Release, strangers: Strangers, comp
     _comes(lambda: not outside.calls(*target))
 
 
+def test_a_worker_reaches_the_edge_api_only(release: Release, strangers: Strangers, worker: str) -> None:
+    """All tests of this folder run tasks on it."""
+    pod = f"edgeworker-{worker}-0"
+
+    def calls(host: str, port: int) -> bool:
+        return _said_open(release, pod, "python3", "-c", CALL, host, str(port))
+
+    elsewhere = [(_service(release, "api-server"), 8080), (_service(release, "operator"), 8080)]
+    elsewhere.append((strangers.outside.address, PORT))
+    assert calls(_service(release, "edge-api"), 8800)
+    assert [target for target in elsewhere if calls(*target)] == []
+    let_out = _policy({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]})
+    release.apply(let_out)
+    try:
+        _comes(lambda: calls(strangers.outside.address, PORT))
+    finally:
+        release.kubectl("delete", "networkpolicy", let_out["metadata"]["name"])
+    _comes(lambda: not calls(strangers.outside.address, PORT))
+
+
 def test_postgresql_calls_nobody(release: Release, strangers: Strangers) -> None:
     address = strangers.inside.address
 

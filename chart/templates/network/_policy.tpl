@@ -36,13 +36,20 @@ from:
 {{- end }}
 {{- end -}}
 
-{{/* Peers that call the edge API and Airflow's api-server: worker pods, this release's pods, networkPolicy.clients. */}}
+{{/* Peers that call the edge API: worker pods, and those that call Airflow's api-server, too. */}}
 {{- define "airflow-edge.callers" -}}
 {{- if .Values.networkPolicy.clients -}}
 - podSelector:
     matchLabels:
       app.kubernetes.io/managed-by: airflow-edge-operator
   namespaceSelector: {}
+{{ include "airflow-edge.clients" . }}
+{{- end -}}
+{{- end -}}
+
+{{/* Peers that call Airflow's api-server: this release's pods, networkPolicy.clients. Workers do not need it. */}}
+{{- define "airflow-edge.clients" -}}
+{{- if .Values.networkPolicy.clients -}}
 - podSelector:
     matchLabels:
       app.kubernetes.io/name: airflow-edge

@@ -1,6 +1,7 @@
 """A stand-in for the edge API that tests of the agent control."""
 
 import asyncio
+import ssl
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -72,6 +73,7 @@ class FakeEdgeApi:
         self._session: UUID | None = None
         self._runner: web.AppRunner | None = None
         self.port = 0
+        self.tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
@@ -88,7 +90,7 @@ class FakeEdgeApi:
         app.router.add_route("*", EXECUTION_PATH + "/{path:.*}", self._execution)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self.tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
