@@ -13,7 +13,7 @@ from edge_demo.processes import wait_until
 
 DAG_IDS = (
     "operators", "mapping", "secrets", "setup_teardown", "retries", "fails", "deferrable", "reschedule", "slots",
-    "queues", "two_executors", "deadline",
+    "queues", "two_executors", "deadline", "assets",
 )  # fmt: skip
 
 
@@ -194,6 +194,26 @@ def test_deadline_callback_runs_on_a_worker(finished: Finished, shared: Path) ->
     wait_until(
         lambda: [row.state for row in finished.platform.rows(query)] == ["success"], "Airflow gets the callback", 10
     )
+
+
+def test_an_event_of_an_asset_is_made_and_read(finished: Finished) -> None:
+    assert finished.xcom("assets", "measure") == 3
+
+
+def test_a_person_answers_a_task(platform: Platform) -> None:
+    """A worker asks and a worker goes on; in between the task takes no slot."""
+    airflow = platform.airflow
+    airflow.unpause("human")
+    run = airflow.trigger("human")
+
+    def state() -> str:
+        return next(str(one["state"]) for one in airflow.task_instances("human", run) if one["task_id"] == "ask")
+
+    wait_until(lambda: state() == "awaiting_input", "the task waits for a person", 60)
+    path = f"dags/human/dagRuns/{run}/taskInstances/ask/-1/hitlDetails"
+    airflow.request("PATCH", path, json={"chosen_options": ["yes"]})
+    assert airflow.wait_for_run("human", run, 90) == "success"
+    assert airflow.xcom("human", run, "obey") == ["yes"]
 
 
 def test_workers_hold_no_secret_of_the_platform(platform: Platform) -> None:

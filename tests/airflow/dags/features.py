@@ -6,9 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import (
+    Asset,
     BaseOperator,
     Connection,
     DeadlineAlert,
@@ -195,6 +197,33 @@ def two_executors():
     say.override(task_id="edge")() >> say.override(task_id="local", executor=None)()
 
 
+@dag(schedule=None, default_args=ON_EDGE)
+def assets():
+    """A task makes an event of an asset, the next one reads it."""
+    plate = Asset("edge-tests-plate")
+
+    @task(outlets=[plate])
+    def press(*, outlet_events):
+        outlet_events[plate].extra = {"thickness": 3}
+
+    @task(inlets=[plate])
+    def measure(*, inlet_events):
+        return inlet_events[plate][-1].extra["thickness"]
+
+    press() >> measure()
+
+
+@dag(schedule=None, default_args=ON_EDGE)
+def human():
+    ask = HITLOperator(task_id="ask", subject="Start the press?", options=["yes", "no"])
+
+    @task
+    def obey(answer):
+        return answer["chosen_options"]
+
+    obey(ask.output)
+
+
 def missed(**kwargs):
     note("deadline", kwargs["text"])
 
@@ -218,7 +247,20 @@ def deadline():
     slow()
 
 
-for make in (operators, mapping, secrets, setup_teardown, retries, fails, deferrable, reschedule, slots, queues):
+for make in (
+    operators,
+    mapping,
+    secrets,
+    setup_teardown,
+    retries,
+    fails,
+    deferrable,
+    reschedule,
+    slots,
+    queues,
+    assets,
+    human,
+):
     make()
 two_executors()
 deadline()

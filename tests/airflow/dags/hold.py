@@ -9,7 +9,7 @@ from airflow.sdk import dag, get_current_context, task
 FOLDER = Path(os.environ["TEST_FOLDER"])
 ON_EDGE = {"executor": "edge_provider.executor.EdgeExecutor"}
 PAUSE_S = 0.05
-LIMIT_S = 180
+LIMIT_S = 600
 
 
 @task

@@ -7,7 +7,7 @@ from pathlib import Path
 from airflow.sdk import Variable, dag, get_current_context, task
 
 FOLDER = Path(os.environ["TEST_FOLDER"])
-LIMIT_S = 180
+LIMIT_S = 600
 
 
 def note(file, word, ti):
