@@ -147,16 +147,16 @@ def test_a_worker_reaches_the_edge_api_only(release: Release, strangers: Strange
         return _said_open(release, pod, "python3", "-c", CALL, host, str(port))
 
     elsewhere = [(_service(release, "api-server"), 8080), (_service(release, "operator"), 8080)]
-    elsewhere.append((strangers.outside.address, PORT))
+    elsewhere.append((strangers.inside.address, PORT))
     assert calls(_service(release, "edge-api"), 8800)
     assert [target for target in elsewhere if calls(*target)] == []
     let_out = _policy({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]})
     release.apply(let_out)
     try:
-        _comes(lambda: calls(strangers.outside.address, PORT))
+        _comes(lambda: calls(strangers.inside.address, PORT))
     finally:
         release.kubectl("delete", "networkpolicy", let_out["metadata"]["name"])
-    _comes(lambda: not calls(strangers.outside.address, PORT))
+    _comes(lambda: not calls(strangers.inside.address, PORT))
 
 
 def test_postgresql_calls_nobody(release: Release, strangers: Strangers) -> None:
