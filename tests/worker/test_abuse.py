@@ -26,6 +26,7 @@ ENDED_IN_AIRFLOW = {
     "unprintable": b"UnprintableError",
     "sleep_in_c": b"AirflowTaskTimeout",
     "leave_processes": b"left ",
+    "terminate_child": b"the child was ended by 15",
     "pools": b"spawn 10",
     "long_line": b"x" * 3_000_000,
     "binary": b"after the bytes",

@@ -38,6 +38,7 @@ export function worker(changes: Partial<WorkerView> = {}): WorkerView {
     protocol: 2,
     versions: { worker: "0.1.0", airflow: "3.3.2", python: "3.11.9", platform: "Linux" },
     sysinfo: { cpu_percent: 12.5 },
+    outage_tolerance_s: 600,
     first_online: now,
     last_heartbeat: now,
     revision: 1,

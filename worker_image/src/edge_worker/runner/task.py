@@ -21,6 +21,8 @@ from edge_worker.logs.disk import append_line
 from edge_worker.tasks.outcome import outcome_of_error, outcome_of_exit_code, write_outcome
 from edge_worker.tasks.spool import LeaseFolder
 
+_AIRFLOWS_TASK = "airflow.sdk.execution_time.task_runner"
+
 
 class UnknownWorkloadError(ValueError):
     """A workload that the Airflow of this worker cannot read."""
@@ -75,16 +77,21 @@ def lead_process_tree(parent_pid: int) -> None:
     processes.die_with_parent(parent_pid)
     processes.adopt_orphans()
     supervisor = os.getpid()
-    os.register_at_fork(after_in_child=lambda: _bind_to(supervisor))
+    os.register_at_fork(after_in_child=lambda: _after_fork_below(supervisor))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
 
 
-def _bind_to(supervisor: int) -> None:
+def _after_fork_below(supervisor: int) -> None:
     # Only the task's own process: processes that the task forks would be killed as soon as the forking thread ends.
     if os.getppid() == supervisor:
         processes.die_with_parent(supervisor)
+        return
+    # Airflow's handler does nothing in a process that the task has forked, so SIGTERM would not end it: a pool of
+    # `multiprocessing` waits forever then for the workers that it has terminated.
+    if getattr(signal.getsignal(signal.SIGTERM), "__module__", None) == _AIRFLOWS_TASK:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def run_and_record(order: Order, execute: Callable[[Order], int]) -> None:

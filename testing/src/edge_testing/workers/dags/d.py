@@ -53,6 +53,20 @@ def leave_processes():
 
 
 @task
+def terminate_child():
+    """End a process that the task has forked, as a pool does with its workers."""
+    ready, says_ready = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(says_ready, b"x")
+        time.sleep(600)
+        os._exit(0)
+    os.read(ready, 1)
+    os.kill(child, signal.SIGTERM)
+    print(f"the child was ended by {os.WTERMSIG(os.waitpid(child, 0)[1])}")
+
+
+@task
 def pools():
     for method in ("fork", "spawn"):
         with multiprocessing.get_context(method).Pool(2) as pool:
@@ -108,6 +122,7 @@ def d():
         leave,
         close_descriptors,
         leave_processes,
+        terminate_child,
         pools,
         long_line,
         binary,
