@@ -39,6 +39,7 @@ export function count(number: number, thing: string, things = `${thing}s`): stri
 
 // Progress of what takes as long as the tasks of a worker.
 export function progress(worker: WorkerView): string | null {
+  if (worker.jobs_kept_until) return `${count(worker.jobs_active, "task")} kept until ${time(worker.jobs_kept_until)}`;
   const drains = worker.shutdown || worker.state === "maintenance pending" || worker.state === "terminating";
   if (!drains || GONE.has(worker.state)) return null;
   return worker.jobs_active ? `draining: ${count(worker.jobs_active, "task")} left` : "drained";
@@ -93,7 +94,8 @@ export function actorName(actor: string): string {
 export const EVENTS: Record<string, string> = {
   connected: "Connected",
   disconnected: "Disconnected",
-  lost: "Lost: silent for too long",
+  lost: "Unknown: silent for too long",
+  jobs_given_up: "Its tasks were given up: out of contact for longer than they are kept",
   recovered: "Heard again",
   maintenance_reached: "In maintenance: its tasks have ended",
   maintenance_left: "Takes tasks again",

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { merged } from "../src/queries";
 import { nameFor, quoted, steps } from "../src/recipes";
-import { actorName, age } from "../src/words";
+import { actorName, age, progress } from "../src/words";
 import { ACTION_LIST, mistake } from "../src/workers/actions";
 import { selected, sorted } from "../src/workers/select";
 import { news, worker } from "./host";
@@ -26,6 +26,12 @@ describe("the fleet", () => {
     expect(selected(fleet, { ...all, queue: "paint" }).map(({ name }) => name)).toEqual(["b"]);
     expect(selected(fleet, { ...all, text: "C" }).map(({ name }) => name)).toEqual(["c"]);
   });
+});
+
+it("a worker out of contact says until when its tasks are kept", () => {
+  const kept = worker({ state: "unknown", jobs_active: 2, jobs_kept_until: "2026-11-27T12:00:00" });
+  expect(progress(kept)).toBe("2 tasks kept until 27/11/2026, 12:00:00");
+  expect(progress(worker({ state: "unknown" }))).toBeNull();
 });
 
 it("a comment of 10,000 characters is refused in words", () => {
