@@ -135,7 +135,13 @@ async def test_heartbeats_report_load_of_the_host(api: Any, start_agent: Any) ->
     await start_agent("--concurrency", "3")
     beat = await api.wait_for(Heartbeat, count=3)
     assert (beat.free_slots, beat.jobs_active, beat.terminating) == (3, 0, False)
+    assert "site" not in beat.sysinfo
     assert {"cpu_percent", "memory_percent", "disk_free_bytes", "load1"} <= beat.sysinfo.keys()
+
+
+async def test_heartbeats_report_the_site(api: Any, start_agent: Any) -> None:
+    await start_agent(environ={"EDGE_WORKER_SITE": "Plant 7, hall B"})
+    assert (await api.wait_for(Heartbeat)).sysinfo["site"] == "Plant 7, hall B"
 
 
 async def test_agent_stays_small_before_its_first_task(api: Any, start_agent: Any) -> None:

@@ -73,6 +73,11 @@ export function bytes(size: number): string {
   return `${value < 10 && step > 0 ? value.toFixed(1) : Math.round(value)} ${steps[step]}`;
 }
 
+// Where a worker is, as its own setting says.
+export function site(worker: WorkerView): string | null {
+  return typeof worker.sysinfo.site === "string" ? worker.sysinfo.site : null;
+}
+
 export function reason(worker: WorkerView): string | null {
   if (worker.maintenance?.comment) return worker.maintenance.comment;
   const reasons = worker.cordon.reasons.filter((each) => !["offline", "unknown", "starting"].includes(each.code));

@@ -25,6 +25,8 @@ describe("the fleet", () => {
     expect(selected(fleet, { ...all, state: "online" })).toHaveLength(2);
     expect(selected(fleet, { ...all, queue: "paint" }).map(({ name }) => name)).toEqual(["b"]);
     expect(selected(fleet, { ...all, text: "C" }).map(({ name }) => name)).toEqual(["c"]);
+    const placed = worker({ name: "d", sysinfo: { site: "Plant 7, hall B" } });
+    expect(selected([...fleet, placed], { ...all, text: "hall b" }).map(({ name }) => name)).toEqual(["d"]);
   });
 });
 

@@ -10,7 +10,7 @@ from edge_worker import __version__
 from edge_worker.connection.credential import CredentialRotation
 from edge_worker.connection.reconnect import Connection
 from edge_worker.host.control.messages import JobStatus, WorkerStatus
-from edge_worker.host.system_info import SystemMonitor
+from edge_worker.host.system_info import SysInfo, SystemMonitor
 from edge_worker.maintenance.drain import GracefulStop
 from edge_worker.maintenance.maintenance import MaintenanceControl
 from edge_worker.settings import WorkerSettings
@@ -79,9 +79,13 @@ class Presence:
             initialised=self._work.initialised,
             maintenance_acknowledged=maintenance.acknowledged,
             terminating=self._stop.requested,
-            sysinfo=self._system.read(),
+            sysinfo=self._sysinfo(),
             mark=self._fencing.mark(),
         )
+
+    def _sysinfo(self) -> SysInfo:
+        site = self._settings.site
+        return self._system.read() if site is None else {**self._system.read(), "site": site}
 
     def status(self) -> WorkerStatus:
         """Return the status for commands on this host."""

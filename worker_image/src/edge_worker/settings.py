@@ -85,6 +85,8 @@ class WorkerSettings(BaseModel):
     """`module:function` of the site, called once per heartbeat; returns nothing, `ok` or why the host is unhealthy."""
     health_timeout_s: float = Field(default=10, gt=0)
     """Seconds for the health check to answer; after that the host counts as unhealthy."""
+    site: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    """Where this worker is, in words: shown and found on the fleet page, for example `Plant 7, hall B`."""
     team: str | None = None
     """Team that the credential must belong to; a worker cannot choose its team."""
     join_token_file: Path | None = None

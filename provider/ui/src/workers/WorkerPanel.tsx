@@ -5,7 +5,7 @@ import { Link as RouterLink } from "react-router-dom";
 import { Fact, Facts, Loaded, Notice, StateBadge, TaskLink } from "../parts";
 import { useEvents, useJobs, useMetrics, useNow, useWorker } from "../queries";
 import type { CredentialView, Session, WorkerEvent, WorkerView } from "../schema";
-import { ACTIONS, actorName, ago, bytes, count, EVENTS, number, progress, SOON_MS, time } from "../words";
+import { ACTIONS, actorName, ago, bytes, count, EVENTS, number, progress, SOON_MS, site, time } from "../words";
 import { ActionButtons, useActions } from "./ActionButtons";
 import { Sparkline } from "./Sparkline";
 
@@ -122,6 +122,7 @@ function Now({ worker, who }: { worker: WorkerView; who: Session }) {
             ))}
           </HStack>
         </Fact>
+        <Fact name="Site">{site(worker) ?? "–"}</Fact>
         <Fact name="Team">{worker.team ?? "–"}</Fact>
         <Fact name="Last contact">{ago(worker.last_heartbeat, now)}</Fact>
         <Fact name="First online">{time(worker.first_online)}</Fact>

@@ -5,7 +5,7 @@ import { Empty, Meter, Notice, SelectFilter, Staleness, StateBadge, TextFilter }
 import { type Fleet, useFleet, useNow, words } from "../queries";
 import type { Session, WorkerView } from "../schema";
 import { useSearch } from "../search";
-import { age, ago, bytes, count, number, progress, reason, SOON_MS, STATES } from "../words";
+import { age, ago, bytes, count, number, progress, reason, SOON_MS, STATES, site } from "../words";
 import { ActionButtons, useActions } from "./ActionButtons";
 import { GROUPS, selected, sorted } from "./select";
 import { buttonOf, WorkerPanel } from "./WorkerPanel";
@@ -300,6 +300,11 @@ function WorkerRow(props: {
         >
           {worker.name}
         </Link>
+        {site(worker) ? (
+          <Text color="fg.muted" fontSize="xs" overflowWrap="anywhere">
+            {site(worker)}
+          </Text>
+        ) : null}
         {worker.team ? (
           <Text color="fg.muted" fontSize="xs">
             team {worker.team}

@@ -1,6 +1,6 @@
 // Which workers are shown, and in which order.
 import type { WorkerView } from "../schema";
-import { GONE, number, reason, STATES } from "../words";
+import { GONE, number, reason, STATES, site } from "../words";
 
 export interface Filter {
   state: string;
@@ -31,7 +31,9 @@ export function selected(workers: Iterable<WorkerView>, filter: Filter): WorkerV
 }
 
 function haystack(worker: WorkerView): string {
-  return [worker.name, reason(worker) ?? "", worker.team ?? "", worker.versions.worker ?? ""].join("\n").toLowerCase();
+  return [worker.name, site(worker) ?? "", reason(worker) ?? "", worker.team ?? "", worker.versions.worker ?? ""]
+    .join("\n")
+    .toLowerCase();
 }
 
 const ORDER = Object.keys(STATES);
