@@ -65,11 +65,12 @@ def test_only_the_first_revocation_returns_the_credential(db: Connection) -> Non
 
 
 def test_rotation_keeps_identity_and_scopes_and_ends_the_old_one(db: Connection) -> None:
-    old = add(db, team="blue", queues=["a"], label="x")
+    old = add(db, team="blue", queues=["a"], label="x", connections=["db", "press_*"], variables=[])
     successor, expiry = uuid4(), datetime.now(UTC) + 90 * DAY
     row = one(db, credentials.rotate(old.id, successor, b"n", expiry, HOUR))
     new, was = get(db, successor), one(db, credentials.one_credential(old.id))
     assert (new.identity, new.team, new.queues, new.label, new.secret_hash) == (old.identity, "blue", ["a"], "x", b"n")
+    assert (new.connections, new.variables) == (["db", "press_*"], [])
     assert was.rotated_at is not None
     assert was.expires_at == row.previous_valid_until == was.rotated_at + HOUR
     assert (was.rotated_to, was.revoked_at) == (successor, None)
@@ -133,6 +134,20 @@ def test_queues_that_an_administrator_added_need_no_scope(db: Connection) -> Non
 
 def test_rescope_is_for_worker_credentials(db: Connection) -> None:
     worker, admin = add(db), add(db, role="admin", worker_name=None, identity=None)
-    assert one(db, credentials.rescope(worker.id, ["a"])).worker_name == "w1"
+    assert one(db, credentials.rescope(worker.id, {"queues": ["a"]})).worker_name == "w1"
     assert get(db, worker.id).queues == ["a"]
-    assert rows(db, credentials.rescope(admin.id, ["a"])) == []
+    assert rows(db, credentials.rescope(admin.id, {"queues": ["a"]})) == []
+
+
+def test_rescope_leaves_the_lists_alone_that_are_not_given(db: Connection) -> None:
+    worker = add(db, queues=["a"], connections=["db"])
+    one(db, credentials.rescope(worker.id, {"variables": ["press_*"], "connections": None}))
+    found = get(db, worker.id)
+    assert (found.queues, found.connections, found.variables) == (["a"], None, ["press_*"])
+
+
+def test_what_an_administrator_may_grant_is_limited_apart(db: Connection) -> None:
+    worker, admin = add(db), add(db, role="admin", worker_name=None, identity=None)
+    assert one(db, credentials.limit_grants(admin.id, {"connections": []})).hints == 1
+    assert (get(db, admin.id).connections, get(db, admin.id).variables) == ([], None)
+    assert rows(db, credentials.limit_grants(worker.id, {"connections": []})) == []

@@ -39,7 +39,7 @@ def test_upgrade_from_empty_gives_the_tables_of_the_code(empty_database: str) ->
     db.dispose()
 
 
-@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004", "0005", "0006"])
 def test_upgrade_from_an_earlier_version_gives_the_tables_of_the_code(empty_database: str, version: str) -> None:
     db = engine.make_engine(empty_database)
     with db.begin() as connection:
@@ -81,6 +81,24 @@ def test_downgrade_to_base_and_up_again(database: str) -> None:
         assert inspect(connection).get_table_names(schema="edge") == ["schema_version"]
         migrate.upgrade(connection)
         migrate.check(connection)
+    db.dispose()
+
+
+def test_a_downgrade_never_allows_more_names(database: str) -> None:
+    db = engine.make_engine(database)
+    with db.begin() as connection:
+        for column in ("connections", "variables"):
+            connection.execute(
+                text(
+                    f"INSERT INTO edge.join_token (id, secret_hash, expires_at, {column})"
+                    " SELECT gen_random_uuid(), '', now() + interval '1 day', names"
+                    " FROM (VALUES ('{}'::text[]), ('{a}'), (NULL)) AS each (names)"
+                )
+            )
+        migrate.downgrade(connection, "0006")
+        revoked = connection.execute(text("SELECT revoked_at IS NOT NULL FROM edge.join_token ORDER BY 1")).scalars()
+        assert list(revoked) == [False] * 2 + [True] * 4
+        migrate.upgrade(connection)
     db.dispose()
 
 

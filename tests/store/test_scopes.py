@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from edge_store.database.statement import rows, run
 from edge_store.identity import audit, credentials
-from edge_store.identity.scopes import WHOLE, Scope
+from edge_store.identity.scopes import WHOLE, Scope, lists
 from edge_store.jobs import claims, job_views, scheduling
 from edge_store.workers import agents, changes, requests, worker_views
 from edge_testing.database.records import one
@@ -28,6 +28,7 @@ SCOPES = [
     Scope(None, "red", ("a", "b")),
     Scope("plant-*", "blue", ("a",)),
     Scope("shop-*", None, ("b", "c")),
+    Scope(connections=("db",), variables=()),
 ]
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 
@@ -54,6 +55,34 @@ def test_queues_and_teams() -> None:
     assert not scope.covers_worker("shop-1", "red")
     assert WHOLE.covers_queues(None)
     assert [scope.whole, Scope("*").covers_name("shop-1"), WHOLE.whole] == [False, True, True]
+
+
+@given(
+    allowed=st.none()
+    | st.lists(st.builds(str.__add__, st.text("ab", min_size=1, max_size=3), st.sampled_from(["", "*"]))),
+    pattern=st.text("ab", max_size=3),
+    more=st.text("ab", max_size=3),
+)
+def test_a_list_that_covers_a_pattern_covers_each_of_its_names(
+    allowed: list[str] | None, pattern: str, more: str
+) -> None:
+    if lists(allowed, f"{pattern}*"):
+        assert lists(allowed, pattern + more)
+
+
+def test_names_limit_what_is_granted_and_not_which_workers() -> None:
+    names = Scope(connections=("db",))
+    assert (names.whole, names.whole_fleet, WHOLE.whole_fleet, Scope("plant-*").whole_fleet) == (
+        False,
+        True,
+        True,
+        False,
+    )
+    assert names.covers_worker("any", None)
+    assert [lists(allowed, "db") for allowed in (None, ["*"], ["d*"], ["db"], ["db*"], ["DB"], ["dbx"], [])] == [
+        *[True] * 5,
+        *[False] * 3,
+    ]
 
 
 def register(db: Connection, name: str, team: str | None) -> agents.Registration:
@@ -130,7 +159,7 @@ def test_credentials_and_join_tokens(db: Connection, scope: Scope) -> None:
             made = add(db, "worker", name, None, team, None)
             its_credentials |= {made} if scope.covers_worker(name, team) else set()
     unbound = add(db, "admin", None, None, None, None)
-    its_credentials |= {unbound} if scope.whole else set()
+    its_credentials |= {unbound} if scope.whole_fleet else set()
     assert {row.id for row in rows(db, credentials.join_tokens(999, scope=scope))} == its_tokens
     listed = {row.id for row in rows(db, credentials.credentials(999, scope=scope))}
     assert listed == its_credentials
@@ -176,7 +205,7 @@ def test_the_audit_trail(db: Connection, scope: Scope) -> None:
         expected |= {f"worker/{name}"} if scope.covers_worker(name, team) else set()
     for other in ("token/1", "credential/-", "plant-1", "worker/"):
         run(db, audit.add([audit.NewAudit("x", "y", other)]))
-        expected |= {other} if scope.whole else set()
+        expected |= {other} if scope.whole_fleet else set()
     assert {row.object for row in rows(db, audit.entries(99, scope=scope))} == expected
 
 

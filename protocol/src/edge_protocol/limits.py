@@ -34,10 +34,21 @@ WORKER_NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$"
 WORKER_SCOPE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}\*?$"
 """A worker's name, or a prefix and a star. So it is easy to find out whether one pattern covers another."""
 
+ALLOWED_NAME_MAX = 250
+"""Characters, as in Airflow's own columns `connection.conn_id` and `variable.key`."""
+
+ALLOWED_NAMES_MAX = 1000
+"""Names of one list: it is read with each lookup of a credential."""
+
+ALLOWED_NAME_PATTERN = r"^([^*\x00]+\*?|\*)$"
+"""The name of a Connection or Variable, or a prefix and a star: easy to compare, as `WORKER_SCOPE_PATTERN`."""
+
 QUEUE_NAME_PATTERN = r"^[^\x00]*$"
 """PostgreSQL's text cannot contain NUL; Airflow does not restrict queue names further."""
 
 QueueName = Annotated[str, StringConstraints(min_length=1, max_length=QUEUE_NAME_MAX, pattern=QUEUE_NAME_PATTERN)]
+AllowedName = Annotated[str, StringConstraints(max_length=ALLOWED_NAME_MAX, pattern=ALLOWED_NAME_PATTERN)]
+AllowedNames = Annotated[list[AllowedName], Field(max_length=ALLOWED_NAMES_MAX)]
 WorkerPattern = Annotated[str, StringConstraints(max_length=WORKER_NAME_MAX + 1, pattern=WORKER_SCOPE_PATTERN)]
 WorkerName = Annotated[str, StringConstraints(max_length=WORKER_NAME_MAX, pattern=WORKER_NAME_PATTERN)]
 

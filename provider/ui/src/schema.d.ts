@@ -147,6 +147,10 @@ export interface components {
             team: string | null;
             /** Queues */
             queues: string[] | null;
+            /** Connections */
+            connections: string[] | null;
+            /** Variables */
+            variables: string[] | null;
             /** On Behalf */
             on_behalf: boolean;
             /**
@@ -455,6 +459,10 @@ export interface components {
             queues: string[] | null;
             /** Team */
             team: string | null;
+            /** Connections */
+            connections: string[] | null;
+            /** Variables */
+            variables: string[] | null;
             /** Uses Left */
             uses_left: number | null;
             /**
@@ -506,6 +514,10 @@ export interface components {
             queues?: string[] | null;
             /** Team */
             team?: string | null;
+            /** Connections */
+            connections?: string[] | null;
+            /** Variables */
+            variables?: string[] | null;
             /**
              * Uses
              * @default 1
@@ -533,6 +545,10 @@ export interface components {
             queues: string[] | null;
             /** Team */
             team: string | null;
+            /** Connections */
+            connections: string[] | null;
+            /** Variables */
+            variables: string[] | null;
             /** Uses Left */
             uses_left: number | null;
             /**

@@ -148,14 +148,13 @@ def _checked(row: credentials.CredentialSecret, *, writes: bool) -> Caller:
         raise RefusedError(403, "wrong_role", f"A worker's credential does not open the admin API. {_HOW_TO_FIX}")
     if writes and row.role != "admin":
         raise RefusedError(403, "read_only", f"A credential of role read allows only GET. {_HOW_TO_FIX}")
-    queues = None if row.queues is None else tuple(row.queues)
-    return Caller(
-        row.id, row.role, row.label, row.expires_at, Scope(row.worker_pattern, row.team, queues), row.on_behalf
-    )
+    granted = (None if names is None else tuple(names) for names in (row.queues, row.connections, row.variables))
+    scope = Scope(row.worker_pattern, row.team, *granted)
+    return Caller(row.id, row.role, row.label, row.expires_at, scope, row.on_behalf)
 
 
 def _check_scope(caller: Caller, *, required: bool) -> None:
-    if required and caller.scope.whole:
+    if required and caller.scope.whole_fleet:
         raise RefusedError(403, "scope_required", _SCOPE_REQUIRED)
 
 

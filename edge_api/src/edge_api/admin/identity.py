@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from edge_api.admin import cursors
 from edge_api.admin.parameters import LIMIT, Cursor, Limit, Name, WhoCalls
-from edge_api.admin.scopes import check_on_behalf, check_queues, inside, unknown
+from edge_api.admin.scopes import check_on_behalf, grants_inside, inside, unknown
 from edge_api.database.pool import Database
 from edge_api.errors import RefusedError
 from edge_api.identity import tokens
@@ -61,6 +61,8 @@ class IdentityAdmin:
             worker_pattern=request.worker_pattern,
             queues=request.queues,
             team=request.team,
+            connections=request.connections,
+            variables=request.variables,
             uses_left=request.uses,
             created_at=datetime.now(UTC),
             expires_at=new.expires_at,
@@ -105,6 +107,8 @@ class IdentityAdmin:
             worker_pattern=request.worker_pattern,
             team=request.team,
             queues=request.queues,
+            connections=request.connections,
+            variables=request.variables,
             on_behalf=request.on_behalf,
             created_at=datetime.now(UTC),
             expires_at=new.expires_at,
@@ -135,16 +139,20 @@ class IdentityAdmin:
         return credential_view(row)
 
     async def rescope_credential(self, caller: WhoCalls, credential_id: UUID, body: CredentialPatch) -> CredentialView:
-        """Change which queues a worker's credential grants, from the next claim on."""
+        """Change which queues, Connections and Variables a worker's credential grants.
+
+        Queues count from the next claim on, Connections and Variables from the next call of a task on.
+        """
         await self.get_credential(caller, credential_id)
-        queues = body.queues
-        if queues is None and caller.scope.queues is not None:
-            queues = list(caller.scope.queues)
-        check_queues(caller.scope, queues or ())
-        entry = audit.NewAudit(caller.actor, "credential.rescope", f"credential/{credential_id}", {"queues": queues})
-        if not await self._write(entry, credentials.rescope(credential_id, queues)):
+        asked: dict[credentials.Granted, list[str] | None] = {
+            name: getattr(body, name) for name in credentials.GRANTED if name in body.model_fields_set
+        }
+        granted = grants_inside(caller, asked)
+        detail = dict[str, Any](granted.items())
+        entry = audit.NewAudit(caller.actor, "credential.rescope", f"credential/{credential_id}", detail)
+        if not await self._write(entry, credentials.rescope(credential_id, granted)):
             raise RefusedError(
-                409, "wrong_role", "Only credentials of workers grant queues; this one is for people or programs."
+                409, "wrong_role", "Only what a worker's credential grants can change; this one is of another role."
             )
         return await self.get_credential(caller, credential_id)
 

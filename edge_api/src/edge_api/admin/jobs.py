@@ -97,7 +97,7 @@ class JobsAdmin:
         """Answer "why is my job not starting?"."""
         job = await self.get_job(caller, job_id)
         explanation = explain(job, await self._workers.all(caller), datetime.now(UTC))
-        if not caller.scope.whole:
+        if not caller.scope.whole_fleet:
             explanation.message += f" This credential sees only {describe(caller.scope)}: others may take the job."
         return explanation
 

@@ -191,7 +191,7 @@ class WorkersAdmin:
         """Store a request for workers, with its audit entries, and find out why it had no effect on some."""
         async with self._database.transaction(change.action) as transaction:
             within = names
-            if not caller.scope.whole:
+            if not caller.scope.whole_fleet:
                 within = [row.name for row in await transaction.rows(worker_views.within(names, caller.scope))]
             done = {row.name for row in await transaction.rows(change.statement(within))}
             if done:

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 
 from edge_protocol.admin import LABEL_MAX, TEAM_MAX
-from edge_protocol.limits import QueueName, WorkerPattern
+from edge_protocol.limits import AllowedNames, QueueName, WorkerPattern
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -59,6 +59,28 @@ def queues(text: str) -> list[str]:
         return TypeAdapter(list[QueueName]).validate_python([name.strip() for name in text.split(",")])
     except ValidationError as error:
         raise argparse.ArgumentTypeError(f"invalid queue name: {error.errors()[0]['msg']}") from error
+
+
+def allowed_names(text: str) -> list[str]:
+    """Read names of Connections or Variables, or prefixes and a star, separated by commas; an empty text is none."""
+    try:
+        return TypeAdapter(AllowedNames).validate_python([name.strip() for name in text.split(",")] if text else [])
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text[:300]!r} is no list of names; give names, or the start of names and a star, like 'plant_*', "
+            f"separated by commas ({error.errors()[0]['msg']})"
+        ) from error
+
+
+def add_allowed_names(parser: argparse.ArgumentParser, who: str) -> None:
+    """Let a command have `--connections` and `--variables`; `who` says what the names limit."""
+    for kind in ("Connections", "Variables"):
+        parser.add_argument(
+            f"--{kind.lower()}",
+            type=allowed_names,
+            metavar="A,B",
+            help=f"only these {kind} {who}: names, or 'PREFIX*'; an empty text: none; default: any",
+        )
 
 
 def worker_pattern(text: str) -> str:

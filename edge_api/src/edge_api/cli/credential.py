@@ -4,6 +4,7 @@ import argparse
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -41,6 +42,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     create.add_argument(
         "--queues", type=arguments.queues, metavar="A,B", help="only these queues may be added and granted"
     )
+    arguments.add_allowed_names(create, "may be granted to workers")
     _add_on_behalf(create)
     create.set_defaults(run=_create)
     listing = credential.add_parser("list", help="list credentials, the newest first, without their secrets")
@@ -56,6 +58,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     _add_role_and_expiry(ensure)
     ensure.add_argument("--label", type=arguments.label, required=True, help="who uses it")
+    arguments.add_allowed_names(ensure, "may be granted to workers (also changed if the credential exists)")
     _add_on_behalf(ensure)
     ensure.set_defaults(run=_ensure)
 
@@ -83,6 +86,8 @@ def _create(settings: ApiSettings, options: argparse.Namespace) -> None:
         worker_pattern=options.worker_pattern,
         team=options.team,
         queues=options.queues,
+        connections=options.connections,
+        variables=options.variables,
         on_behalf=options.on_behalf,
     )
     with transaction(settings) as connection:
@@ -94,7 +99,7 @@ def _create(settings: ApiSettings, options: argparse.Namespace) -> None:
 def _list(settings: ApiSettings, options: argparse.Namespace) -> None:
     with transaction(settings) as connection:
         found = rows(connection, credentials.credentials(ALL, worker=options.worker))
-    bounds = ("worker", "worker_pattern", "team", "queues", "on_behalf")
+    bounds = ("worker", "worker_pattern", "team", "queues", "connections", "variables", "on_behalf")
     columns = ("id", "role", "label", *bounds, "expires_at", "rotated_at", "revoked_at")
     write([credential_view(row) for row in found], columns, options.output)
 
@@ -111,13 +116,21 @@ def _revoke(settings: ApiSettings, options: argparse.Namespace) -> None:
 def _ensure(settings: ApiSettings, options: argparse.Namespace) -> None:
     token = _read_token(options.secret_file)
     seconds = int(options.expires.total_seconds())
-    request = CredentialRequest(role=options.role, label=options.label, expires_s=seconds, on_behalf=options.on_behalf)
+    request = CredentialRequest(
+        role=options.role,
+        label=options.label,
+        expires_s=seconds,
+        on_behalf=options.on_behalf,
+        connections=options.connections,
+        variables=options.variables,
+    )
     with transaction(settings) as connection:
         row = first(connection, credentials.get_credential(token.id))
         if row is None:
             _add(connection, token, request)
         else:
             _check(connection, row, token, request)
+            _limit(connection, row, request)
     sys.stdout.write(f"credential {token.id} is {'valid' if row else 'created'}\n")
 
 
@@ -148,3 +161,15 @@ def _check(
         raise CredentialFileError(f"There is another credential {token.id}. Put a new one into the file.")
     if first(connection, credentials.still_valid([token.id])) is None:
         raise CredentialFileError(f"The credential {token.id} is revoked or expired. Put a new one into the file.")
+
+
+def _limit(connection: Connection, row: credentials.CredentialSecret, request: CredentialRequest) -> None:
+    """Change what the credential may grant; a list that is not given stays: its absence must not allow more."""
+    given: dict[credentials.Granted, list[str]] = {}
+    if request.connections is not None and request.connections != row.connections:
+        given["connections"] = request.connections
+    if request.variables is not None and request.variables != row.variables:
+        given["variables"] = request.variables
+    if given:
+        rows(connection, credentials.limit_grants(row.id, given))
+        record(connection, "credential.rescope", f"credential/{row.id}", dict[str, Any](given.items()))

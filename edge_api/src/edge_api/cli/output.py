@@ -40,7 +40,7 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, list):
-        return ",".join(str(each) for each in value) or "-"
+        return ",".join(str(each) for each in value) or "(none)"
     if hasattr(value, "isoformat"):
         return str(value.isoformat(timespec="seconds"))
     return str(value)

@@ -21,6 +21,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     create.add_argument("--name-pattern", default="*", metavar="GLOB", help="names that workers may enrol under")
     create.add_argument("--queues", type=arguments.queues, metavar="A,B", help="queues it grants; default: any")
     create.add_argument("--team", help="team of the workers")
+    arguments.add_allowed_names(create, "may be used by tasks")
     create.add_argument(
         "--expires", type=arguments.duration, default=timedelta(hours=24), metavar="24h", help="s, m, h or d"
     )
@@ -44,6 +45,8 @@ def _create(settings: ApiSettings, options: argparse.Namespace) -> None:
         team=options.team,
         uses_left=options.uses,
         expires_at=datetime.now(UTC) + options.expires,
+        connections=options.connections,
+        variables=options.variables,
     )
     with transaction(settings) as connection:
         run(connection, credentials.add_join_token(new))
@@ -51,6 +54,8 @@ def _create(settings: ApiSettings, options: argparse.Namespace) -> None:
             "worker_pattern": new.worker_pattern,
             "queues": options.queues,
             "team": new.team,
+            "connections": options.connections,
+            "variables": options.variables,
             "uses": new.uses_left,
         }
         record(connection, "token.create", f"token/{token.id}", detail)
@@ -61,7 +66,8 @@ def _list(settings: ApiSettings, options: argparse.Namespace) -> None:
     with transaction(settings) as connection:
         found = rows(connection, credentials.join_tokens(ALL))
     items = [TokenView.model_validate(row, from_attributes=True) for row in found]
-    write(items, ("id", "worker_pattern", "queues", "team", "uses_left", "expires_at", "revoked_at"), options.output)
+    bounds = ("worker_pattern", "queues", "team", "connections", "variables")
+    write(items, ("id", *bounds, "uses_left", "expires_at", "revoked_at"), options.output)
 
 
 def _revoke(settings: ApiSettings, options: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ from starlette.responses import Response
 from edge_api.database.batcher import Batcher
 from edge_api.database.pool import Database
 from edge_api.errors import RefusedError
+from edge_api.execution.names import named
 from edge_api.execution.upstream import Upstream
 from edge_api.http.address import address_of
 from edge_api.identity.authenticator import Authenticator, Principal
@@ -81,10 +82,12 @@ class ExecutionForwarding:
             if job is None or _token(text, job)[0].expired:
                 job = await self._look_up(lease, principal)
             token, renewed = _token(text, job)
+            _check_name(request.method, path, principal)
         except RefusedError as refusal:
             if refusal.status in AUDITED:
                 what = f"{request.method} {path} for lease {lease}"
-                self._refusals.note(f"worker:{principal.worker}", refusal.code, None, what)
+                authorization = request.headers.get("authorization")
+                self._refusals.note(f"worker:{principal.worker}", refusal.code, authorization, what)
             elif refusal.code == "fenced":
                 self._metrics.fenced.labels("execution").inc()
                 self._refusals.check_lease(principal.worker, lease, "execution")
@@ -182,6 +185,22 @@ def _token(text: str, job: outages.CallingJob) -> tuple[_Token, bool]:
     if newer is not None and newer.issued_at > own.issued_at and not newer.expired:
         return newer, True
     return own, False
+
+
+def _check_name(method: str, path: str, principal: Principal) -> None:
+    """Refuse a Connection or Variable that the worker's credential does not allow."""
+    found = named(method, path)
+    if found is None or found.allowed(getattr(principal, found.resource)):
+        return
+    fix = (
+        f"To allow it, add it to `{found.resource}` of the credential {principal.credential_id} (PATCH in the admin "
+        f"API), and of the join token for workers that enrol later (edge-api token create --{found.resource})."
+    )
+    if found.name is None:
+        fix = "A name must not be encoded twice, and must have no empty part between slashes."
+    raise RefusedError(
+        403, "name_not_allowed", f"The credential of worker {principal.worker} does not allow the {found}. {fix}"
+    )
 
 
 def _parsed(text: str, job_id: UUID) -> _Token | None:

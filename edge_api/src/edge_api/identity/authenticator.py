@@ -40,6 +40,10 @@ class Principal:
     queues: tuple[str, ...] | None
     """Queues granted; None: any."""
     expires_at: datetime
+    connections: tuple[str, ...] | None = None
+    """Connections that its tasks may use: names, or prefixes and a star; None: any."""
+    variables: tuple[str, ...] | None = None
+    """Variables, in the same way."""
 
     @property
     def expired(self) -> bool:
@@ -161,6 +165,8 @@ class Authenticator:
             team=row.team,
             queues=None if row.queues is None else tuple(row.queues),
             expires_at=row.expires_at,
+            connections=None if row.connections is None else tuple(row.connections),
+            variables=None if row.variables is None else tuple(row.variables),
         )
         if principal.expired:
             raise _expired(row)

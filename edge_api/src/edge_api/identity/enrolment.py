@@ -85,12 +85,20 @@ class Enrolment:
             team=row.team,
             queues=queues,
             expires_at=datetime.now(UTC) + timedelta(seconds=self._settings.credential_lifetime_s),
+            connections=row.connections,
+            variables=row.variables,
         )
         async with self._database.transaction("enroll") as transaction:
             if await transaction.first(credentials.use_join_token(row.id)) is None:
                 raise RefusedError(403, "join_token_used_up", f"The join token has no uses left. {_NEW_TOKEN}")
             await transaction.run(credentials.add_credential(new))
-            detail = {"credential": str(credential.id), "queues": queues, "team": row.team}
+            detail = {
+                "credential": str(credential.id),
+                "queues": queues,
+                "team": row.team,
+                "connections": row.connections,
+                "variables": row.variables,
+            }
             entry = audit.NewAudit(f"token:{row.id}", "worker.enroll", f"worker/{worker}", detail)
             await transaction.run(audit.add([entry]))
         return EnrollResponse(

@@ -19,6 +19,8 @@ def new_join_token(token: tokens.Token, request: TokenRequest) -> credentials.Ne
         queues=request.queues,
         team=request.team,
         uses_left=request.uses,
+        connections=request.connections,
+        variables=request.variables,
         expires_at=datetime.now(UTC) + timedelta(seconds=request.expires_s),
     )
 
@@ -37,6 +39,8 @@ def new_credential(token: tokens.Token, request: CredentialRequest) -> credentia
         label=request.label,
         worker_pattern=request.worker_pattern,
         on_behalf=request.on_behalf,
+        connections=request.connections,
+        variables=request.variables,
     )
 
 

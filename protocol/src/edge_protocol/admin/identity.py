@@ -1,13 +1,13 @@
 """Join tokens and credentials."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from edge_protocol.admin.common import Lifetime, example
-from edge_protocol.limits import QueueName, WorkerPattern
+from edge_protocol.limits import AllowedNames, QueueName, WorkerPattern
 
 LABEL_MAX = 128
 """Characters of a credential's label."""
@@ -30,6 +30,10 @@ class TokenRequest(BaseModel):
     queues: list[QueueName] | None = Field(default=None, max_length=256)
     """None: any queue."""
     team: str | None = Field(default=None, min_length=1, max_length=TEAM_MAX)
+    connections: AllowedNames | None = None
+    """The only Airflow Connections that the worker's tasks may use: names, or prefixes and `*`. None: any."""
+    variables: AllowedNames | None = None
+    """The only Airflow Variables that the worker's tasks may use, in the same way."""
     uses: int | None = Field(default=1, ge=1, le=1_000_000)
     """None: any number of times until it expires."""
     expires_s: Lifetime = 86_400
@@ -42,6 +46,8 @@ class TokenView(BaseModel):
     worker_pattern: str
     queues: list[str] | None
     team: str | None
+    connections: list[str] | None
+    variables: list[str] | None
     uses_left: int | None
     created_at: datetime
     expires_at: datetime
@@ -81,6 +87,10 @@ class CredentialRequest(BaseModel):
     """The only team whose workers and jobs it can see."""
     queues: list[QueueName] | None = Field(default=None, min_length=1, max_length=256)
     """The only queues that it may add and grant, and whose waiting jobs it can see."""
+    connections: AllowedNames | None = None
+    """The only Airflow Connections that it may grant to workers: names, or prefixes and `*`. None: any."""
+    variables: AllowedNames | None = None
+    """The only Airflow Variables that it may grant to workers, in the same way."""
     on_behalf: bool = False
     """Its calls may name the person behind them (`X-Edge-On-Behalf-Of`): for programs that many people use."""
     expires_s: Lifetime = 90 * 86_400
@@ -97,6 +107,10 @@ class CredentialView(BaseModel):
     """For role admin or read: the only workers that it can see. None: all workers."""
     team: str | None
     queues: list[str] | None
+    connections: list[str] | None
+    """The only Airflow Connections that the worker's tasks may use; for other roles, that it may grant. None: any."""
+    variables: list[str] | None
+    """The only Airflow Variables, in the same way."""
     on_behalf: bool
     """Its calls may name the person behind them."""
     created_at: datetime
@@ -120,11 +134,21 @@ class CredentialPage(BaseModel):
 
 
 class CredentialPatch(BaseModel):
-    """The queues that a worker's credential grants, from the next claim on. Null: any that the caller may grant."""
+    """What a worker's credential grants. An omitted field is left alone. Null: any that the caller may grant."""
 
-    model_config = example({"queues": ["press"]}, extra="forbid")
+    model_config = example({"queues": ["press"], "variables": ["press_*"]}, extra="forbid")
 
-    queues: list[QueueName] | None = Field(max_length=256)
+    queues: list[QueueName] | None = Field(default=None, max_length=256)
+    """From the next claim on."""
+    connections: AllowedNames | None = None
+    """From the next call of a task on, as for Variables."""
+    variables: AllowedNames | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("give at least one of: queues, connections, variables")
+        return self
 
 
 class RevokedCredentials(BaseModel):

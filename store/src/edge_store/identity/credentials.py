@@ -1,14 +1,15 @@
 """Statements on `edge.join_token` and `edge.credential`. Only hashes are stored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Select,
+    and_,
     bindparam,
     cast,
     func,
@@ -18,9 +19,9 @@ from sqlalchemy import (
     select,
     text,
     tuple_,
+    union_all,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Interval, Text
 
 from edge_store.database.statement import Command, Statement
@@ -39,6 +40,8 @@ class NewJoinToken:
     team: str | None
     uses_left: int | None
     expires_at: datetime
+    connections: Sequence[str] | None = None
+    variables: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class NewCredential:
     label: str | None = None
     worker_pattern: str | None = None
     on_behalf: bool = False
+    connections: Sequence[str] | None = None
+    variables: Sequence[str] | None = None
 
 
 def add_join_token(new: NewJoinToken) -> Command:
@@ -73,6 +78,8 @@ class JoinTokenSecret(NamedTuple):
     team: str | None
     uses_left: int | None
     revoked_at: datetime | None
+    connections: list[str] | None
+    variables: list[str] | None
     expired: bool
 
 
@@ -127,6 +134,8 @@ class CredentialSecret(NamedTuple):
     rotated_to: UUID | None
     worker_pattern: str | None
     on_behalf: bool
+    connections: list[str] | None
+    variables: list[str] | None
 
 
 def get_credential(credential_id: UUID) -> Statement[CredentialSecret]:
@@ -164,6 +173,8 @@ class JoinTokenRow(NamedTuple):
     created_at: datetime
     expires_at: datetime
     revoked_at: datetime | None
+    connections: list[str] | None
+    variables: list[str] | None
 
 
 class CredentialRow(NamedTuple):
@@ -183,6 +194,8 @@ class CredentialRow(NamedTuple):
     rotated_to: UUID | None
     worker_pattern: str | None
     on_behalf: bool
+    connections: list[str] | None
+    variables: list[str] | None
 
 
 _TOKEN_COLUMNS = tuple(join_token.c[name] for name in JoinTokenRow._fields)
@@ -270,34 +283,48 @@ def _revoke(condition: ColumnElement[bool], scope: Scope) -> Select[tuple[UUID, 
     return select(revoked.c.id, hints.label("hints"))
 
 
+Granted = Literal["queues", "connections", "variables"]
+"""What a credential lists; each list may be None: any."""
+GRANTED: Final[tuple[Granted, ...]] = ("queues", "connections", "variables")
+
+
 class RescopedCredential(NamedTuple):
-    """A worker's credential whose queues have changed."""
+    """A credential whose lists have changed."""
 
     id: UUID
-    worker_name: str
+    worker_name: str | None
     hints: int
 
 
-_RESCOPE = text(
+def rescope(credential_id: UUID, lists: Mapping[Granted, Sequence[str] | None]) -> Statement[RescopedCredential]:
+    """Change what a worker's credential lists (None: any); lists that are not given are left alone.
+
+    Queues count at the next claim, the others at the next call. Returns no row if it is not the credential of a worker.
     """
-    WITH changed AS (
-        UPDATE edge.credential SET queues = :queues
-        WHERE id = CAST(:id AS uuid) AND role = 'worker'
-        RETURNING id, worker_name
-    ), hinted AS (
-        SELECT pg_notify('edge', 'credential ' || id), pg_notify('edge', 'desired ' || worker_name) FROM changed
+    return _change_lists(and_(credential.c.id == credential_id, credential.c.role == "worker"), lists)
+
+
+def limit_grants(credential_id: UUID, lists: Mapping[Granted, Sequence[str] | None]) -> Statement[RescopedCredential]:
+    """Change what a credential of role admin or read may grant; lists that are not given are left alone."""
+    return _change_lists(and_(credential.c.id == credential_id, credential.c.role != "worker"), lists)
+
+
+def _change_lists(
+    condition: ColumnElement[bool], lists: Mapping[Granted, Sequence[str] | None]
+) -> Statement[RescopedCredential]:
+    changed = (
+        update(credential)
+        .where(condition)
+        .values({name: None if listed is None else list(listed) for name, listed in lists.items()})
+        .returning(credential.c.id, credential.c.worker_name)
+        .cte("changed")
     )
-    SELECT id, worker_name, (SELECT count(*) FROM hinted) AS hints FROM changed
-    """
-).bindparams(bindparam("queues", type_=ARRAY(Text)))
-
-
-def rescope(credential_id: UUID, queues: Sequence[str] | None) -> Statement[RescopedCredential]:
-    """Change which queues a worker's credential grants (None: any); counts at the next claim.
-
-    Returns no row if it is not the credential of a worker.
-    """
-    executable = _RESCOPE.bindparams(id=str(credential_id), queues=None if queues is None else list(queues))
+    of_credential = select(literal("credential ") + cast(changed.c.id, Text))
+    of_worker = select(literal("desired ") + changed.c.worker_name).where(changed.c.worker_name.is_not(None))
+    texts = union_all(of_credential, of_worker).subquery()
+    hints = select(func.pg_notify("edge", texts.c[0])).cte("hinted")
+    sent = select(func.count()).select_from(hints).scalar_subquery()
+    executable = select(changed.c.id, changed.c.worker_name, sent.label("hints"))
     return Statement("rescope_credential", executable, RescopedCredential)
 
 
@@ -321,8 +348,13 @@ _ROTATE = text(
         WHERE id = CAST(:old AS uuid) AND revoked_at IS NULL AND expires_at > now() AND role = 'worker'
         FOR UPDATE
     ), new AS (
-        INSERT INTO edge.credential (id, secret_hash, role, worker_name, identity, team, queues, label, expires_at)
-        SELECT CAST(:new AS uuid), :secret_hash, role, worker_name, identity, team, queues, label, :expires_at FROM old
+        INSERT INTO edge.credential (
+            id, secret_hash, role, worker_name, identity, team, queues, connections, variables, label, expires_at
+        )
+        SELECT
+            CAST(:new AS uuid), :secret_hash, role, worker_name, identity, team, queues, connections, variables, label,
+            :expires_at
+        FROM old
         RETURNING id, worker_name, team, queues, expires_at
     ), orphaned AS (
         UPDATE edge.credential SET revoked_at = now()

@@ -1,4 +1,4 @@
-"""Scopes: the part of the fleet that a credential of role admin or read may see and change.
+"""Scopes: the part of the fleet that a credential of role admin or read may see and change, and what it may grant.
 
 One rule, as predicates in Python and as conditions of statements. The pattern of a scope is a worker's name, or a
 prefix and a star. Such a pattern covers another pattern, even any glob, exactly if the other text starts with the
@@ -19,6 +19,18 @@ from edge_store.schema.tables import audit, credential, job, join_token, worker,
 STAR: Final = "*"
 
 
+def covers(pattern: str, name_or_pattern: str) -> bool:
+    """Return whether a pattern, a name or a prefix and a star, matches a name, or every name of another pattern."""
+    if pattern.endswith(STAR):
+        return name_or_pattern.startswith(pattern.removesuffix(STAR))
+    return name_or_pattern == pattern
+
+
+def lists(allowed: Sequence[str] | None, name_or_pattern: str) -> bool:
+    """Return whether a list of patterns (None: no limit) covers a name or another pattern."""
+    return allowed is None or any(covers(pattern, name_or_pattern) for pattern in allowed)
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Limits of a credential; None: no limit of that kind."""
@@ -26,19 +38,24 @@ class Scope:
     worker_pattern: str | None = None
     team: str | None = None
     queues: tuple[str, ...] | None = None
+    connections: tuple[str, ...] | None = None
+    """Connections that it may grant to workers: names, or prefixes and a star."""
+    variables: tuple[str, ...] | None = None
+    """Variables, in the same way."""
 
     @property
     def whole(self) -> bool:
-        """Whether this is the whole fleet."""
+        """Whether there is no limit at all."""
         return self == WHOLE
+
+    @property
+    def whole_fleet(self) -> bool:
+        """Whether it has all workers and queues, whatever Connections and Variables it may grant."""
+        return (self.worker_pattern, self.team, self.queues) == (None, None, None)
 
     def covers_name(self, name_or_pattern: str) -> bool:
         """Return whether a worker's name, or every name that a glob matches, is in the scope."""
-        if self.worker_pattern is None:
-            return True
-        if self.worker_pattern.endswith(STAR):
-            return name_or_pattern.startswith(self.worker_pattern.removesuffix(STAR))
-        return name_or_pattern == self.worker_pattern
+        return self.worker_pattern is None or covers(self.worker_pattern, name_or_pattern)
 
     def covers_team(self, team: str | None) -> bool:
         """Return whether a team is in the scope."""
@@ -71,7 +88,10 @@ def _team(scope: Scope, column: ColumnElement[Any]) -> ColumnElement[bool]:
 
 
 def _grants(scope: Scope, columns: ColumnCollection[str, Any]) -> ColumnElement[bool]:
-    """Return the condition that a row's pattern, team and queues are inside the scope."""
+    """Return the condition that a row's pattern, team and queues are inside the scope.
+
+    Names of Connections and Variables are not compared: they limit what can be granted, not what is visible.
+    """
     queues: ColumnElement[bool] = true()
     if scope.queues is not None:
         queues = columns.queues.contained_by(cast(list(scope.queues), ARRAY(Text)))
@@ -103,7 +123,7 @@ def of_join_tokens(scope: Scope) -> ColumnElement[bool]:
 
 def of_credentials(scope: Scope) -> ColumnElement[bool]:
     """Return the condition on `edge.credential`: held by a worker of the scope, or within the scope."""
-    if scope.whole:
+    if scope.whole_fleet:
         return true()
     of_worker = and_(
         credential.c.role == "worker", _names(scope, credential.c.worker_name), _team(scope, credential.c.team)
@@ -121,7 +141,7 @@ def of_audit(scope: Scope) -> ColumnElement[bool]:
 
     Entries have no team. Credentials show which names belong to the team; they are kept longer than the worker.
     """
-    if scope.whole:
+    if scope.whole_fleet:
         return true()
     about = literal("worker/", Text)
     names = _names(scope, audit.c.object, "worker/")

@@ -57,6 +57,17 @@ def _time(name: str, *, nullable: bool = True, default_now: bool = False) -> Col
     return Column(name, DateTime(timezone=True), nullable=nullable, server_default=_NOW if default_now else None)
 
 
+def _names_allowed() -> list[Column[object]]:
+    return [
+        Column(
+            name.lower(),
+            ARRAY(Text),
+            comment=f"{name} that it lets tasks use: names, or prefixes and a star; NULL: any",
+        )
+        for name in ("Connections", "Variables")
+    ]
+
+
 def _revision() -> Column[int]:
     return Column(
         "revision",
@@ -298,6 +309,7 @@ credential = Table(
         server_default=text("false"),
         comment="its calls may name the person who made them",
     ),
+    *_names_allowed(),
     CheckConstraint("role IN ('worker', 'admin', 'read')", name="role_known"),
     CheckConstraint(
         "(role = 'worker') = (worker_name IS NOT NULL AND identity IS NOT NULL)", name="worker_role_has_a_worker"
@@ -321,6 +333,7 @@ join_token = Table(
     _time("created_at", nullable=False, default_now=True),
     _time("expires_at", nullable=False),
     _time("revoked_at"),
+    *_names_allowed(),
     CheckConstraint("uses_left >= 0", name="uses_left_not_negative"),
 )
 
