@@ -54,6 +54,9 @@
 {{- if and .Values.operator.enabled (not .Values.edgeApi.enabled) (not .Values.controlPlane.url) }}
   controlPlane.url is empty, but the operator needs an edge API. Set controlPlane.url to the URL of your control plane's edge API, or set edgeApi.enabled=true.
 {{- end }}
+{{- if and .Values.controlPlane.url (or (kindIs "slice" .Values.operator.allowedConnections) (kindIs "slice" .Values.operator.allowedVariables)) }}
+  operator.allowedConnections and operator.allowedVariables have no effect with controlPlane.url. Leave them out, and create the credential with `edge-api credential create --connections … --variables …` at the control plane.
+{{- end }}
 {{- if and .Values.operator.clusterWide .Values.operator.namespaces }}
   operator.namespaces has no effect with operator.clusterWide. Leave one of them out.
 {{- end }}

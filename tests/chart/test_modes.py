@@ -142,6 +142,18 @@ def test_only_who_migrates_and_airflow_itself_have_the_owners_url() -> None:
     assert env(grants) == {"EDGE_API_DATABASE_URL": owner, "EDGE_API_ROLE_URL": role}
 
 
+def test_names_that_the_operators_workers_may_use() -> None:
+    def options(*values: str) -> list[str]:
+        job = render("platform", *values).migration()["spec"]["template"]["spec"]
+        (ensure,) = (each["args"] for each in containers(job) if "operator" in each["args"])
+        return [each for each in ensure if each.startswith(("--connections", "--variables"))]
+
+    assert options() == []
+    given = '{"allowedConnections": ["press_db", "press_*"], "allowedVariables": []}'
+    assert options("--set-json", f"operator={given}") == ["--connections=press_db,press_*", "--variables="]
+    assert options("--set-json", 'operator.allowedVariables=["*"]') == ["--variables=*"]
+
+
 def test_with_secrets_of_yours_the_chart_makes_none() -> None:
     made = render("existing", "--set", "operator.existingSecret=mine,operator.existingSecretKey=credential")
     assert created_secrets(made) == []

@@ -166,6 +166,11 @@ REMOTE = ("--set", "edgeApi.enabled=false,airflow.enabled=false,postgresql.enabl
             "operator.enabled",
             "=true",
         ),
+        (
+            (REMOTE[1], "controlPlane.url=https://x,operator.existingSecret=x,operator.allowedVariables={a}"),
+            "operator.allowedVariables",
+            "credential create",
+        ),
         (("controlPlane.caSecret=x",), "controlPlane.caSecret", "Set controlPlane.url"),
         ((REMOTE[1],), "controlPlane.url is empty", "edgeApi.enabled=true"),
         (("database.existingSecret=x",), "database.existingSecret", "postgresql.enabled=false"),

@@ -19,7 +19,7 @@ must exist.
 {{- $steps = append $steps (dict "name" "schema" "command" (list "edge-api" "db" "upgrade")) -}}
 {{- end -}}
 {{- if .root.Values.operator.enabled -}}
-{{- $steps = append $steps (include "airflow-edge.credentialStep" (dict "name" "operator-credential" "label" "operator" "ref" (include "airflow-edge.operatorCredential" .root | fromYaml)) | fromYaml) -}}
+{{- $steps = append $steps (include "airflow-edge.credentialStep" (dict "name" "operator-credential" "label" "operator" "more" (include "airflow-edge.allowedNames" .root | fromJsonArray) "ref" (include "airflow-edge.operatorCredential" .root | fromYaml)) | fromYaml) -}}
 {{- end -}}
 {{- if .root.Values.airflow.enabled -}}
 {{- $steps = append $steps (include "airflow-edge.credentialStep" (dict "name" "fleet-page-credential" "label" "fleet page" "more" (list "--on-behalf") "ref" (include "airflow-edge.fleetPageCredential" .root | fromYaml)) | fromYaml) -}}
@@ -81,6 +81,17 @@ command: {{ concat $command (.more | default list) | toJson }}
 credential:
   volume: {{ .name }}
   secret: {{ .ref.name }}
+{{- end -}}
+
+{{/* Options that limit which Connections and Variables the operator may grant to its workers, as a JSON list. */}}
+{{- define "airflow-edge.allowedNames" -}}
+{{- $options := list -}}
+{{- range $option, $names := dict "connections" .Values.operator.allowedConnections "variables" .Values.operator.allowedVariables -}}
+{{- if kindIs "slice" $names -}}
+{{- $options = append $options (printf "--%s=%s" $option (join "," $names)) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $options -}}
 {{- end -}}
 
 {{- define "airflow-edge.migrationStep" -}}
