@@ -12,7 +12,12 @@ KEPT = {
     ("Secret", f"{NAME}-operator-credential"),
     ("PersistentVolumeClaim", f"data-{NAME}-postgresql-0"),
 }
-OTHERS = {("ConfigMap", "dags"), ("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
+OTHERS = {
+    ("ConfigMap", "dags"),
+    ("ConfigMap", "kube-root-ca.crt"),
+    ("NetworkPolicy", "edge-workers"),
+    ("ServiceAccount", "default"),
+}
 """Objects of the suite and of every namespace."""
 PASSING = {"Event", "PodMetrics"}
 
