@@ -143,7 +143,7 @@ def test_bad_options_are_refused_at_once(scratch: Path, arguments: list[str], me
 
 
 def test_unknown_dag_is_named(platform: Platform) -> None:
-    with pytest.raises(runs.RunError, match=r"does not have nothing_like_it\. It has deadline, "):
+    with pytest.raises(runs.RunError, match=r"does not have nothing_like_it\. It has assets, "):
         runs.choose_dags(platform, ["nothing_like_it"])
 
 
