@@ -1,5 +1,6 @@
 """The line of a site is cut while tasks run: nothing is lost, and nothing runs twice."""
 
+import secrets
 import signal
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge_demo.platform import Platform
+from edge_demo.platform import COMPONENTS, Platform
 from edge_demo.processes import wait_until
 
 if TYPE_CHECKING:
@@ -146,6 +147,25 @@ def test_what_a_person_decides_during_the_cut_counts_at_the_return(
         run.wait_for("start", ["a"], times=2, timeout_s=60)
         assert run.finish() == "success"
     assert len(run.notes("a", "end")) == (0 if action == "failed" else 1)
+
+
+def test_airflows_key_is_changed_during_the_cut(
+    platform: Platform, hold: "Callable[[str], HeldRun]", add_site: "Callable[..., Gate]"
+) -> None:
+    """The task's token is valid no more; it gets one that is signed with the new key."""
+    gate = add_site("delta", "delta", **LONG)
+    run = hold("hold_delta")
+    run.wait_for("start", ["a"])
+    key = secrets.token_urlsafe(64)
+    with gate.cut():
+        for name in COMPONENTS:
+            platform.processes[name].env["AIRFLOW__API_AUTH__JWT_SECRET"] = key
+            platform.processes[name].end()
+            platform.processes[name].start()
+        platform.revive_airflow()
+        platform.airflow.log_in_again()
+    assert run.finish() == "success"
+    run.assert_ran_once_with_whole_log(["a"])
 
 
 def test_the_database_is_away_during_the_cut(

@@ -29,6 +29,11 @@ class AirflowClient:
     ) -> None:
         self._http.close()
 
+    def log_in_again(self) -> None:
+        """Get a new token with the next call: Airflow's key was changed."""
+        self._authenticated = False
+        self._http.headers.pop("Authorization", None)
+
     def health(self) -> dict[str, str]:
         """Return the state of each component; empty while the api-server does not answer."""
         try:
