@@ -11,16 +11,10 @@ from yarl import URL
 
 from edge_demo.platform import EDGE_EXECUTOR, Platform, PlatformSpec, WorkerSpec
 from edge_testing.airflow.held_run import HeldRun
+from edge_testing.airflow.quick import QUICK_ADOPTION
 from edge_testing.workers.one_way import Gate
 
 DAGS = Path(__file__).parent / "dags"
-
-QUICK_ADOPTION = {
-    # A scheduler takes over after a crash within seconds instead of minutes.
-    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
-    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "8",
-    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "2",
-}
 
 
 @pytest.fixture(scope="session")

@@ -10,18 +10,17 @@ from yarl import URL
 
 from edge_demo.platform import EDGE_EXECUTOR, Platform, PlatformSpec, WorkerSpec
 from edge_testing.airflow.held_run import HeldRun
+from edge_testing.airflow.quick import QUICK_ADOPTION
 from edge_testing.workers.one_way import Gate
 
 DAGS = Path(__file__).parents[1] / "airflow" / "dags"
 
 SHORT = {
+    **QUICK_ADOPTION,
     "AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME": "60",
     # Airflow fails a task without heartbeats after this time: well within every cut of these tests.
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
-    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
-    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "8",
-    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "2",
 }
 
 

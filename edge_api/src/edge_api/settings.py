@@ -70,7 +70,8 @@ class ApiSettings(BaseSettings):
     """Largest body of a call that is forwarded: the largest XCom that a task can push."""
 
     heartbeat_interval_s: Seconds = 10
-    """Sent to workers. A worker that is silent for three of them is unknown, and its jobs are lost."""
+    """Sent to workers. A worker that is silent for three of them is unknown, and its jobs without an outage
+    tolerance are lost."""
 
     queue_outage_tolerance_s: dict[QueueName, Annotated[int, Field(ge=0, le=OUTAGE_TOLERANCE_MAX_S)]] = {}
     """Longest time without contact that running tasks of these queues survive, as JSON: {"critical": 60}. A worker has

@@ -10,6 +10,9 @@ from urllib.parse import unquote
 EXECUTION_PATH: Final = "/edge_worker/v2/execution"
 TASK_HEADER: Final = "X-Edge-Task-Token"
 
+REFRESHED_HEADER: Final = "Refreshed-API-Token"
+"""By which Airflow gives a task a new token with an answer (`airflow.api_fastapi.execution_api.app`)."""
+
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 UP_HEADERS: Final = frozenset(
@@ -26,7 +29,7 @@ UP_HEADERS: Final = frozenset(
 """Request headers that reach Airflow; the task's token becomes `Authorization` there."""
 
 DOWN_HEADERS: Final = frozenset(
-    {"content-encoding", "content-range", "content-type", "refreshed-api-token", "retry-after"}
+    {"content-encoding", "content-range", "content-type", REFRESHED_HEADER.lower(), "retry-after"}
 )
 """Headers of Airflow's answer that reach the task's supervisor."""
 

@@ -95,7 +95,7 @@ class EdgeExecutor(BaseExecutor):  # type: ignore[misc]
         return self.conf.get("edge", "callback_queue", fallback="") or _default_queue()
 
     def sync(self) -> None:
-        """Report the ends of jobs to the scheduler. Without events this costs one look into an empty index."""
+        """Report the ends of jobs to the scheduler. Without events this costs two looks into empty indexes."""
         try:
             while self._take_events() == EVENT_BATCH:
                 pass

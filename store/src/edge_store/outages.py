@@ -94,12 +94,13 @@ class AwayJob(NamedTuple):
     """Text where Airflow's own driver does not read UUIDs."""
 
 
+_WANTING = "SELECT id FROM edge.job WHERE owner = :owner AND token_wanted AND state = 'running'"
 _AWAY = text(
     f"""
     SELECT j.id FROM edge.worker w JOIN edge.job j ON j.worker_name = w.name
     WHERE NOT w.offline AND w.last_heartbeat < now() - :silence AND j.owner = :owner AND {KEPT}
     UNION
-    SELECT id FROM edge.job WHERE owner = :owner AND token_wanted AND state = 'running'
+    {_WANTING}
     """  # noqa: S608  (constant texts)
 ).bindparams(bindparam("silence", type_=Interval))
 
@@ -111,8 +112,7 @@ def away(owner: str, silence: timedelta) -> Statement[AwayJob]:
 
 def want_token(owner: str) -> Statement[AwayJob]:
     """Return a scheduler's jobs for which the edge API wants a new token: usually none, found by a small index."""
-    executable = text("SELECT id FROM edge.job WHERE owner = :owner AND token_wanted AND state = 'running'")
-    return Statement("want_token", executable.bindparams(owner=owner), AwayJob)
+    return Statement("want_token", text(_WANTING).bindparams(owner=owner), AwayJob)
 
 
 def store_tokens(tokens: Mapping[UUID, str]) -> Command:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-LOCALHOST = "127.0.0.1"
+from edge_demo.environment import LOCALHOST
 
 
 class ConnectProxy:

@@ -26,7 +26,7 @@ from edge_api.http.address import address_of
 from edge_api.identity.authenticator import Authenticator, Principal
 from edge_api.identity.refusals import Refusals
 from edge_api.metrics import Metrics
-from edge_protocol.execution import EXECUTION_PATH, METHODS, TASK_HEADER, forwarded
+from edge_protocol.execution import EXECUTION_PATH, METHODS, REFRESHED_HEADER, TASK_HEADER, forwarded
 from edge_protocol.job_state import JobState
 from edge_store import outages
 
@@ -34,8 +34,6 @@ AUDITED: Final = frozenset({403, 404})
 """Refusals that no healthy worker meets."""
 KNOWN_MOST: Final = 20_000
 """Leases of which the job is kept in memory."""
-REFRESHED_HEADER: Final = "Refreshed-API-Token"
-"""By which Airflow gives a task a new token (`airflow.api_fastapi.execution_api.app`)."""
 
 
 class ExecutionForwarding:
@@ -77,11 +75,7 @@ class ExecutionForwarding:
         path = _raw_path(request, lease)
         try:
             upstream = self._checked(path)
-            text = request.headers.get(TASK_HEADER, "")
-            job = self._known_to_run(request.method, path, lease, principal)
-            if job is None or _token(text, job)[0].expired:
-                job = await self._look_up(lease, principal)
-            token, renewed = _token(text, job)
+            token, renewed = await self._token(request, path, lease, principal)
             _check_name(request.method, path, principal)
         except RefusedError as refusal:
             if refusal.status in AUDITED:
@@ -101,6 +95,16 @@ class ExecutionForwarding:
         if renewed and REFRESHED_HEADER not in answer.headers:
             answer.headers[REFRESHED_HEADER] = token.text
         return answer
+
+    async def _token(self, request: Request, path: str, lease: UUID, principal: Principal) -> "tuple[_Token, bool]":
+        """Check the lease, and return the token for a call as `_token_of` does."""
+        text = request.headers.get(TASK_HEADER, "")
+        known = self._known_to_run(request.method, path, lease, principal)
+        if known is not None:
+            token, renewed = _token_of(text, known)
+            if not token.expired:
+                return token, renewed
+        return _token_of(text, await self._look_up(lease, principal))
 
     def _known_to_run(self, method: str, path: str, lease: UUID, principal: Principal) -> outages.CallingJob | None:
         """Return the job for a call that changes nothing, if its worker is connected here and has the job.
@@ -173,7 +177,7 @@ def _checked_lease(row: outages.CallingJob | None, principal: Principal) -> outa
     return row
 
 
-def _token(text: str, job: outages.CallingJob) -> tuple[_Token, bool]:
+def _token_of(text: str, job: outages.CallingJob) -> tuple[_Token, bool]:
     """Return the token for a call, and whether it is one that the task does not have yet.
 
     A task that was out of contact could not renew its own in time; its scheduler has made a newer one.

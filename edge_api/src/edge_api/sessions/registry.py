@@ -108,15 +108,17 @@ class Registry:
 
     def supersede(self, worker: str, session_id: UUID) -> None:
         """End the session of a worker if it is this one: the database has another as the worker's current one."""
-        session = self._by_worker.get(worker)
-        if session is not None and session.id == session_id:
+        if (session := self._this(worker, session_id)) is not None:
             session.supersede()
 
     def acknowledge_heartbeat(self, worker: str, session_id: UUID, mark: int) -> None:
         """Report to a worker that its heartbeat is stored; nothing happens if the session is not here any more."""
-        session = self._by_worker.get(worker)
-        if session is not None and session.id == session_id:
+        if (session := self._this(worker, session_id)) is not None:
             session.send(HeartbeatAck(mark=mark))
+
+    def _this(self, worker: str, session_id: UUID) -> Session | None:
+        session = self._by_worker.get(worker)
+        return session if session is not None and session.id == session_id else None
 
     def cordon(self, worker: str, reason: str | None) -> None:
         """Cordon a worker's session, or (None) give it jobs again; nothing happens if the worker is elsewhere."""

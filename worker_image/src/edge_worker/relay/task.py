@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 from uuid import UUID
 
-from edge_worker.relay.upstream import REFRESHED, Answer, Call
+from edge_protocol.execution import REFRESHED_HEADER
+from edge_worker.relay.upstream import Answer, Call
 
 HOLD_S: Final = 25.0
 """A call of a task without outage tolerance is held for so long while nobody answers."""
@@ -114,10 +115,10 @@ class Tokens:
     def refresh(self, sent: str, headers: dict[str, str]) -> dict[str, str]:
         """Return the headers of an answer to a call with the token `sent`, with a newer token if there is one."""
         for name, value in headers.items():
-            if name.lower() == REFRESHED.lower():
+            if name.lower() == REFRESHED_HEADER.lower():
                 self.note(value)
                 return headers
-        return headers if self.newest in (None, sent) else {**headers, REFRESHED: self.newest}
+        return headers if self.newest in (None, sent) else {**headers, REFRESHED_HEADER: self.newest}
 
 
 class Verdict:

@@ -24,7 +24,6 @@ SILENT_S: Final = 30.0
 """A call without any answer for so long went nowhere."""
 AWAY: Final = frozenset({502, 503, 504})
 """Statuses by which the edge API or a proxy says that the call went nowhere."""
-REFRESHED: Final = "Refreshed-API-Token"
 
 _UP: Final = UP_HEADERS - {"accept-encoding"}
 _DOWN: Final = DOWN_HEADERS - {"content-encoding"}
